@@ -1,0 +1,29 @@
+"""Fixtures that every room shares."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with research data and weights, which are not ours to ship: tests that need it skip without it."""
+    folder = Path(os.environ.get("UNMASK_SHARED", REPOSITORY.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no research data at {folder}; set UNMASK_SHARED to the folder that holds data/ and weights/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data(shared: Path) -> Path:
+    return shared / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_weights(shared: Path) -> Path:
+    return shared / "weights"
