@@ -52,7 +52,7 @@ class Media:
         seconds, fps, total_frames: None for stills and where the file does not say.
         notes: what a reader of the verdict should know ("suffix says .jpg, content is PNG").
         provenance: EXIF camera fields and C2PA state, as plain strings.
-        frames: `frames(count)` yields at most `count` frames evenly spaced in time, in order; each is a Frame or Unread.
+        frames: `frames(count)` yields at most `count` frames evenly spaced in time, in order, each a Frame or Unread.
     """
 
     source: str
@@ -79,7 +79,7 @@ class Face:
     frame: int  # Frame.index
     t: float  # Frame.t
     box: tuple[float, float, float, float]  # x0, y0, x1, y1
-    points: Floats  # (5, 2): the eye left in the picture, the other eye, nose tip, mouth corner left, mouth corner right
+    points: Floats  # (5, 2): left eye, right eye, nose tip, left and right mouth corner, as seen in the picture
     score: float  # the finder's own confidence, 0..1; not P(fake)
 
     @property
@@ -121,7 +121,8 @@ class InputSpec(Plain):
 class Calibration(Plain):
     """From a raw logit to P(fake), and the evidence for a chosen error rate. All of it fitted on validation data.
 
-    `slope`, `intercept`: Platt scaling, p = 1 / (1 + exp(-(slope * x + intercept))), x = logit(fake) - logit(real), at equal priors.
+    `slope`, `intercept`: Platt scaling at equal priors, p = 1 / (1 + exp(-(slope * x + intercept))),
+        with x = logit(fake) - logit(real).
     `knots`, `low`, `high`: a 90 % bootstrap band of p (by leakage group) at raw logits `knots`; linear in between.
     `real`, `fake`: sorted raw logits of the validation items, one per item, for split-conformal p-values.
     """
@@ -244,7 +245,9 @@ class FileReport(Plain):
     sha256: str | None = None
     media: MediaInfo | None = None
     state: State
-    score: float | None = Field(None, description="calibrated P(at least one face is forged), at equal priors; None = no number")
+    score: float | None = Field(
+        None, description="calibrated P(at least one face is forged), at equal priors; None = no number"
+    )
     low: float | None = None
     high: float | None = None
     reasons: tuple[str, ...] = ()
