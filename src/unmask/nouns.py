@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -278,6 +279,14 @@ class Report(Plain):
     detector: DetectorInfo
     knows: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
+    unsure: tuple[float, float] | None = Field(
+        None, description="at this error rate the detector cannot tell for scores between these two; None = not calibrated"
+    )
     files: tuple[FileReport, ...]
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        # By name, because drawing is the scan room's trade and nouns import no room.
+        return str(import_module("unmask.scan.html").snippet(self))
