@@ -1,0 +1,1 @@
+"""frames -> faces: find, align, track."""
