@@ -1,0 +1,6 @@
+"""Bytes -> frames: open untrusted pictures and clips, sample and decode them, and read what they say of their origin."""
+
+from unmask.media.limits import Limits, MediaError
+from unmask.media.opening import open_media
+
+__all__ = ["Limits", "MediaError", "open_media"]

@@ -1,0 +1,145 @@
+"""What a file says about where it comes from. Claims, never proof: nothing here makes a picture real."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from PIL import ExifTags, Image
+
+from unmask.media.sniff import Kind
+from unmask.media.source import Source
+
+_EXIF = {
+    "make": ExifTags.Base.Make,
+    "model": ExifTags.Base.Model,
+    "software": ExifTags.Base.Software,
+    "date": ExifTags.Base.DateTime,
+}
+_EXIF_DETAIL = {"date": ExifTags.Base.DateTimeOriginal, "lens": ExifTags.Base.LensModel}
+_GENERATOR_TEXT = (
+    "parameters",
+    "prompt",
+    "workflow",
+    "sd-metadata",
+    "Dream",
+)  # PNG texts that picture generators write
+_CONTAINER = {
+    "make": ("make", "com.apple.quicktime.make", "com.android.manufacturer"),
+    "model": ("model", "com.apple.quicktime.model", "com.android.model"),
+    "software": ("software", "com.apple.quicktime.software", "encoder"),
+    "date": ("com.apple.quicktime.creationdate", "creation_time", "date"),
+}
+_LOCATION = ("location", "location-eng", "com.apple.quicktime.location.iso6709", "xyz")
+_MIME = {
+    "jpeg": "image/jpeg",
+    "png": "image/png",
+    "webp": "image/webp",
+    "gif": "image/gif",
+    "tiff": "image/tiff",
+    "heic": "image/heic",
+    "avif": "image/avif",
+    "mp4": "video/mp4",
+    "mov": "video/quicktime",
+    "avi": "video/x-msvideo",
+}
+
+
+def exif_fields(image: Image.Image) -> dict[str, str]:
+    """make, model, software, date, lens; that there is a position, not where; traces of picture generators."""
+    found: dict[str, str] = {}
+    # Damaged tags raise anything; they then say nothing.
+    try:
+        exif = image.getexif()
+        detail = exif.get_ifd(ExifTags.IFD.Exif)
+        for tags, names in ((exif, _EXIF), (detail, _EXIF_DETAIL)):
+            found |= {name: text for name, tag in names.items() if (text := _plain(tags.get(tag)))}
+        if exif.get_ifd(ExifTags.IFD.GPSInfo):
+            found["gps"] = "present (not shown)"
+    except Exception as error:
+        found["exif"] = f"damaged: {_plain(error) or type(error).__name__}"
+    written = [key for key in _GENERATOR_TEXT if key in image.info]
+    if written:
+        found["generator"] = f"carries a text {written[0]!r}, as picture generators write it"
+    xmp = image.info.get("xmp", b"")
+    if b"trainedAlgorithmicMedia" in (xmp if isinstance(xmp, bytes) else str(xmp).encode()):
+        found["declared"] = "its metadata declare it as made by a trained algorithm"
+    return found
+
+
+def container_fields(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The same names from a clip's metadata."""
+    low = {key.lower(): value for key, value in metadata.items()}
+    found = {}
+    for name, keys in _CONTAINER.items():
+        text = next((t for key in keys if (t := _plain(low.get(key)))), "")
+        if text:
+            found[name] = text
+    if any(low.get(key) for key in _LOCATION):
+        found["gps"] = "present (not shown)"
+    return found
+
+
+def c2pa_fields(source: Source, kind: Kind) -> dict[str, str]:
+    """Content credentials: `c2pa` is present, valid, invalid, absent or not_checked, with signer and tool.
+
+    "valid": the signature holds and the content is what was signed. It does not say that the signer can be trusted,
+    nor that the content is true. "present": there is a manifest and the library gave no judgement. Nothing is fetched
+    from the network.
+    """
+    mime = _MIME.get(kind.format)
+    if mime is None:
+        return {"c2pa": "not_checked", "c2pa_why": f"{kind.format} files are not supported by the C2PA library"}
+    try:
+        import c2pa
+    except (ImportError, OSError):
+        return {"c2pa": "not_checked", "c2pa_why": "needs the extra: pip install 'unmask[c2pa]'"}
+    try:
+        context = c2pa.Context.from_dict({"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}})
+        with source.open() as file, c2pa.Reader(mime, file, context=context) as reader:
+            return _judge(json.loads(reader.json()), reader.get_validation_state())
+    except c2pa.C2paError.ManifestNotFound:
+        return {"c2pa": "absent"}
+    except c2pa.C2paError as error:
+        return _failure(str(error))
+
+
+def _failure(text: str) -> dict[str, str]:
+    if "JumbfNotFound" in text or "ManifestNotFound" in text:
+        return {"c2pa": "absent"}
+    if "RemoteManifest" in text:
+        return {"c2pa": "present", "c2pa_why": "the manifest lies on a server; it was not fetched"}
+    if text.startswith(("Io", "NotSupported", "Other: unsupported")):
+        return {"c2pa": "not_checked", "c2pa_why": _plain(text)}
+    return {"c2pa": "invalid", "c2pa_why": _plain(text)}
+
+
+def _judge(store: dict[str, Any], state: str | None) -> dict[str, str]:
+    manifest = store.get("manifests", {}).get(store.get("active_manifest"), {})
+    found = {"c2pa": {"Valid": "valid", "Trusted": "valid", "Invalid": "invalid"}.get(state or "", "present")}
+    signature = manifest.get("signature_info", {})
+    tools = [tool for tool in manifest.get("claim_generator_info", []) if isinstance(tool, dict)]
+    tool = " ".join(str(tools[0].get(key, "")) for key in ("name", "version")) if tools else ""
+    texts = {
+        "c2pa_signer": signature.get("common_name") or signature.get("issuer"),
+        "c2pa_issuer": signature.get("issuer"),
+        "c2pa_tool": tool.strip() or manifest.get("claim_generator"),
+        "c2pa_date": signature.get("time"),
+    }
+    found |= {name: text for name, value in texts.items() if (text := _plain(value))}
+    if state == "Invalid":
+        codes = [s.get("code", "") for s in store.get("validation_status", []) if isinstance(s, dict)]
+        found["c2pa_why"] = _plain(", ".join(dict.fromkeys(codes)))
+    elif state == "Valid":
+        found["c2pa_trust"] = "the signature holds; who stands behind it was not checked against a list"
+    return found
+
+
+def _plain(value: object) -> str:
+    """One short printable line."""
+    if value is None:
+        return ""
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())[:200]

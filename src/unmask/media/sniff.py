@@ -1,0 +1,155 @@
+"""What a file is, by its first bytes. Suffixes and MIME types are claims; they are only compared with the content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+HEAD = 4096  # bytes of the file that are looked at
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`format` is the public name. `reader`: which room of media/ opens it, and under which of its names."""
+
+    format: str
+    reader: Literal["picture", "video"]
+    name: str  # Pillow's or libavformat's name
+    suffixes: tuple[str, ...]
+
+
+PICTURES = {
+    "jpeg": Kind("jpeg", "picture", "JPEG", (".jpg", ".jpeg", ".jpe", ".jfif")),
+    "png": Kind("png", "picture", "PNG", (".png", ".apng")),
+    "webp": Kind("webp", "picture", "WEBP", (".webp",)),
+    "bmp": Kind("bmp", "picture", "BMP", (".bmp", ".dib")),
+    "tiff": Kind("tiff", "picture", "TIFF", (".tif", ".tiff")),
+    "gif": Kind("gif", "picture", "GIF", (".gif",)),
+    "heic": Kind("heic", "picture", "HEIF", (".heic", ".heif", ".hif")),
+    "avif": Kind("avif", "picture", "AVIF", (".avif", ".avifs")),
+}
+VIDEOS = {
+    "mp4": Kind("mp4", "video", "mov", (".mp4", ".m4v", ".3gp", ".3g2", ".f4v", ".mov")),
+    "mov": Kind("mov", "video", "mov", (".mov", ".qt", ".mp4")),
+    "matroska": Kind("matroska", "video", "matroska", (".mkv", ".mk3d")),
+    "webm": Kind("webm", "video", "matroska", (".webm",)),
+    "avi": Kind("avi", "video", "avi", (".avi",)),
+    "flv": Kind("flv", "video", "flv", (".flv",)),
+    "asf": Kind("asf", "video", "asf", (".wmv", ".asf")),
+    "ogg": Kind("ogg", "video", "ogg", (".ogv", ".ogg", ".ogx")),
+    "mpegts": Kind("mpegts", "video", "mpegts", (".ts", ".mts", ".m2ts")),
+    "mpeg": Kind("mpeg", "video", "mpeg", (".mpg", ".mpeg", ".vob")),
+    "mxf": Kind("mxf", "video", "mxf", (".mxf",)),
+    "ivf": Kind("ivf", "video", "ivf", (".ivf",)),
+    "nut": Kind("nut", "video", "nut", (".nut",)),
+    "yuv4mpeg": Kind("yuv4mpeg", "video", "yuv4mpegpipe", (".y4m",)),
+    "realmedia": Kind("realmedia", "video", "rm", (".rm", ".rmvb")),
+}
+
+# (offset, magic, name). Longer and rarer ones first where one begins another.
+_MAGIC: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\xff\xd8\xff", "jpeg"),
+    (0, b"\x89PNG\r\n\x1a\n", "png"),
+    (0, b"GIF87a", "gif"),
+    (0, b"GIF89a", "gif"),
+    (0, b"II*\0", "tiff"),
+    (0, b"MM\0*", "tiff"),
+    (0, b"II+\0", "tiff"),
+    (0, b"MM\0+", "tiff"),
+    (0, b"FLV\x01", "flv"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
+    (0, b"OggS", "ogg"),
+    (0, b"\0\0\x01\xba", "mpeg"),
+    (0, b"\0\0\x01\xb3", "mpeg"),
+    (0, b"\x06\x0e\x2b\x34", "mxf"),
+    (0, b"DKIF", "ivf"),
+    (0, b"nut/multimedia container\0", "nut"),
+    (0, b"YUV4MPEG2 ", "yuv4mpeg"),
+    (0, b".RMF", "realmedia"),
+)
+
+# Things that people do drop in, so that the refusal can call them by their name.
+_OTHER: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"#EXTM3U", "an HLS playlist; give the clip itself, not a list that points to it"),
+    (0, b"ffconcat version", "a list of files for FFmpeg; give the clips themselves"),
+    (0, b"[playlist]", "a playlist; give the clip itself"),
+    (0, b"%PDF", "a PDF document; take the pictures out of it first"),
+    (0, b"PK\x03\x04", "a ZIP archive or an office document; unpack it first"),
+    (0, b"\x1f\x8b", "a gzip archive; unpack it first"),
+    (0, b"BZh", "a bzip2 archive; unpack it first"),
+    (0, b"\xfd7zXZ\0", "an xz archive; unpack it first"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it first"),
+    (0, b"Rar!\x1a\x07", "a RAR archive; unpack it first"),
+    (257, b"ustar", "a tar archive; unpack it first"),
+    (0, b"\x7fELF", "a program"),
+    (0, b"MZ", "a Windows program"),
+    (0, b"ID3", "an MP3 sound file; there is nothing to see in it"),
+    (0, b"fLaC", "a FLAC sound file; there is nothing to see in it"),
+    (0, b"8BPS", "a Photoshop document; export it as PNG or TIFF"),
+    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 picture; convert it to PNG"),
+    (0, b"\xff\x0a", "a JPEG XL picture; convert it to PNG"),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture; convert it to PNG"),
+    (0, b"SQLite format 3\0", "a database"),
+    (0, b"PAR1", "a Parquet table"),
+)
+
+
+def sniff(head: bytes) -> Kind | None:
+    """The kind of the file that begins with `head` (its first HEAD bytes), or None if it is none that we read."""
+    for offset, magic, name in _MAGIC:
+        if head[offset : offset + len(magic)] == magic:
+            return PICTURES.get(name) or VIDEOS[name]
+    if head[:4] == b"RIFF":
+        return {b"WEBP": PICTURES["webp"], b"AVI ": VIDEOS["avi"]}.get(head[8:12])
+    # "BM" alone is two letters that text may begin with: the header's size field must be one that exists.
+    if head[:2] == b"BM" and head[14:18] in {bytes([n, 0, 0, 0]) for n in (12, 16, 40, 52, 56, 64, 108, 124)}:
+        return PICTURES["bmp"]
+    if head[:4] == b"\x1aE\xdf\xa3":
+        return VIDEOS["webm" if b"webm" in head[:128] else "matroska"]
+    if any(len(head) >= at + 377 and head[at] == head[at + 188] == head[at + 376] == 0x47 for at in (0,)) or (
+        len(head) >= 392 and head[4] == head[196] == head[388] == 0x47
+    ):
+        return VIDEOS["mpegts"]
+    return _iso(head)
+
+
+def _iso(head: bytes) -> Kind | None:
+    """ISO base media (MP4 and its family): the brands tell pictures from clips."""
+    box = head[4:8]
+    if box in (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"):  # QuickTime from before there were brands
+        return VIDEOS["mov"]
+    if box != b"ftyp":
+        return None
+    size = int.from_bytes(head[:4], "big")
+    brands = {head[8:12]} | {head[i : i + 4] for i in range(16, min(max(size, 16), len(head), 256), 4)}
+    major = head[8:12]
+    if major in (b"avif", b"avis") or (major in (b"mif1", b"msf1") and brands & {b"avif", b"avis"}):
+        return PICTURES["avif"]
+    if major in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"):
+        return PICTURES["heic"]
+    if major in (b"jxl ", b"jp2 ", b"crx "):
+        return None
+    return VIDEOS["mov" if major == b"qt  " else "mp4"]
+
+
+def describe(head: bytes) -> str:
+    """In words, for the refusal: what a file that `sniff` does not know looks like."""
+    if not head:
+        return "an empty file"
+    for offset, magic, words in _OTHER:
+        if head[offset : offset + len(magic)] == magic:
+            return words
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+        return "a WAV sound file; there is nothing to see in it"
+    if head[4:8] == b"ftyp":
+        return f"an ISO media file of the unsupported brand {head[8:12]!r}"
+    start = head[:512].lstrip().lower()
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "a web page; give the address of the picture or clip itself"
+    if b"<mpd" in start or b"<smoothstreamingmedia" in start:
+        return "a streaming manifest; give the clip itself, not a list that points to it"
+    if b"<svg" in start:
+        return "an SVG drawing; export it as PNG"
+    if b"\0" not in head and sum(byte < 9 for byte in head) == 0:
+        return "text"
+    return f"data of an unknown kind (it begins with {head[:8].hex(' ')})"

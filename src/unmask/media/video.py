@@ -1,0 +1,305 @@
+"""Clips: open a container, sample frames evenly in time, decode no more than is needed to see them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Literal
+
+import av
+from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from unmask.media import pixels, sampling
+from unmask.media.limits import Clock, Limits, MediaError, over
+from unmask.media.sniff import Kind
+from unmask.media.source import Source
+from unmask.media.table import Table, packets, read_table, reason
+from unmask.nouns import Frame, Unread
+
+Way = Literal["auto", "sequential", "seek"]
+
+# Bytes that are quicker read past than sought across.
+WORTH_A_SEEK = 4 << 20
+# Codecs whose decoder knows a picture that no other leans on, exactly: it need not be decoded unless it is wanted.
+# (HEVC's flag says so only within one temporal layer; VP9 and AV1 have none.)
+DROPPABLE = {"h264", "mpeg4", "mpeg2video", "mpeg1video"}
+
+_FAILED = (av.error.FFmpegError, OSError, ValueError, EOFError)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """An opened clip: all that is known without decoding more than its first picture."""
+
+    source: Source
+    kind: Kind
+    limits: Limits
+    table: Table
+    how: pixels.Upright
+    width: int
+    height: int
+    codec: str
+    metadata: dict[str, str]
+    notes: tuple[str, ...]
+
+    @property
+    def fps(self) -> float | None:
+        held = self.table.times
+        return (len(held) - 1) / held[-1] if len(held) > 1 and held[-1] > 0 else None
+
+    def frames(self, count: int, way: Way = "auto") -> Iterator[Frame | Unread]:
+        """At most `count` frames evenly spaced in time. `way` changes what it costs, never the frames."""
+        wanted = sampling.spread(self.table.times, self.table.seconds, count)
+        clock = Clock(self.limits.decode_seconds)
+        return clock.timed(self._frames(wanted, way, clock))
+
+    def _frames(self, wanted: Sequence[int], way: Way, clock: Clock) -> Iterator[Frame | Unread]:
+        here = [i for i in wanted if i < len(self.table.shown)]
+        passes: list[Way] = [way, "sequential"] if way != "sequential" and self.table.timed else ["sequential"]
+        why = ""
+        done = 0
+        for kind in passes:
+            # The second pass runs only if the first missed a frame: it starts at the beginning and drops nothing.
+            last = kind == passes[-1]
+            decoder = _Decoder(self, here[done:], kind, thorough=last, clock=clock)
+            for item in decoder.frames():
+                if isinstance(item, Unread) and not last:
+                    break
+                done += 1
+                yield item
+            why = decoder.why
+            if done == len(here):
+                break
+        for i in here[done:]:
+            yield Unread(i, self.table.times[i], why or "the decoder gave no picture")
+        for i in wanted[len(here) :]:
+            yield Unread(i, self.table.times[i], "the file ends before this frame")
+
+
+@contextmanager
+def opened(file: BinaryIO, kind: Kind, limits: Limits, clock: Clock) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """A container and its video stream.
+
+    libav sees a Python file, one named demuxer and no protocol at all, so that nothing inside the file can make it open
+    another file or address.
+    """
+    options = {"max_pixels": str(limits.pixels), "protocol_whitelist": "none", "format_whitelist": _whitelist(kind)}
+    seconds = max(clock.left, 0.001)
+    try:
+        container = av.open(
+            file,
+            format=kind.name,
+            options=options,
+            buffer_size=1 << 17,
+            timeout=(seconds, seconds),
+            metadata_errors="replace",
+        )
+    except _FAILED as error:
+        raise MediaError(f"looks like {kind.format}, but cannot be opened: {reason(error)}") from error
+    with container:
+        yield container, _stream(container, kind, limits)
+
+
+def _whitelist(kind: Kind) -> str:
+    return "mov,mp4,m4a,3gp,3g2,mj2" if kind.name == "mov" else f"{kind.name},matroska,webm"
+
+
+def _stream(container: InputContainer, kind: Kind, limits: Limits) -> VideoStream:
+    seen = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not seen:
+        raise MediaError(f"this {kind.format} file has no video in it")
+    stream = max(seen, key=lambda s: (s.width or 0) * (s.height or 0))
+    if stream.codec_context is None:
+        raise MediaError("the video's codec is unknown to FFmpeg; convert the clip to H.264 in MP4")
+    limits.check("pixels", (stream.width or 0) * (stream.height or 0))
+    stream.codec_context.options = {"max_pixels": str(limits.pixels)}
+    stream.thread_type = "AUTO"
+    return stream
+
+
+def open_video(source: Source, kind: Kind, limits: Limits) -> Clip:
+    """Raises MediaError: not readable, nothing to see, or over a limit."""
+    clock = Clock(limits.decode_seconds)
+    with clock, source.open() as file:
+        with opened(file, kind, limits, clock) as (container, stream):
+            table = read_table(container, stream, source.size, limits, clock)
+            metadata = {**container.metadata, **stream.metadata}
+            codec = stream.codec_context.name
+        file.seek(0)
+        first = _first(file, kind, limits, clock)
+    aspect = first.sample_aspect_ratio if first else None
+    how = pixels.upright(first.frame, aspect) if first else pixels.Upright()
+    stored = (first.frame.width, first.frame.height) if first else (stream.width, stream.height)
+    width, height = how.size(*stored)
+    limits.check("pixels", width * height)
+    notes = list(_notes(table))
+    if first and first.frame.color_trc in pixels.HDR:
+        notes.append(f"HDR video ({pixels.HDR[first.frame.color_trc]}): shown without tone mapping, colours look flat")
+    return Clip(source, kind, limits, table, how, width, height, codec, metadata, tuple(notes))
+
+
+@dataclass(frozen=True)
+class _First:
+    frame: Any
+    sample_aspect_ratio: Any
+
+
+def _first(file: BinaryIO, kind: Kind, limits: Limits, clock: Clock) -> _First | None:
+    """The first picture that can be decoded: only it tells rotation, and the true size where a header lies."""
+    with opened(file, kind, limits, clock) as (container, stream):
+        stream.thread_type = "SLICE"  # frame threads would decode several pictures to return one
+        for packet in itertools.islice(packets(container, stream), 64):
+            clock.check()
+            try:
+                frames = stream.decode(packet)
+            except _FAILED:
+                continue
+            if frames:
+                return _First(frames[0], stream.sample_aspect_ratio)
+        try:
+            frames = stream.decode(None)
+        except _FAILED:
+            frames = []
+        return _First(frames[0], stream.sample_aspect_ratio) if frames else None
+
+
+def _notes(table: Table) -> Iterator[str]:
+    if table.missing:
+        yield f"the file is cut off: {table.missing} of {len(table.times)} frames are not in it"
+    if table.ended:
+        yield f"reading stopped at {table.times[len(table.shown) - 1]:.1f} s: {table.ended}"
+    if not table.timed:
+        yield "the file gives no timestamps: frames are counted instead"
+
+
+class _Decoder:
+    """One pass over a file for some wanted frames (indices in presentation order), in order."""
+
+    def __init__(self, clip: Clip, wanted: Sequence[int], way: Way, thorough: bool, clock: Clock) -> None:
+        table = clip.table
+        self.clip, self.table, self.wanted, self.clock = clip, table, list(wanted), clock
+        self.positions = {table.shown[i] for i in wanted}
+        self.way = way
+        self.drop = not thorough and clip.codec in DROPPABLE
+        if thorough or not table.timed:
+            self.plan = [sampling.Run(0, len(table.keys) - 1)]
+        elif way == "sequential":
+            self.plan = [sampling.Run(0, max(self.positions, default=0))]
+        else:
+            self.plan = sampling.runs(table.pts, table.keys, sorted(self.positions))
+        self.why = ""
+        self.count = 0
+
+    def frames(self) -> Iterator[Frame | Unread]:
+        """A Frame or an Unread for each wanted index up to the last that came out of the decoder."""
+        at = 0
+        reformatter = VideoReformatter()
+        if not self.wanted:
+            return
+        try:
+            for picture in self._pictures():
+                index = self._index(picture)
+                while at < len(self.wanted) and index is not None and self.wanted[at] < index:
+                    yield self._unread(self.wanted[at])
+                    at += 1
+                if at < len(self.wanted) and index == self.wanted[at]:
+                    yield self._frame(index, picture, reformatter)
+                    at += 1
+                if at == len(self.wanted):
+                    return
+        except MediaError as error:
+            self.why = str(error)
+
+    def _index(self, picture: Any) -> int | None:
+        if not self.table.timed:
+            self.count += 1
+            return self.count - 1
+        return self._by_stamp.get(picture.pts)
+
+    def _frame(self, index: int, picture: Any, reformatter: VideoReformatter) -> Frame | Unread:
+        if picture.is_corrupt:
+            return self._unread(index, "the picture is damaged")
+        try:
+            image = pixels.rgb(picture, self.clip.how, reformatter)
+        except _FAILED as error:
+            return self._unread(index, reason(error))
+        return Frame(index, self.table.times[index], image)
+
+    def _unread(self, index: int, why: str = "") -> Unread:
+        return Unread(index, self.table.times[index], why or self.why or "the decoder gave no picture")
+
+    def _pictures(self) -> Iterator[Any]:
+        """Decoded pictures of the plan, in presentation order within each run."""
+        table = self.table
+        self._by_stamp = {table.pts[p]: i for i, p in enumerate(table.shown)} if table.timed else {}
+        with self.clip.source.open() as file, opened(file, self.clip.kind, self.clip.limits, self.clock) as opening:
+            container, stream = opening
+            feed = _Feed(container, stream, table)
+            for number, run in enumerate(self.plan):
+                if number:
+                    stream.codec_context.flush_buffers()
+                    feed.skip_to(run.start, self.way)
+                for position, packet in feed.until(run.end):
+                    self._check()
+                    if position < run.start:
+                        continue
+                    if self.drop:
+                        stream.codec_context.skip_frame = "DEFAULT" if position in self.positions else "NONREF"
+                    yield from self._decode(stream, packet)
+                yield from self._decode(stream, None)
+
+    def _check(self) -> None:
+        if self.clock.spent > self.clock.allowed:
+            raise MediaError(over("decode_seconds", self.clock.spent, self.clock.allowed))
+
+    def _decode(self, stream: VideoStream, packet: Any) -> list[Any]:
+        try:
+            return list(stream.decode(packet))
+        except _FAILED as error:
+            self.why = reason(error)
+            return []
+
+
+class _Feed:
+    """The packets of a stream with their positions in the table."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream, table: Table) -> None:
+        self.container, self.stream, self.table = container, stream, table
+        self.next = 0
+        self.packets = packets(container, stream)
+
+    def until(self, end: int) -> Iterator[tuple[int, Any]]:
+        while self.next <= end:
+            try:
+                packet = next(self.packets, None)
+            except _FAILED as error:
+                raise MediaError(reason(error)) from error
+            if packet is None:
+                return
+            self.next += 1
+            yield self.next - 1, packet
+
+    def skip_to(self, start: int, way: Way) -> None:
+        """Seek to the packet `start` where that saves reading much; else let `until` read up to it."""
+        between = sum(self.table.sizes[self.next : start])
+        if way != "seek" and between < WORTH_A_SEEK:
+            return
+        try:
+            self.container.seek(self.table.pts[start], stream=self.stream)
+            self.packets = packets(self.container, self.stream)
+            landed = next(self.packets, None)
+        except _FAILED as error:
+            raise MediaError(reason(error)) from error
+        if landed is None or landed.pts not in self._positions() or (at := self._positions()[landed.pts]) > start:
+            raise MediaError("the file's index led to the wrong place")
+        self.packets = itertools.chain([landed], self.packets)
+        self.next = at
+
+    def _positions(self) -> dict[int, int]:
+        if not hasattr(self, "_known"):
+            self._known = {pts: i for i, pts in reversed(list(enumerate(self.table.pts)))}
+        return self._known
