@@ -1,6 +1,7 @@
-"""Bytes -> frames: open untrusted pictures and clips, sample and decode them, and read what they say of their origin."""
+"""Bytes -> frames: open untrusted pictures and clips, sample and decode them, and read what they say of themselves."""
 
+from unmask.media.camera import camera
 from unmask.media.limits import Limits, MediaError
 from unmask.media.opening import open_media
 
-__all__ = ["Limits", "MediaError", "open_media"]
+__all__ = ["Limits", "MediaError", "camera", "open_media"]

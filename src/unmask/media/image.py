@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 
 from unmask.media import sampling
 from unmask.media.limits import Clock, Limits, MediaError, over
+from unmask.media.provenance import TAG_DAMAGE, exif_fields
 from unmask.media.sniff import HEAD, Kind
 from unmask.media.source import Source
 from unmask.nouns import Frame, Pixels, Unread
@@ -118,8 +119,6 @@ def _check_canvas(file: BinaryIO, kind: Kind, limits: Limits) -> None:
 
 def open_picture(source: Source, kind: Kind, limits: Limits) -> Picture:
     """Raises MediaError: not readable, or over a limit."""
-    from unmask.media.provenance import exif_fields
-
     clock = Clock(limits.decode_seconds)
     notes: list[str] = []
     with clock, opened(source, kind, limits) as image:
@@ -164,7 +163,7 @@ def _durations(image: Image.Image, limits: Limits, clock: Clock, notes: list[str
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(0x0112, 1))
-    except Exception:  # as above: any damage to the tags means that they do not say
+    except TAG_DAMAGE:
         return 1
 
 

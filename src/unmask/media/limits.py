@@ -55,6 +55,9 @@ def over(name: str, found: float, allowed: float) -> str:
     return f"over the limit: {found:,.0f} {what}, {allowed:,.0f} allowed; raise Limits.{name} to read it"
 
 
+DEFAULTS = Limits()
+
+
 class Clock:
     """Seconds spent inside `with clock:` blocks."""
 

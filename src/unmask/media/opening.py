@@ -6,24 +6,23 @@ from pathlib import Path
 
 from unmask.media import sniff
 from unmask.media.image import Picture, open_picture
-from unmask.media.limits import Limits, MediaError
+from unmask.media.limits import DEFAULTS, Limits, MediaError
 from unmask.media.provenance import c2pa_fields, container_fields
 from unmask.media.source import Source, from_bytes, from_path
 from unmask.media.video import Clip, open_video
 from unmask.nouns import Media
 
 
-def open_media(source: str | Path | bytes, *, limits: Limits | None = None, allow_url: bool = False) -> Media:
+def open_media(source: str | Path | bytes, *, limits: Limits = DEFAULTS, allow_url: bool = False) -> Media:
     """Open a picture or a clip: its content, not its name, decides what it is.
 
     Args:
         source: a path, the file's bytes, or (with `allow_url`) an http(s) address.
-        limits: what the file may cost; `Limits()` if not given.
+        limits: what the file may cost; see `Limits`.
 
     Raises:
         MediaError: not readable as a picture or a clip, or over a limit. The text says why and how to mend it.
     """
-    limits = limits or Limits()
     held = _source(source, limits, allow_url)
     with held.open() as file:
         head = file.read(sniff.HEAD)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
@@ -44,8 +45,8 @@ class Upright:
 def upright(frame: VideoFrame, aspect: Fraction | None) -> Upright:
     """Read rotation and mirroring off a frame's display matrix; `aspect` as the stream states it."""
     turn = (1, 0, 0, 1)
-    side = frame.side_data.get("DISPLAYMATRIX")
-    if side is not None and len(bytes(side)) == 36:
+    side = cast("SideData | None", frame.side_data.get("DISPLAYMATRIX"))
+    if side is not None and side.buffer_size == 36:
         m = np.frombuffer(bytes(side), np.int32).reshape(3, 3)
         a, b, c, d = (int(np.sign(v)) if abs(int(v)) > 1 << 14 else 0 for v in (m[0, 0], m[0, 1], m[1, 0], m[1, 1]))
         if (a and d and not b and not c) or (b and c and not a and not d):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,11 +46,24 @@ _MIME = {
     "avi": "video/x-msvideo",
 }
 
+# What Pillow's parsers of tags run into when these are damaged; the tags then say nothing.
+TAG_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+
 
 def exif_fields(image: Image.Image) -> dict[str, str]:
     """make, model, software, date, lens; that there is a position, not where; traces of picture generators."""
     found: dict[str, str] = {}
-    # Damaged tags raise anything; they then say nothing.
     try:
         exif = image.getexif()
         detail = exif.get_ifd(ExifTags.IFD.Exif)
@@ -57,7 +71,7 @@ def exif_fields(image: Image.Image) -> dict[str, str]:
             found |= {name: text for name, tag in names.items() if (text := _plain(tags.get(tag)))}
         if exif.get_ifd(ExifTags.IFD.GPSInfo):
             found["gps"] = "present (not shown)"
-    except Exception as error:
+    except TAG_DAMAGE as error:
         found["exif"] = f"damaged: {_plain(error) or type(error).__name__}"
     written = [key for key in _GENERATOR_TEXT if key in image.info]
     if written:
@@ -128,8 +142,12 @@ def _judge(store: dict[str, Any], state: str | None) -> dict[str, str]:
         "c2pa_date": signature.get("time"),
     }
     found |= {name: text for name, value in texts.items() if (text := _plain(value))}
+    if "rainedAlgorithmicMedia" in json.dumps(store):
+        found["declared"] = "its content credentials declare it as made, in whole or part, by a trained algorithm"
     if state == "Invalid":
-        codes = [s.get("code", "") for s in store.get("validation_status", []) if isinstance(s, dict)]
+        # Every signer that is not on a list is "untrusted"; that is not what made it invalid.
+        statuses = [s.get("code", "") for s in store.get("validation_status", []) if isinstance(s, dict)]
+        codes = [code for code in statuses if code != "signingCredential.untrusted"] or statuses
         found["c2pa_why"] = _plain(", ".join(dict.fromkeys(codes)))
     elif state == "Valid":
         found["c2pa_trust"] = "the signature holds; who stands behind it was not checked against a list"

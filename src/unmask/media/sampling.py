@@ -1,4 +1,4 @@
-"""Which frames to look at, and which packets must be decoded to see them. Pure functions on timestamps."""
+"""Which frames to look at, and which packets must be decoded for them. Pure functions on timestamps."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from unmask.media.limits import Limits, MediaError
 
@@ -43,7 +43,7 @@ def from_path(path: Path, limits: Limits, name: str | None = None, keep: object 
     with _open(path) as file:
         before = _stamp(file)
         limits.check("bytes", before[0])
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
 
     def reopen(keep: object = keep) -> BinaryIO:
         file = _open(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -128,7 +129,7 @@ def _order(read: _Packets, timed: bool) -> tuple[list[int], list[int]]:
 def _step(ticks: list[int], durations: list[int], stream: VideoStream, base: float) -> float:
     """Seconds between two frames, for where the file does not say how long the last one stays."""
     if len(ticks) > 1:
-        gaps = sorted(b - a for a, b in zip(ticks, ticks[1:], strict=False))
+        gaps = sorted(b - a for a, b in itertools.pairwise(ticks))
         return gaps[len(gaps) // 2] * base
     rate = stream.average_rate
     return 1 / float(rate) if rate else max(durations, default=0) * base

@@ -92,6 +92,7 @@ def opened(file: BinaryIO, kind: Kind, limits: Limits, clock: Clock) -> Iterator
     try:
         container = av.open(
             file,
+            mode="r",
             format=kind.name,
             options=options,
             buffer_size=1 << 17,
