@@ -1,0 +1,208 @@
+"""Finds all faces of a picture: boxes, five points, confidence; a net of YuNet's layout on ONNX Runtime.
+
+YuNet (Wu, Peng and Yu, "YuNet: A Tiny Millisecond-level Face Detector", MIR 2023) predicts one face per cell of three
+grids with strides 8, 16 and 32: a class and an object probability, a box and five points relative to the cell.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from PIL import Image
+
+from unmask.faces.align import check_picture
+from unmask.faces.pull import pulled
+from unmask.nouns import Face, Floats, Pixels, UnmaskError
+
+STRIDES = (8, 16, 32)
+KINDS = ("cls", "obj", "bbox", "kps")
+OUTPUTS = [f"{kind}_{stride}" for kind in KINDS for stride in STRIDES]
+CONFIDENT = 0.7
+MOST = 5000  # candidates of one look; a crowd of 500 faces has about that many
+OVERLAP = 0.3  # intersection over union above which two boxes are one face
+LOOKS = (320, 640, 1280)  # long sides of the looks at a picture, pixels
+LARGE = 160  # side of a face, in pixels of a closer look, above which only the coarser looks are believed
+TINY = 16  # side of a face, in pixels of the first look, below which its points are too rough
+
+
+@dataclass(frozen=True)
+class Found:
+    """Faces of one or more looks: scores (N,), boxes (N, 4) as x0, y0, x1, y1, points (N, 5, 2)."""
+
+    scores: Floats
+    boxes: Floats
+    points: Floats
+
+    def __getitem__(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> Found:
+        return Found(self.scores[chosen], self.boxes[chosen], self.points[chosen])
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+class Finder:
+    """A face finder; make one with `Finder.load`. Threads may share it.
+
+    Attributes:
+        name: for reports.
+        sha256: of the weights, lower-case hex.
+    """
+
+    def __init__(self, weights: bytes, name: str, threads: int = 1) -> None:
+        """`weights`: an ONNX file of YuNet's layout. Raises: UnmaskError when it is not one."""
+        self.name = name
+        self.sha256 = hashlib.sha256(weights).hexdigest()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's own errors share no base class
+            raise UnmaskError(f"face finder {name} is not a readable ONNX file: {error}") from error
+        inputs, outputs = self._session.get_inputs(), {o.name for o in self._session.get_outputs()}
+        if [i.name for i in inputs] != ["input"] or not set(OUTPUTS) <= outputs:
+            raise UnmaskError(f"face finder {name} has not YuNet's layout: input 'input', outputs {', '.join(OUTPUTS)}")
+        if any(isinstance(side, int) for side in inputs[0].shape[2:]):
+            raise UnmaskError(
+                f"face finder {name} takes pictures of {inputs[0].shape} only: export it with free height, width"
+            )
+
+    @classmethod
+    def load(cls, name: str = "embedded", threads: int = 1) -> Finder:
+        """The finder that ships with the package, "yunet" (after `unmask pull yunet`), or the path of an ONNX file.
+
+        Raises: UnmaskError when there is no such file or it is no finder.
+        """
+        if name == "embedded":
+            path = Path(__file__).with_name("finder.onnx")
+            label = str(json.loads(path.with_suffix(".json").read_text("utf-8"))["name"])
+        elif name == "yunet":
+            path, label = pulled(name), name
+        else:
+            path, label = Path(name), Path(name).stem
+        try:
+            return cls(path.read_bytes(), label, threads)
+        except OSError as error:
+            raise UnmaskError(
+                f"no face finder at {path} ({error.strerror}); use embedded, yunet or an ONNX file"
+            ) from error
+
+    def find(self, image: Pixels, frame: int = 0, t: float = 0.0, *, thorough: bool = False) -> list[Face]:
+        """All faces, the surest first.
+
+        The first look has a long side of 320 pixels: in a 1080p frame it finds faces of about 60 pixels and more. Where
+        it finds nothing, or nothing but tiny faces, a second look has 640. A `thorough` search takes all looks up to
+        1280 and merges them.
+
+        Args:
+            image: uint8 (H, W, 3) RGB, of any size.
+            frame, t: copied into the faces.
+            thorough: for stills, and where small faces beside large ones matter more than time.
+        Raises: UnmaskError when `image` is no such array.
+        """
+        check_picture(image)
+        found = self._look(image, LOOKS[0])
+        for side, previous in zip(LOOKS[1:] if thorough else LOOKS[1:2], LOOKS, strict=False):
+            if max(image.shape[:2]) <= previous:
+                break  # the closer look would see the same pixels
+            if not thorough and len(found) and _sides(found).max() * previous / max(image.shape[:2]) >= TINY:
+                break
+            close = self._look(image, side)
+            small = _sides(close) * side / max(image.shape[:2]) < LARGE
+            found = thin(_joined([found, close[small]]))
+        return [
+            Face(frame, t, (float(b[0]), float(b[1]), float(b[2]), float(b[3])), points, float(score))
+            for score, b, points in zip(found.scores, found.boxes, found.points, strict=True)
+        ]
+
+    def _look(self, image: Pixels, side: int) -> Found:
+        small, scale = shrink(image, side)
+        tensor = pad(small)
+        outputs = self._session.run(OUTPUTS, {"input": tensor})
+        found = decode(dict(zip(OUTPUTS, outputs, strict=True)), tensor.shape[3], CONFIDENT)
+        return Found(found.scores, found.boxes * np.tile(scale, 2), found.points * scale)
+
+
+def shrink(image: Pixels, side: int) -> tuple[Pixels, Floats]:
+    """`image` with a long side of at most `side`, and the factors (x, y) that lead back to the picture.
+
+    Averaging all pixels of a 1080p frame takes as long as finding its faces. Of the rows, two for each row of the
+    result are enough; a row's own pixels are all averaged.
+    """
+    height, width = image.shape[:2]
+    factor = max(height, width) / side
+    if factor <= 1:
+        return image, np.ones(2, np.float32)
+    step = max(1, int(factor) // 2)
+    rows = image[(step - 1) // 2 :: step]
+    small = max(1, round(width / factor)), max(1, round(height / factor))
+    picture = Image.fromarray(np.ascontiguousarray(rows)).resize(small, Image.Resampling.BILINEAR, reducing_gap=1.0)
+    return np.asarray(picture), np.array([width / small[0], len(rows) * step / small[1]], np.float32)
+
+
+def pad(image: Pixels) -> Floats:
+    """uint8 (H, W, 3) RGB -> float32 (1, 3, H', W') BGR, 0..255: black to the right and below up to whole cells."""
+    height, width = image.shape[:2]
+    tensor = np.zeros(
+        (1, 3, -(-height // STRIDES[-1]) * STRIDES[-1], -(-width // STRIDES[-1]) * STRIDES[-1]), np.float32
+    )
+    tensor[0, :, :height, :width] = image.transpose(2, 0, 1)[::-1]
+    return tensor
+
+
+def decode(outputs: dict[str, Floats], width: int, confident: float) -> Found:
+    """From the net's twelve outputs for one picture, padded to `width`, to faces; overlapping ones are thinned out."""
+    parts = []
+    for stride in STRIDES:
+        cls, obj, box, points = (outputs[f"{kind}_{stride}"][0] for kind in KINDS)
+        scores = np.sqrt(np.clip(cls[:, 0], 0, 1) * np.clip(obj[:, 0], 0, 1))
+        (cells,) = np.nonzero(scores >= confident)
+        corner = np.stack([cells % (width // stride), cells // (width // stride)], axis=1).astype(np.float32)
+        centre = (corner + box[cells, :2]) * stride
+        half = np.exp(np.minimum(box[cells, 2:], 10)) * (stride / 2)
+        parts.append(
+            Found(
+                scores[cells],
+                np.concatenate([centre - half, centre + half], axis=1),
+                (corner[:, None] + points[cells].reshape(-1, 5, 2)) * stride,
+            )
+        )
+    return thin(_joined(parts))
+
+
+def thin(found: Found) -> Found:
+    """Non-maximum suppression: of boxes that overlap, the surest stays. The result is sorted, the surest first."""
+    found = found[np.argsort(-found.scores, kind="stable")[:MOST]]
+    keep: list[int] = []
+    left = np.ones(len(found), bool)
+    for i in range(len(found)):
+        if left[i]:
+            keep.append(i)
+            left &= overlaps(found.boxes[i], found.boxes) <= OVERLAP
+    return found[np.array(keep, np.intp)]
+
+
+def overlaps(box: Floats, boxes: Floats) -> Floats:
+    """Intersection over union of one box (4,) with each of `boxes` (N, 4) -> (N,)."""
+    both = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+    inner = np.prod(np.maximum(both, 0), axis=1)
+    area, areas = np.prod(box[2:] - box[:2]), np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    return np.asarray(inner / np.maximum(area + areas - inner, 1e-9), np.float32)
+
+
+def _joined(parts: list[Found]) -> Found:
+    return Found(
+        np.concatenate([p.scores for p in parts]),
+        np.concatenate([p.boxes for p in parts]),
+        np.concatenate([p.points for p in parts]),
+    )
+
+
+def _sides(found: Found) -> Floats:
+    return np.asarray(np.sqrt(np.prod(found.boxes[:, 2:] - found.boxes[:, :2], axis=1)), np.float32)
