@@ -1,0 +1,5 @@
+"""`python -m unmask`."""
+
+from unmask.app.cli import main
+
+main()

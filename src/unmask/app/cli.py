@@ -1,0 +1,244 @@
+"""The command line: `unmask scan`, `info`, `pull`, `schema`.
+
+Imports of other rooms stand inside the functions: `unmask --help` must not wait for NumPy and ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from unmask._version import __version__
+
+app = typer.Typer(
+    name="unmask",
+    help="Tell real faces and pictures from forged ones.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+DETECTION, OUTPUT, SPEED, LIMITS = "Detector", "Results", "Speed", "What one file may cost"
+EXIT_CODES = (
+    "Exit codes: 0 all files were scanned, 1 a file is in a state of --fail-on, 2 wrong usage or a missing part, "
+    "3 a file could not be read, 130 interrupted."
+)
+
+
+class FailOn(StrEnum):
+    """States that can make a scan exit with 1."""
+
+    fake = "fake"
+    uncertain = "uncertain"
+    not_applicable = "not_applicable"
+    failed = "failed"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"unmask {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def unmask(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Tell real faces and pictures from forged ones."""
+
+
+@app.command(epilog=EXIT_CODES)
+def scan(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PATH...", help="Pictures, clips, folders with all below them.", show_default=False),
+    ] = None,
+    detector: Annotated[
+        str,
+        typer.Option(help="embedded, the path of a bundle, or hub:owner/name@revision.", rich_help_panel=DETECTION),
+    ] = "embedded",
+    runtime: Annotated[
+        Literal["onnx", "openvino", "torch"], typer.Option(help="What runs the detector.", rich_help_panel=DETECTION)
+    ] = "onnx",
+    faces: Annotated[
+        str,
+        typer.Option(help="Face finder: embedded, yunet, or an ONNX file of its layout.", rich_help_panel=DETECTION),
+    ] = "embedded",
+    frames: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Frames of a clip, evenly spaced in time.", rich_help_panel=DETECTION)
+    ] = 32,
+    error_rate: Annotated[
+        float,
+        typer.Option(
+            min=0.001, max=0.499, help="Share of wrong calls to accept, on either side.", rich_help_panel=DETECTION
+        ),
+    ] = 0.1,
+    whole_image: Annotated[
+        bool,
+        typer.Option(
+            "--whole-image", help="Judge whole pictures; the detector must be made for it.", rich_help_panel=DETECTION
+        ),
+    ] = False,
+    no_checks: Annotated[
+        bool,
+        typer.Option(
+            "--no-checks", help="Do not try JPEG 70, half size and blur on the verdict.", rich_help_panel=DETECTION
+        ),
+    ] = False,
+    json: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|-", help="Write the report as JSON; - for standard output.", rich_help_panel=OUTPUT),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the report as one HTML file.", rich_help_panel=OUTPUT)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep answers in a Parquet table; what it holds is not scanned again.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    fail_on: Annotated[
+        list[FailOn] | None,
+        typer.Option(
+            help="Exit with 1 if a file is in this state; may be repeated.", rich_help_panel=OUTPUT, show_default=False
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress bar, no table.", rich_help_panel=OUTPUT)
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1024, help="Files at once.", rich_help_panel=SPEED, show_default="one for each core, at most 8"
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1024, help="Threads for each of them.", rich_help_panel=SPEED, show_default="cores / jobs"
+        ),
+    ] = None,
+    url: Annotated[bool, typer.Option("--url", help="Also open http(s) addresses.")] = False,
+    camera: Annotated[int | None, typer.Option(min=0, help="Scan what camera N sees.", show_default=False)] = None,
+    camera_seconds: Annotated[float, typer.Option(min=0.1, max=60, help="How long the camera records.")] = 5.0,
+    max_bytes: Annotated[
+        int | None, typer.Option(min=1, help="Size.", rich_help_panel=LIMITS, show_default="4 GiB")
+    ] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=1, help="Width x height.", rich_help_panel=LIMITS, show_default="80 million")
+    ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Length of a clip.", rich_help_panel=LIMITS, show_default="4 hours")
+    ] = None,
+    max_frames: Annotated[
+        int | None, typer.Option(min=1, help="Frames in a clip.", rich_help_panel=LIMITS, show_default="1 million")
+    ] = None,
+    max_decode_seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Time to decode it.", rich_help_panel=LIMITS, show_default="120")
+    ] = None,
+    max_file_seconds: Annotated[
+        float, typer.Option(min=1, help="Time in all, when several files are scanned.", rich_help_panel=LIMITS)
+    ] = 900,
+) -> None:
+    """Look for forged faces in pictures and clips.
+
+    Each file gets a verdict in words, and a calibrated probability with its interval where a detector could speak.
+    """
+    with _errors_in_a_line():
+        from unmask.app.scanning import Wanted, run
+        from unmask.media import Limits
+        from unmask.scan import batch
+        from unmask.scan.options import Options
+
+        files = batch.expand(paths or [], allow_url=url)
+        if not files and camera is None:
+            raise typer.BadParameter("name a file, a folder or a --camera", param_hint="PATH")
+        jobs = jobs or batch.default_jobs(len(files))
+        given = {
+            "bytes": max_bytes,
+            "pixels": max_pixels,
+            "seconds": max_seconds,
+            "frames": max_frames,
+            "decode_seconds": max_decode_seconds,
+        }
+        options = Options(
+            detector=detector,
+            runtime=runtime,
+            faces=faces,
+            frames=frames,
+            error_rate=error_rate,
+            whole_image=whole_image,
+            checks=not no_checks,
+            pictures=html is not None,
+            allow_url=url,
+            threads=threads or max(1, batch.cores() // jobs),
+            limits=Limits(**{name: value for name, value in given.items() if value is not None}),
+            seconds_per_file=max_file_seconds,
+        )
+        wanted = Wanted(json=json, html=html, out=out, quiet=quiet)
+        states = run(files, options, jobs, wanted, (camera, camera_seconds) if camera is not None else None)
+    if any(state.value in states for state in fail_on or ()):
+        raise typer.Exit(1)
+    raise typer.Exit(3 if "failed" in states else 0)
+
+
+@app.command()
+def info(
+    bundle: Annotated[
+        str, typer.Argument(help="embedded, the path of a bundle, or hub:owner/name@revision.")
+    ] = "embedded",
+) -> None:
+    """What a detector knows, how well, where it fails, and on whose data it rests."""
+    with _errors_in_a_line():
+        from rich.console import Console
+
+        from unmask.app.cards import card_text
+        from unmask.bundles import load
+
+        scorer = load(bundle)
+        Console(highlight=False).print(*card_text(scorer.card, scorer.weights_sha256), sep="\n")
+
+
+@app.command()
+def pull(name: Annotated[str, typer.Argument(help="yunet: the face finder for --faces yunet.")]) -> None:
+    """Fetch a face finder that does not ship with the package: a pinned file, checked by its hash."""
+    with _errors_in_a_line():
+        from unmask.faces import pull as fetch
+
+        typer.echo(fetch(name))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of `unmask scan --json`."""
+    from unmask.scan.schema import report_schema
+
+    typer.echo(report_schema(), nl=False)
+
+
+@contextmanager
+def _errors_in_a_line() -> Iterator[None]:
+    """What the user can mend is one line on standard error and exit code 2."""
+    from unmask.nouns import UnmaskError
+
+    try:
+        yield
+    except UnmaskError as error:
+        typer.secho(f"unmask: {error}", err=True, fg=None if "NO_COLOR" in os.environ else "red")
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("unmask: interrupted", err=True)
+        raise typer.Exit(130) from None
+
+
+def main() -> None:
+    """Entry point of the `unmask` command."""
+    app()

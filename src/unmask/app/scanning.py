@@ -1,0 +1,131 @@
+"""`unmask scan` behind its options: progress, results as they come, and the reports at the end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from unmask.media import camera
+from unmask.nouns import FileReport, Report, State, UnmaskError
+from unmask.scan import html, text
+from unmask.scan.batch import scan_many
+from unmask.scan.options import Options, report_of
+from unmask.scan.pipeline import Scanner
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Where the results go."""
+
+    json: str | None
+    html: Path | None
+    out: Path | None
+    quiet: bool
+
+
+def run(
+    paths: Sequence[str], options: Options, jobs: int, wanted: Wanted, recorded: tuple[int, float] | None = None
+) -> set[State]:
+    """Scans `paths`, and with `recorded` (camera, seconds) what a camera sees; writes what is wanted.
+
+    After an interruption everything that was finished is written before KeyboardInterrupt goes on.
+
+    Returns: the states that occurred.
+    """
+    for path in (wanted.json if wanted.json != "-" else None, wanted.html, wanted.out):
+        if path and not Path(path).absolute().parent.is_dir():  # better now than after an hour of scanning
+            raise UnmaskError(f"cannot write {path}: there is no folder {Path(path).absolute().parent}")
+    scanner = options.ready()
+    keep = bool(wanted.json or wanted.html) or len(paths) <= 1  # a million whole reports would not fit into memory
+    files: dict[int, FileReport] = {}
+    lines: dict[int, tuple[State, Text]] = {}
+    try:
+        with _progress(len(paths), wanted.quiet) as advance:
+            for i, file in _scanned(paths, scanner, options, jobs, wanted.out, recorded):
+                lines[i] = (file.state, text.line(file))
+                if keep:
+                    files[i] = file
+                advance(file.state)
+    finally:
+        report = report_of(scanner).model_copy(update={"files": tuple(files[i] for i in sorted(files))})
+        _show([lines[i] for i in sorted(lines)], report, wanted)
+        _write(report, wanted)
+    return {state for state, _ in lines.values()}
+
+
+def _scanned(
+    paths: Sequence[str],
+    scanner: Scanner,
+    options: Options,
+    jobs: int,
+    out: Path | None,
+    recorded: tuple[int, float] | None,
+) -> Iterator[tuple[int, FileReport]]:
+    if recorded:
+        yield -1, scanner.scan_media(camera(*recorded, limits=options.limits))
+    if paths:
+        yield from scan_many(paths, scanner, options, jobs, out)
+
+
+@contextmanager
+def _progress(total: int, quiet: bool) -> Iterator[Callable[[State], None]]:
+    """A live bar on standard error; call what it gives for each file that is done."""
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
+        task, states = progress.add_task("scanning", total=total), list[State]()
+
+        def advance(state: State) -> None:
+            states.append(state)
+            progress.update(task, advance=1, description=f"{states.count('fake')} likely forged")
+
+        yield advance
+
+
+def _show(lines: Sequence[tuple[State, Text]], report: Report, wanted: Wanted) -> None:
+    if wanted.quiet or wanted.json == "-" or not lines:
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    if len(lines) == 1 and report.files:
+        console.print(text.single(report.files[0], report))
+        return
+    for _, row in lines:
+        console.print(row)
+    console.print(text.summary([state for state, _ in lines]))
+
+
+def _write(report: Report, wanted: Wanted) -> None:
+    if wanted.json:
+        content = report.model_dump_json(by_alias=True, indent=2) + "\n"
+        if wanted.json == "-":
+            sys.stdout.write(content)
+        else:
+            _replace(Path(wanted.json), content)
+    if wanted.html:
+        _replace(wanted.html, html.render(report))
+
+
+def _replace(path: Path, content: str) -> None:
+    """Writes all of the file or nothing: no half report after a full disk."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        fresh.write_text(content, encoding="utf-8")
+        fresh.replace(path)
+    except OSError as error:
+        raise UnmaskError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        fresh.unlink(missing_ok=True)

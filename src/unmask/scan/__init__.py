@@ -1,0 +1,97 @@
+"""media + faces + bundle -> Report. The room is also its verb: `unmask.scan(path)` and `from unmask.scan import scan`.
+
+`unmask.scan` names both this package and the public function. Python sets the attribute to the package as soon as
+anything in it is imported, so the package itself can be called; `scan` is the same function under its plain name.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from os import PathLike
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from unmask.media import Limits
+    from unmask.nouns import Report
+
+Source = str | PathLike[str]
+Runtime = Literal["onnx", "openvino", "torch"]
+
+
+def scan(
+    sources: Source | bytes | Iterable[Source],
+    *,
+    detector: str = "embedded",
+    runtime: Runtime = "onnx",
+    faces: str = "embedded",
+    frames: int = 32,
+    error_rate: float = 0.1,
+    whole_image: bool = False,
+    checks: bool = True,
+    pictures: bool = True,
+    jobs: int | None = None,
+    threads: int | None = None,
+    allow_url: bool = False,
+    limits: Limits | None = None,
+    out: Source | None = None,
+) -> Report:
+    """Scans pictures and clips for forged faces.
+
+    Args:
+        sources: a file, a folder (with all below it), the bytes of a file, a URL if `allow_url`, or several of them.
+        detector: "embedded", the path of a bundle, or "hub:owner/name[@revision]".
+        runtime: what runs it: "onnx", "openvino" or "torch".
+        faces: the face finder: "embedded", "yunet", or the path of an ONNX file of that layout.
+        frames: looked at in a clip, evenly spaced in time.
+        error_rate: share of real faces that may be called fake, and of forged ones that may be called real.
+        whole_image: insist on a detector that looks at the whole picture.
+        checks: take a verdict back that turns round under JPEG 70, half size or a mild blur.
+        pictures: make thumbnails and heat maps for HTML; they cost 64 more scores for each face.
+        jobs: processes for several files; default one for each core, at most 8.
+        threads: for each of them; default: cores / jobs.
+        limits: what one file may cost; see `unmask.media.Limits`.
+        out: a Parquet table that keeps the answers; what it knows already is not scanned again (and has no pictures).
+
+    Returns: one FileReport for each file, in the order of `sources`. A file that cannot be read is one in state
+        `failed`, a file without a face one that is `not_applicable`; neither has a score.
+    Raises: UnmaskError for a source that does not exist, or a detector or option that cannot be used.
+    """
+    # Here and not above: `unmask --help` must not wait for NumPy and ONNX Runtime.
+    from unmask.media import Limits
+    from unmask.scan import batch
+    from unmask.scan.options import Options, report_of
+
+    several = [sources] if isinstance(sources, (str, PathLike)) else [] if isinstance(sources, bytes) else list(sources)
+    paths = batch.expand([os.fspath(source) for source in several], allow_url=allow_url)
+    jobs = batch.default_jobs(len(paths)) if jobs is None else jobs
+    options = Options(
+        detector=detector,
+        runtime=runtime,
+        faces=faces,
+        frames=frames,
+        error_rate=error_rate,
+        whole_image=whole_image,
+        checks=checks,
+        pictures=pictures,
+        allow_url=allow_url,
+        threads=threads or max(1, batch.cores() // jobs),
+        limits=limits or Limits(),
+    )
+    scanner = options.ready()
+    if isinstance(sources, bytes):
+        files = (scanner.scan(sources),)
+    else:
+        answers = dict(batch.scan_many(paths, scanner, options, jobs, Path(out) if out else None))
+        files = tuple(answers[i] for i in range(len(paths)))
+    return report_of(scanner).model_copy(update={"files": files})
+
+
+class _Callable(ModuleType):
+    __call__ = staticmethod(scan)
+
+
+sys.modules[__name__].__class__ = _Callable

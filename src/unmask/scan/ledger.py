@@ -1,0 +1,217 @@
+"""What was already scanned: a Parquet table, and beside it a journal that survives kill -9.
+
+Each finished file is one line of `TABLE.journal.jsonl`, written through at once. At the end of a run the journal is
+merged into the Parquet table, which is replaced in one step. A file is known by its content and by what was asked of
+it, so that a moved file is not scanned again, and one scanned with another detector is.
+
+The table holds the newest answer for each path that was ever scanned into it, sorted by path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import duckdb
+
+from unmask._version import __version__
+from unmask.nouns import FileReport, UnmaskError
+from unmask.scan.pipeline import Scanner
+
+COLUMNS = {
+    "path": "VARCHAR",
+    "sha256": "VARCHAR",
+    "kind": "VARCHAR",
+    "format": "VARCHAR",
+    "width": "INTEGER",
+    "height": "INTEGER",
+    "seconds": "DOUBLE",
+    "frames_read": "INTEGER",
+    "frames_failed": "INTEGER",
+    "state": "VARCHAR",
+    "score": "DOUBLE",
+    "low": "DOUBLE",
+    "high": "DOUBLE",
+    "reasons": "VARCHAR[]",
+    "faces": "INTEGER",
+    "detector": "VARCHAR",
+    "weights_sha256": "VARCHAR",
+    "asked": "VARCHAR",  # hash of all that shapes the answer: settings, detector, calibration, version
+    "report": "VARCHAR",  # the whole FileReport as JSON
+}
+
+
+def asked_of(scanner: Scanner) -> str:
+    """sha256 of everything but the file that an answer depends on."""
+    parts = (
+        __version__,
+        scanner.settings.model_dump_json(),
+        scanner.scorer.weights_sha256,
+        scanner.scorer.card.model_dump_json(),
+    )
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def row_of(report: FileReport, asked: str) -> dict[str, object]:
+    """One line of the journal, one row of the table: keys and order of COLUMNS."""
+    media, detector = report.media, report.detector
+    about = media.model_dump() if media else {}
+    return {
+        "path": report.path,
+        "sha256": report.sha256,
+        **{key: about.get(key) for key in ("kind", "format", "width", "height", "seconds")},
+        "frames_read": media.frames_read if media else None,
+        "frames_failed": media.frames_failed if media else None,
+        "state": report.state,
+        "score": report.score,
+        "low": report.low,
+        "high": report.high,
+        "reasons": list(report.reasons),
+        "faces": len(report.faces),
+        "detector": detector.name if detector else None,
+        "weights_sha256": detector.weights_sha256 if detector else None,
+        "asked": asked,
+        "report": report.model_dump_json(),
+    }
+
+
+class Ledger:
+    """The table at `path` while a scan adds to it. Use as a context manager; leaving it merges the journal.
+
+    It remembers the answers to the same question in memory, compressed: about 2 kB for each file.
+
+    Raises: UnmaskError when the table is not one of ours, cannot be written, or another scan is writing to it.
+    """
+
+    def __init__(self, path: Path, asked: str) -> None:
+        self.path, self.asked = path, asked
+        self.journal = path.with_name(path.name + ".journal.jsonl")
+        self._known: dict[str, bytes] = {}
+        self._paths: set[tuple[str, str]] = set()
+        try:
+            self._file = self.journal.open("a+b")
+        except OSError as error:
+            raise UnmaskError(f"cannot write {self.journal}: {error.strerror}; choose another --out") from error
+        _lock(self._file, path)
+        _cut_torn_line(self._file)
+        self._remember()
+
+    def find(self, sha256: str) -> FileReport | None:
+        """The answer to the same question about the same content, if there is one that is not `failed`."""
+        stored = self._known.get(sha256)
+        return FileReport.model_validate_json(zlib.decompress(stored)) if stored else None
+
+    def add(self, report: FileReport) -> None:
+        """Writes an answer down, unless the same content is already there under the same path."""
+        if report.sha256 and (report.path, report.sha256) in self._paths:
+            return
+        self._file.write(json.dumps(row_of(report, self.asked)).encode() + b"\n")
+        self._file.flush()
+        if report.sha256:
+            self._paths.add((report.path, report.sha256))
+
+    def learn(self, report: FileReport) -> None:
+        """From now on `find` knows this answer."""
+        self._learn(report.sha256, report.state, report.model_dump_json())
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._merge()
+        finally:
+            self._file.close()
+
+    def _learn(self, sha256: str | None, state: str, report: str) -> None:
+        # A failed file is tried again: its worker may have been killed, its disk may have been away.
+        if sha256 and state != "failed":
+            self._known[sha256] = zlib.compress(report.encode(), 1)
+
+    def _remember(self) -> None:
+        with _database() as database:
+            same = f"asked = '{self.asked}'"  # hex digits of our own making
+            rows = _newest(database, self.path, self.journal).filter(same).project("path, sha256, state, report")
+            while batch := rows.fetchmany(1000):
+                for path, sha256, state, report in batch:
+                    self._learn(sha256, state, report)
+                    self._paths.add((path, sha256))
+
+    def _merge(self) -> None:
+        """Journal and table become the new table; a crash at any moment loses neither."""
+        if self.path.exists() and self.journal.stat().st_size == 0:
+            self.journal.unlink()
+            return
+        fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        try:
+            with _database() as database:
+                _newest(database, self.path, self.journal).write_parquet(str(fresh), compression="zstd")
+            with fresh.open("rb") as file:
+                os.fsync(file.fileno())
+            fresh.replace(self.path)
+        finally:
+            fresh.unlink(missing_ok=True)
+        self.journal.unlink()
+
+
+def _database() -> duckdb.DuckDBPyConnection:
+    # Readers of Parquet and JSON are built in, nothing is fetched. One thread, so that rows keep the journal's order.
+    return duckdb.connect(config={"autoinstall_known_extensions": "false", "threads": "1"})
+
+
+def _newest(database: duckdb.DuckDBPyConnection, table: Path, journal: Path) -> duckdb.DuckDBPyRelation:
+    """The newest row for each path, from the journal and, where there is one, the table; sorted by path."""
+    columns = ", ".join(COLUMNS)
+    types = ", ".join(f"{name}: '{kind}'" for name, kind in COLUMNS.items())
+    lines = f"read_json(?, format = 'newline_delimited', columns = {{{types}}})"
+    rows, files = f"SELECT *, row_number() OVER () AS line FROM {lines}", [_literally(journal)]  # noqa: S608
+    if table.exists():
+        rows, files = f"{rows} UNION ALL SELECT {columns}, 0 FROM read_parquet(?)", [*files, _literally(table)]  # noqa: S608
+    newest = "row_number() OVER (PARTITION BY path ORDER BY line DESC) = 1"
+    try:
+        return database.sql(f"SELECT {columns} FROM ({rows}) QUALIFY {newest} ORDER BY path", params=files)  # noqa: S608
+    except duckdb.Error as error:
+        why = str(error).splitlines()[0]
+        raise UnmaskError(
+            f"{table} or its journal is not a table of unmask scan ({why}); choose another --out"
+        ) from error
+
+
+def _literally(path: Path) -> str:
+    """The path for a function that would take * ? [ in it for patterns."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", str(path.absolute()))
+
+
+def _lock(file: BinaryIO, table: Path) -> None:
+    """Holds the journal for this process, until it ends in whatever way."""
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise UnmaskError(f"another scan is writing to {table}; wait for it, or choose another --out") from error
+
+
+def _cut_torn_line(file: BinaryIO) -> None:
+    """Takes off what a killed run had begun to write: everything after the last end of line."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - 65536)
+        file.seek(start)
+        last = file.read(end - start).rfind(b"\n")
+        if last >= 0:
+            file.truncate(start + last + 1)
+            return
+        end = start
+    file.truncate(0)

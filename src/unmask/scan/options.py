@@ -1,0 +1,66 @@
+"""What a scan was asked for, in a form that can be sent to another process, and the scanner that comes of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import Field
+
+from unmask._version import __version__
+from unmask.bundles import load
+from unmask.faces import Finder
+from unmask.media import Limits
+from unmask.nouns import Plain, Report, Settings
+from unmask.scan.pipeline import Scanner, ready
+from unmask.scan.verdict import unsure_between
+
+
+class Options(Plain):
+    """Everything that a scan needs to know besides its files."""
+
+    detector: str = Field("embedded", description='"embedded", the path of a bundle, or "hub:owner/name[@revision]"')
+    runtime: Literal["onnx", "openvino", "torch"] = "onnx"
+    faces: str = Field("embedded", description='"embedded", "yunet", or the path of an ONNX file of that layout')
+    frames: int = Field(32, ge=1, le=10_000)
+    error_rate: float = Field(0.1, gt=0, lt=0.5)
+    whole_image: bool = False
+    checks: bool = True
+    pictures: bool = False
+    allow_url: bool = False
+    threads: int = Field(1, ge=1, le=1024)
+    limits: Limits = Limits()
+    seconds_per_file: float = Field(900.0, gt=0, description="after which the process that scans a file is ended")
+
+    def ready(self) -> Scanner:
+        """Loads the detector and, where it needs one, the face finder.
+
+        Raises: UnmaskError when one of them cannot be had, or when they do not fit the options.
+        """
+        scorer = load(self.detector, runtime=self.runtime, threads=self.threads)
+        finder = Finder.load(self.faces, threads=self.threads) if scorer.card.input.margin > 0 else None
+        settings = Settings(
+            frames=self.frames,
+            error_rate=self.error_rate,
+            faces=finder.name if finder else "none",
+            faces_sha256=finder.sha256 if finder else "",
+            whole_image=self.whole_image or finder is None,
+            checks=self.checks,
+        )
+        return ready(scorer, finder, settings, self.limits, allow_url=self.allow_url, pictures=self.pictures)
+
+
+def report_of(scanner: Scanner) -> Report:
+    """A report without files: what every answer of this scanner has in common."""
+    card = scanner.scorer.card
+    unsure = unsure_between(card.calibration, scanner.settings.error_rate) if card.calibration else None
+    return Report(
+        version=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        settings=scanner.settings,
+        detector=scanner.detector,
+        knows=card.knows,
+        limits=card.limits,
+        unsure=unsure,
+        files=(),
+    )
