@@ -54,9 +54,13 @@ class Finder:
         sha256: of the weights, lower-case hex.
     """
 
-    def __init__(self, weights: bytes, name: str, threads: int = 1) -> None:
-        """`weights`: an ONNX file of YuNet's layout. Raises: UnmaskError when it is not one."""
+    def __init__(self, weights: bytes, name: str, threads: int = 1, confident: float = CONFIDENT) -> None:
+        """`weights`: an ONNX file of YuNet's layout; `confident`: the least score of a face, 0..1.
+
+        Raises: UnmaskError when the weights are no such file.
+        """
         self.name = name
+        self.confident = confident
         self.sha256 = hashlib.sha256(weights).hexdigest()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -79,15 +83,17 @@ class Finder:
 
         Raises: UnmaskError when there is no such file or it is no finder.
         """
+        confident = CONFIDENT
         if name == "embedded":
             path = Path(__file__).with_name("finder.onnx")
-            label = str(json.loads(path.with_suffix(".json").read_text("utf-8"))["name"])
+            card = json.loads(path.with_suffix(".json").read_text("utf-8"))
+            label, confident = str(card["name"]), float(card["threshold"])
         elif name == "yunet":
             path, label = pulled(name), name
         else:
             path, label = Path(name), Path(name).stem
         try:
-            return cls(path.read_bytes(), label, threads)
+            return cls(path.read_bytes(), label, threads, confident)
         except OSError as error:
             raise UnmaskError(
                 f"no face finder at {path} ({error.strerror}); use embedded, yunet or an ONNX file"
@@ -125,7 +131,7 @@ class Finder:
         small, scale = shrink(image, side)
         tensor = pad(small)
         outputs = self._session.run(OUTPUTS, {"input": tensor})
-        found = decode(dict(zip(OUTPUTS, outputs, strict=True)), tensor.shape[3], CONFIDENT)
+        found = decode(dict(zip(OUTPUTS, outputs, strict=True)), tensor.shape[3], self.confident)
         return Found(found.scores, found.boxes * np.tile(scale, 2), found.points * scale)
 
 
