@@ -1,4 +1,4 @@
-"""What is promised about the package as a whole: light imports, public names, one version, pages that follow the code."""
+"""Promises of the package as a whole: light imports, public names, one version, pages that follow the code."""
 
 from __future__ import annotations
 
