@@ -12,9 +12,11 @@ from importlib.resources import files as resources
 from unmask.nouns import FaceReport, FileReport, Report, State
 from unmask.scan.drawing import scale, summary, timeline
 from unmask.scan.words import (
+    C2PA,
     FACE,
     GLOSSARY,
     HEAT_NOTE,
+    PROVENANCE,
     PROVENANCE_NOTE,
     SHORT,
     STATES,
@@ -28,6 +30,9 @@ from unmask.scan.words import (
 )
 
 SHOWN_IN_NOTEBOOK = 20  # rows; the rest is in the full report
+SHOWN_OPEN = 8  # files; more than these are folded, and printed only where the reader unfolds them
+
+CAMERA = {"make", "model", "lens", "software", "date", "exif"}
 
 # Shapes, so that a state is told apart without its colour: triangle, question mark, cross, dash, ring.
 ICONS: dict[State, str] = {
@@ -193,10 +198,14 @@ def _pictures(face: FaceReport, name: str) -> str:
 def _provenance(file: FileReport, level: int) -> str:
     if file.state == "failed" and not file.provenance:
         return ""
-    rows = [(say(key, 100), f"<bdi>{say(value)}</bdi>") for key, value in file.provenance.items()]
-    if not any("c2pa" in key.lower() or "credential" in key.lower() for key in file.provenance):
-        rows.append(("Content Credentials (C2PA)", "not checked"))
-    body = "".join(f'<tr><th scope="row">{key}</th><td>{value}</td></tr>' for key, value in rows)
+    found = dict(file.provenance)
+    found["c2pa"] = C2PA.get(found.get("c2pa", "not_checked"), found.get("c2pa", ""))
+    if not CAMERA & found.keys():
+        found["exif"] = "absent"
+    body = "".join(
+        f'<tr><th scope="row">{PROVENANCE.get(key) or say(key, 100)}</th><td><bdi>{say(value)}</bdi></td></tr>'
+        for key, value in sorted(found.items(), key=lambda item: item[0].startswith("c2pa"))
+    )
     return f"""<section class="provenance"><h{level}>What the file says about itself</h{level}>
 <p>{PROVENANCE_NOTE}</p>
 <table><thead><tr><th scope="col">Field</th><th scope="col">Content</th></tr></thead><tbody>{body}</tbody></table>
@@ -212,19 +221,23 @@ def _many(ordered: Sequence[FileReport], report: Report) -> str:
         return '<section class="verdict"><h1>No file was scanned</h1><p>There is nothing to report.</p></section>'
     what = event(report.settings.whole_image)
     folder = _folder(ordered)
-    sections = "".join(
-        f"""<details class="file"><summary>{_icon(file.state)}<span><bdi>{say(file.path[len(folder) :], 120)}</bdi>:
-{SHORT[file.state]}{f", {percent(file.score)}" if file.score is not None else ""}</span></summary>
-<div id="file-{k}" tabindex="-1">{_verdict(file, report, 3)}{_facts(file)}{_faces(file, report, 4)}\
-{_provenance(file, 4)}<p class="back"><a href="#files">Back to the table</a></p></div></details>
-"""
-        for k, file in enumerate(ordered)
-    )
+    sections = "".join(_folded(k, file, file.path[len(folder) :], ordered, report) for k, file in enumerate(ordered))
     return f"""<section class="verdict"><h1>{len(ordered)} files scanned</h1>{_counts(ordered)}
 <p>Number: {what}. Files that want attention come first.</p>
 {f"<p>Folder: <bdi>{say(folder)}</bdi></p>" if folder else ""}</section>
 <section id="files"><h2>All files</h2>{_table(ordered, link=True)}</section>
-<section class="details"><h2>File by file</h2>{sections}</section>
+<section class="details"><h2>File by file</h2>
+<p class="screen">Open a file to see its faces and reasons. What is open is printed.</p>{sections}</section>
+"""
+
+
+def _folded(k: int, file: FileReport, path: str, ordered: Sequence[FileReport], report: Report) -> str:
+    number = f", {percent(file.score)}" if file.score is not None else ""
+    inside = _verdict(file, report, 3) + _facts(file) + _faces(file, report, 4) + _provenance(file, 4)
+    return f"""<details class="file"{" open" if len(ordered) <= SHOWN_OPEN else ""}>
+<summary>{_icon(file.state)}<bdi>{say(path, 120)}</bdi>: {SHORT[file.state]}{number}</summary>
+<div id="file-{k}" tabindex="-1">{inside}<p class="back"><a href="#files">Back to the table</a></p></div>
+</details>
 """
 
 

@@ -1,4 +1,4 @@
-// Comfort only: the page is complete without it. Sorts and filters the table of files, opens linked sections, prints all.
+// Comfort only: the page is complete without it. Sorts and filters the table of files, opens linked sections.
 "use strict";
 (() => {
   const table = document.querySelector("table.files");
@@ -10,12 +10,16 @@
   addEventListener("hashchange", open);
   open();
 
-  const all = [...document.querySelectorAll("details")];
-  let closed = [];
-  addEventListener("beforeprint", () => { closed = all.filter((d) => !d.open); closed.forEach((d) => { d.open = true; }); });
-  addEventListener("afterprint", () => closed.forEach((d) => { d.open = false; }));
-
   if (!table) return;
+  const all = [...document.querySelectorAll("details.file")];
+  for (const [text, state] of [["Open all", true], ["Close all", false]]) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "tool";
+    button.textContent = text;
+    button.addEventListener("click", () => all.forEach((d) => { d.open = state; }));
+    all[0].before(button, " ");
+  }
   const body = table.tBodies[0];
   const rows = [...body.rows];
   const key = (row, i) => row.cells[i].dataset.key ?? row.cells[i].textContent.trim().toLowerCase();

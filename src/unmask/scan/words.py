@@ -91,11 +91,11 @@ def meaning(state: State, error_rate: float) -> str:
     """What the verdict on a file means, and what it does not, in two or three sentences."""
     often = odds(error_rate)
     return {
-        "fake": f"The detector found traces that it knows from forgeries. About {often} real files like those it was "
-        "calibrated on would get this answer by mistake. It is evidence, not proof: read the reasons, and ask where "
+        "fake": f"The detector found traces that it knows from forgeries. At most about {often} real files like those "
+        "it was calibrated on would get this answer by mistake. It is evidence, not proof: read the reasons, and ask where "
         "the file comes from.",
-        "real": f"The detector found nothing of what it knows from forgeries. About {often} forged files like those "
-        "it was calibrated on would get this answer by mistake, and more of kinds that it has never seen. It does "
+        "real": f"The detector found nothing of what it knows from forgeries. At most about {often} forged files like "
+        "those it was calibrated on would get this answer by mistake, and more of kinds that it has never seen. It does "
         "not show that the file is genuine.",
         "uncertain": "The evidence does not suffice to say either. This is an answer, not a fault: do not read it as "
         "half forged, and do not round it to the nearer side. The reasons say what stood in the way.",
@@ -110,6 +110,34 @@ PROVENANCE_NOTE = (
     "signed: a valid one shows who signed and that the file has not changed since, not that the scene is true. "
     "Most honest files carry none."
 )
+
+PROVENANCE: dict[str, str] = {
+    "make": "Camera maker",
+    "model": "Camera model",
+    "lens": "Lens",
+    "software": "Software",
+    "date": "Date",
+    "gps": "Position",
+    "exif": "Camera data (EXIF)",
+    "generator": "Generator's text",
+    "declared": "Declared",
+    "c2pa": "Content Credentials (C2PA)",
+    "c2pa_why": "C2PA: why",
+    "c2pa_signer": "C2PA: signed by",
+    "c2pa_issuer": "C2PA: certificate from",
+    "c2pa_tool": "C2PA: made with",
+    "c2pa_date": "C2PA: signed on",
+    "c2pa_trust": "C2PA: signer",
+}
+"""Names of the fields of `FileReport.provenance`; others are shown by their key."""
+
+C2PA = {
+    "valid": "valid: signed, and not changed since. This does not say that the scene is true",
+    "invalid": "invalid: the signature does not fit the file, which was changed after it was signed, or is damaged",
+    "present": "present, but could not be validated",
+    "absent": "absent, as in most files",
+    "not_checked": "not checked",
+}
 
 HEAT_NOTE = (
     "Red: where greying out the picture changes the answer most. It is not a proof of where the picture was edited."
