@@ -1,0 +1,31 @@
+"""A trained detector in a box: its card, its weights, and the runtimes that run it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unmask.bundles import hub
+from unmask.bundles.bundle import Bundle, read, read_card, write
+from unmask.bundles.runtime import RUNTIMES
+from unmask.bundles.scorer import Reading, Scorer
+
+__all__ = ["RUNTIMES", "Bundle", "Reading", "Scorer", "load", "locate", "read", "read_card", "write"]
+
+
+def load(name: str = "embedded", *, runtime: str = "onnx", threads: int = 1) -> Scorer:
+    """A detector ready to score.
+
+    Args:
+        name: "embedded", the folder of a bundle, or "hub:owner/name[@revision]".
+        runtime: "onnx" (ONNX Runtime) or "openvino" (with the extra of that name).
+        threads: CPU threads of one forward pass.
+    Raises: UnmaskError that says what is wrong with the name, the bundle or the installation.
+    """
+    return Scorer(read(locate(name)), runtime, threads)
+
+
+def locate(name: str) -> Path:
+    """The folder of a bundle; one on the hub is fetched first."""
+    if name == "embedded":
+        return Path(__file__).with_name("embedded")
+    return hub.fetch(name.removeprefix("hub:")) if name.startswith("hub:") else Path(name)

@@ -1,0 +1,90 @@
+"""Crops in, logits and calibrated scores out: the one thing that a loaded bundle does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from unmask.bundles.bundle import Bundle
+from unmask.bundles.calibration import margins, probabilities
+from unmask.bundles.runtime import MODEL, start
+from unmask.nouns import Floats, Pixels, UnmaskError
+
+CHUNK = 16  # crops that go through the network together: bounds memory, and more is not quicker on a CPU
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the network says of N crops: logits (N, K), and distances (N,) from its training features if it has them."""
+
+    logits: Floats
+    features_distance: Floats | None
+
+
+class Scorer:
+    """A bundle ready to score. Threads may share it.
+
+    Attributes:
+        card: what is known of the detector.
+        weights_sha256: of the file that runs, lower-case hex.
+        runtime: "onnx" or "openvino".
+    """
+
+    def __init__(self, bundle: Bundle, runtime: str = "onnx", threads: int = 1) -> None:
+        """Raises: UnmaskError when the bundle has nothing for this runtime, or its network is not as the card says."""
+        if MODEL not in bundle.files:
+            held = ", ".join(bundle.files) or "no weights"
+            raise UnmaskError(f"bundle {bundle.card.name!r} holds {held}, but the runtime {runtime} needs {MODEL}")
+        self.card = bundle.card
+        self.weights_sha256 = bundle.sha256(MODEL)
+        self.runtime = runtime
+        self._network = start(runtime, bundle.files[MODEL], threads)
+        side = self.card.input.size
+        self._distances = self._run(np.zeros((1, side, side, 3), np.uint8)).features_distance is not None
+
+    def read(self, crops: Pixels) -> Reading:
+        """uint8 (N, size, size, 3) RGB -> Reading. N may be 0. Raises: UnmaskError for crops of another kind."""
+        side = self.card.input.size
+        if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (side, side, 3):
+            expected = f"uint8 (N, {side}, {side}, 3)"
+            raise UnmaskError(f"{self.card.name} scores crops of {expected}, not {crops.dtype} {crops.shape}")
+        parts = [self._run(crops[i : i + CHUNK]) for i in range(0, len(crops), CHUNK)]
+        empty = np.zeros(0, np.float32)
+        logits = np.concatenate([np.zeros((0, len(self.card.classes)), np.float32), *(p.logits for p in parts)])
+        distances = [p.features_distance for p in parts if p.features_distance is not None]
+        return Reading(logits, np.concatenate([empty, *distances]) if self._distances else None)
+
+    def logits(self, crops: Pixels) -> Floats:
+        """uint8 (N, size, size, 3) RGB -> float32 (N, K), in the order of `card.classes`."""
+        return self.read(crops).logits
+
+    def score(self, crops: Pixels) -> Floats:
+        """uint8 (N, size, size, 3) RGB -> calibrated P(fake), float32 (N,).
+
+        Raises: UnmaskError when the card has no calibration.
+        """
+        if self.card.calibration is None:
+            raise UnmaskError(
+                f"detector {self.card.name!r} carries no calibration: its logits are no probabilities yet"
+            )
+        return probabilities(self.card.calibration, margins(self.logits(crops), self.card.classes))
+
+    def _run(self, crops: Pixels) -> Reading:
+        image = np.divide(crops.transpose(0, 3, 1, 2), np.float32(255), dtype=np.float32, order="C")
+        try:
+            outputs = self._network(image)
+        except Exception as error:  # each runtime raises errors of its own kind
+            raise UnmaskError(f"the network of {self.card.name!r} fails on crops of its own card: {error}") from error
+        logits, distance = outputs["logits"], outputs.get("distance")
+        if logits.shape != (len(crops), len(self.card.classes)):
+            raise UnmaskError(
+                f"the network of {self.card.name!r} gives logits {logits.shape} for {len(crops)} crops of classes "
+                f"{', '.join(self.card.classes)}"
+            )
+        if not np.isfinite(logits).all():
+            raise UnmaskError(f"the network of {self.card.name!r} gives logits that are not finite")
+        return Reading(
+            logits.astype(np.float32, copy=False),
+            None if distance is None else distance.reshape(len(crops)).astype(np.float32, copy=False),
+        )
