@@ -13,7 +13,7 @@ from av.video.reformatter import VideoReformatter
 
 from unmask.media import pixels, sampling
 from unmask.media.limits import DEFAULTS, Limits, MediaError
-from unmask.media.table import reason
+from unmask.media.table import LIBAV, reason
 from unmask.nouns import Frame, Media, Unread
 
 
@@ -68,7 +68,7 @@ def _record(device: Path, seconds: float, limits: Limits) -> list[Frame]:
                 # Recorded pictures stay in memory: all of them together keep to the limit of 32 pictures of that size.
                 limits.check("pixels", picture.width * picture.height * (len(frames) + 1) / 32)
                 frames.append(Frame(len(frames), now, pixels.rgb(picture, pixels.Upright(), reformatter)))
-    except (av.error.FFmpegError, OSError, ValueError) as error:
+    except LIBAV as error:
         if not frames:
             raise MediaError(f"cannot read from {device}: {reason(error)}") from error
     if not frames:

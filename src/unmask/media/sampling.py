@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Run:
-    """Packets `start` to `end` (both included, in file order) are fed to a decoder that knows nothing before `start`."""
+    """Packets `start` to `end` (both included, in file order) go to a decoder that starts afresh at `start`."""
 
     start: int
     end: int

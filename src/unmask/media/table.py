@@ -13,20 +13,23 @@ from av.video.stream import VideoStream
 
 from unmask.media.limits import Clock, Limits, MediaError, over
 
+# What PyAV raises when libav gives up.
+LIBAV = (av.error.FFmpegError, OSError, ValueError, EOFError, MemoryError, RuntimeError)
+
 
 @dataclass(frozen=True)
 class Table:
-    """What the container says of each packet, in file order, and of each frame, in presentation order.
+    """What the container says of packets, in file order, and of frames, in presentation order.
 
     Attributes:
-        pts: of each packet, in units of the stream's time base. Empty if the file does not give them (`timed` is False).
+        pts: of each packet, in units of the stream's time base. Empty if not `timed`.
         keys: whether a decoder may start at the packet.
         sizes: bytes.
         shown: file positions of the packets that become frames, in presentation order.
         times: seconds of these frames from the first, ascending, then those of the frames that were promised and are
             not in the file.
         seconds: from the first frame to the end of the last.
-        timed: frames are known by their timestamps; if not, by counting.
+        timed: frames are known by their timestamps; if not, they are counted.
         ended: why reading stopped before the end, or "".
     """
 
@@ -76,7 +79,7 @@ def read_table(container: InputContainer, stream: VideoStream, size: int, limits
         raise MediaError(f"no frame of the video can be read{': ' + read.ended if read.ended else ''}")
     base = float(stream.time_base or 0) or 1 / 90_000
     stamps = [p for p, shown in zip(read.pts, read.shown, strict=True) if shown]
-    timed = all(p is not None for p in stamps)
+    timed = all(p is not None for p in stamps) and not _guessed(stream)
     shown, ticks = _order(read, timed)
     step = _step(ticks, read.duration, stream, base)
     promised = _promised(stream, size, len(read.pts))
@@ -106,9 +109,18 @@ def _read(container: InputContainer, stream: VideoStream, limits: Limits, clock:
             # VP8 stores pictures that are never shown as packets of their own (RFC 6386, 9.1: the show_frame bit).
             hidden = vp8 and packet.size > 0 and not bytes(packet)[0] & 0x10
             read.shown.append(packet.size > 0 and not packet.is_discard and not hidden)
-    except (av.error.FFmpegError, OSError, ValueError) as error:
+    except LIBAV as error:
         read.ended = reason(error)
     return read
+
+
+def _guessed(stream: VideoStream) -> bool:
+    """AVI stores no presentation times. For reordered H.264 and HEVC libavformat makes some up, and they are wrong."""
+    return (
+        stream.container.format.name == "avi"
+        and stream.codec_context.name in ("h264", "hevc")
+        and bool(stream.codec_context.has_b_frames)
+    )
 
 
 def _order(read: _Packets, timed: bool) -> tuple[list[int], list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,18 +18,18 @@ from unmask.media import pixels, sampling
 from unmask.media.limits import Clock, Limits, MediaError, over
 from unmask.media.sniff import Kind
 from unmask.media.source import Source
-from unmask.media.table import Table, packets, read_table, reason
+from unmask.media.table import LIBAV, Table, packets, read_table, reason
 from unmask.nouns import Frame, Unread
 
 Way = Literal["auto", "sequential", "seek"]
+
+_END: Any = object()
 
 # Bytes that are quicker read past than sought across.
 WORTH_A_SEEK = 4 << 20
 # Codecs whose decoder knows a picture that no other leans on, exactly: it need not be decoded unless it is wanted.
 # (HEVC's flag says so only within one temporal layer; VP9 and AV1 have none.)
 DROPPABLE = {"h264", "mpeg4", "mpeg2video", "mpeg1video"}
-
-_FAILED = (av.error.FFmpegError, OSError, ValueError, EOFError)
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,21 @@ class Clip:
             yield Unread(i, self.table.times[i], "the file ends before this frame")
 
 
+class _Reader:
+    """What libav may do with the file: read and seek. A damaged index seeks to impossible places: that is an answer
+    (EINVAL), not an exception that PyAV would print."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.tell = file.read, file.tell
+        self._seek = file.seek
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return self._seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -errno.EINVAL
+
+
 @contextmanager
 def opened(file: BinaryIO, kind: Kind, limits: Limits, clock: Clock) -> Iterator[tuple[InputContainer, VideoStream]]:
     """A container and its video stream.
@@ -91,7 +107,7 @@ def opened(file: BinaryIO, kind: Kind, limits: Limits, clock: Clock) -> Iterator
     seconds = max(clock.left, 0.001)
     try:
         container = av.open(
-            file,
+            _Reader(file),
             mode="r",
             format=kind.name,
             options=options,
@@ -99,7 +115,7 @@ def opened(file: BinaryIO, kind: Kind, limits: Limits, clock: Clock) -> Iterator
             timeout=(seconds, seconds),
             metadata_errors="replace",
         )
-    except _FAILED as error:
+    except LIBAV as error:
         raise MediaError(f"looks like {kind.format}, but cannot be opened: {reason(error)}") from error
     with container:
         yield container, _stream(container, kind, limits)
@@ -113,9 +129,10 @@ def _stream(container: InputContainer, kind: Kind, limits: Limits) -> VideoStrea
     seen = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not seen:
         raise MediaError(f"this {kind.format} file has no video in it")
-    stream = max(seen, key=lambda s: (s.width or 0) * (s.height or 0))
-    if stream.codec_context is None:
+    known = [s for s in seen if getattr(s, "codec_context", None) is not None]  # PyAV: None where there is no decoder
+    if not known:
         raise MediaError("the video's codec is unknown to FFmpeg; convert the clip to H.264 in MP4")
+    stream = max(known, key=lambda s: (s.width or 0) * (s.height or 0))
     limits.check("pixels", (stream.width or 0) * (stream.height or 0))
     stream.codec_context.options = {"max_pixels": str(limits.pixels)}
     stream.thread_type = "AUTO"
@@ -153,19 +170,16 @@ def _first(file: BinaryIO, kind: Kind, limits: Limits, clock: Clock) -> _First |
     """The first picture that can be decoded: only it tells rotation, and the true size where a header lies."""
     with opened(file, kind, limits, clock) as (container, stream):
         stream.thread_type = "SLICE"  # frame threads would decode several pictures to return one
-        for packet in itertools.islice(packets(container, stream), 64):
+        feed = itertools.chain(itertools.islice(packets(container, stream), 64), [None])  # None: give what you hold
+        while True:
             clock.check()
             try:
-                frames = stream.decode(packet)
-            except _FAILED:
+                packet = next(feed, _END)
+                frames = stream.decode(packet) if packet is not _END else []
+            except LIBAV:
                 continue
-            if frames:
-                return _First(frames[0], stream.sample_aspect_ratio)
-        try:
-            frames = stream.decode(None)
-        except _FAILED:
-            frames = []
-        return _First(frames[0], stream.sample_aspect_ratio) if frames else None
+            if frames or packet is _END:
+                return _First(frames[0], stream.sample_aspect_ratio) if frames else None
 
 
 def _notes(table: Table) -> Iterator[str]:
@@ -174,7 +188,7 @@ def _notes(table: Table) -> Iterator[str]:
     if table.ended:
         yield f"reading stopped at {table.times[len(table.shown) - 1]:.1f} s: {table.ended}"
     if not table.timed:
-        yield "the file gives no timestamps: frames are counted instead"
+        yield "the file does not say when its frames are shown: they are counted instead"
 
 
 class _Decoder:
@@ -226,7 +240,7 @@ class _Decoder:
             return self._unread(index, "the picture is damaged")
         try:
             image = pixels.rgb(picture, self.clip.how, reformatter)
-        except _FAILED as error:
+        except LIBAV as error:
             return self._unread(index, reason(error))
         return Frame(index, self.table.times[index], image)
 
@@ -260,7 +274,7 @@ class _Decoder:
     def _decode(self, stream: VideoStream, packet: Any) -> list[Any]:
         try:
             return list(stream.decode(packet))
-        except _FAILED as error:
+        except LIBAV as error:
             self.why = reason(error)
             return []
 
@@ -277,7 +291,7 @@ class _Feed:
         while self.next <= end:
             try:
                 packet = next(self.packets, None)
-            except _FAILED as error:
+            except LIBAV as error:
                 raise MediaError(reason(error)) from error
             if packet is None:
                 return
@@ -293,7 +307,7 @@ class _Feed:
             self.container.seek(self.table.pts[start], stream=self.stream)
             self.packets = packets(self.container, self.stream)
             landed = next(self.packets, None)
-        except _FAILED as error:
+        except LIBAV as error:
             raise MediaError(reason(error)) from error
         if landed is None or landed.pts not in self._positions() or (at := self._positions()[landed.pts]) > start:
             raise MediaError("the file's index led to the wrong place")
