@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -65,7 +65,7 @@ def scan(
         typer.Option(help="embedded, the path of a bundle, or hub:owner/name@revision.", rich_help_panel=DETECTION),
     ] = "embedded",
     runtime: Annotated[
-        Literal["onnx", "openvino", "torch"], typer.Option(help="What runs the detector.", rich_help_panel=DETECTION)
+        str, typer.Option(help="What runs the detector: onnx, or openvino with that extra.", rich_help_panel=DETECTION)
     ] = "onnx",
     faces: Annotated[
         str,
@@ -162,13 +162,13 @@ def scan(
         if not files and camera is None:
             raise typer.BadParameter("name a file, a folder or a --camera", param_hint="PATH")
         jobs = jobs or batch.default_jobs(len(files))
-        given = {
-            "bytes": max_bytes,
-            "pixels": max_pixels,
-            "seconds": max_seconds,
-            "frames": max_frames,
-            "decode_seconds": max_decode_seconds,
-        }
+        limits = Limits(
+            bytes=max_bytes or Limits.bytes,
+            pixels=max_pixels or Limits.pixels,
+            seconds=max_seconds or Limits.seconds,
+            frames=max_frames or Limits.frames,
+            decode_seconds=max_decode_seconds or Limits.decode_seconds,
+        )
         options = Options(
             detector=detector,
             runtime=runtime,
@@ -180,7 +180,7 @@ def scan(
             pictures=html is not None,
             allow_url=url,
             threads=threads or max(1, batch.cores() // jobs),
-            limits=Limits(**{name: value for name, value in given.items() if value is not None}),
+            limits=limits,
             seconds_per_file=max_file_seconds,
         )
         wanted = Wanted(json=json, html=html, out=out, quiet=quiet)

@@ -12,21 +12,20 @@ from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unmask.media import Limits
     from unmask.nouns import Report
 
 Source = str | PathLike[str]
-Runtime = Literal["onnx", "openvino", "torch"]
 
 
 def scan(
     sources: Source | bytes | Iterable[Source],
     *,
     detector: str = "embedded",
-    runtime: Runtime = "onnx",
+    runtime: str = "onnx",
     faces: str = "embedded",
     frames: int = 32,
     error_rate: float = 0.1,
@@ -44,7 +43,7 @@ def scan(
     Args:
         sources: a file, a folder (with all below it), the bytes of a file, a URL if `allow_url`, or several of them.
         detector: "embedded", the path of a bundle, or "hub:owner/name[@revision]".
-        runtime: what runs it: "onnx", "openvino" or "torch".
+        runtime: what runs it: "onnx" or "openvino" (with the extra of that name).
         faces: the face finder: "embedded", "yunet", or the path of an ONNX file of that layout.
         frames: looked at in a clip, evenly spaced in time.
         error_rate: share of real faces that may be called fake, and of forged ones that may be called real.
@@ -83,10 +82,10 @@ def scan(
     )
     scanner = options.ready()
     if isinstance(sources, bytes):
-        files = (scanner.scan(sources),)
+        answers = {0: scanner.scan(sources)}
     else:
         answers = dict(batch.scan_many(paths, scanner, options, jobs, Path(out) if out else None))
-        files = tuple(answers[i] for i in range(len(paths)))
+    files = tuple(answers[i] for i in sorted(answers))
     return report_of(scanner).model_copy(update={"files": files})
 
 

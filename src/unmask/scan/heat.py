@@ -17,7 +17,6 @@ from unmask.nouns import Floats, Pixels
 GRID = 8  # squares along a side; 64 more crops to score, about as long as the scan of two clips' frames
 OVERLAP = 2.0  # side of a square in cells: neighbours share half of it, which smooths the map
 FAINT = 0.5  # logits: a map whose strongest square moves the margin by less is shown as faintly as it is
-_BATCH = 16
 _GREY = 127
 
 
@@ -38,9 +37,8 @@ def occlusion(crop: Pixels, margins: Callable[[Pixels], Floats], towards_fake: b
             y, x = (row + 0.5) * cell, (column + 0.5) * cell
             rows, columns = (slice(max(0, round(c - half)), round(c + half)) for c in (y, x))
             covered[row * GRID + column, rows, columns] = _GREY
-    after = np.concatenate([margins(covered[i : i + _BATCH]) for i in range(0, len(covered), _BATCH)])
-    fall = margins(crop[None])[0] - after
-    return np.maximum(fall if towards_fake else -fall, 0).reshape(GRID, GRID).astype(np.float32)
+    fall = margins(crop[None])[0] - margins(covered)
+    return np.asarray(np.maximum(fall if towards_fake else -fall, 0).reshape(GRID, GRID), np.float32)
 
 
 def overlay(crop: Pixels, heat: Floats) -> Pixels:

@@ -15,6 +15,8 @@ import os
 import re
 import sys
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -138,9 +140,10 @@ class Ledger:
             self._known[sha256] = zlib.compress(report.encode(), 1)
 
     def _remember(self) -> None:
-        with _database() as database:
-            same = f"asked = '{self.asked}'"  # hex digits of our own making
-            rows = _newest(database, self.path, self.journal).filter(same).project("path, sha256, state, report")
+        newest, files = _newest(self.path, self.journal)
+        same = f"SELECT path, sha256, state, report FROM ({newest}) WHERE asked = ?"  # noqa: S608 - no text from outside
+        with _database(self.path) as database:
+            rows = database.execute(same, [*files, self.asked])
             while batch := rows.fetchmany(1000):
                 for path, sha256, state, report in batch:
                     self._learn(sha256, state, report)
@@ -153,8 +156,9 @@ class Ledger:
             return
         fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
-            with _database() as database:
-                _newest(database, self.path, self.journal).write_parquet(str(fresh), compression="zstd")
+            newest, files = _newest(self.path, self.journal)
+            with _database(self.path) as database:
+                database.sql(newest, params=files).write_parquet(str(fresh), compression="zstd")
             with fresh.open("rb") as file:
                 os.fsync(file.fileno())
             fresh.replace(self.path)
@@ -163,13 +167,21 @@ class Ledger:
         self.journal.unlink()
 
 
-def _database() -> duckdb.DuckDBPyConnection:
+@contextmanager
+def _database(table: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     # Readers of Parquet and JSON are built in, nothing is fetched. One thread, so that rows keep the journal's order.
-    return duckdb.connect(config={"autoinstall_known_extensions": "false", "threads": "1"})
+    with duckdb.connect(config={"autoinstall_known_extensions": "false", "threads": "1"}) as database:
+        try:
+            yield database
+        except duckdb.Error as error:
+            why = str(error).splitlines()[0]
+            raise UnmaskError(
+                f"{table} or its journal is not a table of unmask scan ({why}); choose another --out"
+            ) from error
 
 
-def _newest(database: duckdb.DuckDBPyConnection, table: Path, journal: Path) -> duckdb.DuckDBPyRelation:
-    """The newest row for each path, from the journal and, where there is one, the table; sorted by path."""
+def _newest(table: Path, journal: Path) -> tuple[str, list[str]]:
+    """SQL, and its parameters, for the newest row of each path in the journal and, where there is one, the table."""
     columns = ", ".join(COLUMNS)
     types = ", ".join(f"{name}: '{kind}'" for name, kind in COLUMNS.items())
     lines = f"read_json(?, format = 'newline_delimited', columns = {{{types}}})"
@@ -177,13 +189,7 @@ def _newest(database: duckdb.DuckDBPyConnection, table: Path, journal: Path) -> 
     if table.exists():
         rows, files = f"{rows} UNION ALL SELECT {columns}, 0 FROM read_parquet(?)", [*files, _literally(table)]  # noqa: S608
     newest = "row_number() OVER (PARTITION BY path ORDER BY line DESC) = 1"
-    try:
-        return database.sql(f"SELECT {columns} FROM ({rows}) QUALIFY {newest} ORDER BY path", params=files)  # noqa: S608
-    except duckdb.Error as error:
-        why = str(error).splitlines()[0]
-        raise UnmaskError(
-            f"{table} or its journal is not a table of unmask scan ({why}); choose another --out"
-        ) from error
+    return f"SELECT {columns} FROM ({rows}) QUALIFY {newest} ORDER BY path", files  # noqa: S608
 
 
 def _literally(path: Path) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from unmask.bundles import Scorer
+from unmask.bundles.calibration import margins
 from unmask.faces import Finder, crop, track, whole
 from unmask.media import Limits, MediaError, open_media
 from unmask.nouns import (
@@ -34,9 +35,9 @@ from unmask.nouns import (
 from unmask.scan import checks
 from unmask.scan.ahead import ahead
 from unmask.scan.person import Judge, Seen
-from unmask.scan.verdict import Verdict, file_verdict, margins_of
+from unmask.scan.verdict import Verdict, file_verdict
 
-BATCH = 16  # crops scored together; larger batches gain nothing on a CPU
+BATCH = 16  # crops that wait for being scored together
 FACES_PER_FRAME = 20  # the largest ones: bounds time and memory in a crowd
 KEPT_FRAMES = 64  # frames whose crops stay for checks and pictures, evenly spaced; of the others only numbers stay
 
@@ -180,19 +181,14 @@ class Scanner:
         return crops
 
     def _score(self, pending: list[tuple[Crop, bool]], gathered: Gathered, clock: Clock) -> None:
-        for start in range(0, len(pending), BATCH):
-            batch = pending[start : start + BATCH]
-            with clock("score"):
-                reading = self.scorer.read(np.stack([c.image for c, _ in batch]))
-            margins, distances = margins_of(reading.logits, self.scorer.card.classes), reading.features_distance
-            for i, (c, keep) in enumerate(batch):
-                gathered.seen[id(c.face)] = Seen(
-                    c.face,
-                    c.matrix,
-                    float(margins[i]),
-                    None if distances is None else float(distances[i]),
-                    c.image if keep else None,
-                )
+        if not pending:
+            return
+        with clock("score"):
+            reading = self.scorer.read(np.stack([c.image for c, _ in pending]))
+        said, distances = margins(reading.logits, self.scorer.card.classes), reading.features_distance
+        for i, (c, keep) in enumerate(pending):
+            distance = None if distances is None else float(distances[i])
+            gathered.seen[id(c.face)] = Seen(c.face, c.matrix, float(said[i]), distance, c.image if keep else None)
 
     # --- sightings -> verdict ----------------------------------------------------------------------------------------
 
@@ -233,8 +229,7 @@ class Scanner:
         return Judge(card.calibration, card.far, self._margins, self.settings, what)
 
     def _margins(self, crops: Pixels) -> Floats:
-        logits = [self.scorer.read(crops[i : i + BATCH]).logits for i in range(0, len(crops), BATCH)]
-        return margins_of(np.concatenate(logits), self.scorer.card.classes)
+        return margins(self.scorer.logits(crops), self.scorer.card.classes)
 
 
 def ready(

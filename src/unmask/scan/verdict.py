@@ -49,13 +49,6 @@ class Verdict:
         return replace(self, state="uncertain", reasons=self.reasons + reasons) if reasons else self
 
 
-def margins_of(logits: Floats, classes: Sequence[str]) -> Floats:
-    """Logits (N, K) -> margins (N,): log odds of not being "real"; for two classes, logit(fake) - logit(real)."""
-    real = list(classes).index("real")
-    others = np.delete(logits.astype(np.float64), real, axis=1)
-    return np.asarray(np.logaddexp.reduce(others, axis=1) - logits[:, real], np.float32)
-
-
 def face_verdict(calibration: Calibration, margins: Floats, error_rate: float, k: int = 1) -> Verdict:
     """The verdict on one person.
 
@@ -69,7 +62,7 @@ def face_verdict(calibration: Calibration, margins: Floats, error_rate: float, k
     low, high = interval(calibration, x, spread)
     score = probability(calibration, x)
     state, reason = decide(calibration, x, error_rate, k)
-    return Verdict(state, score, min(low, score), max(high, score), (reason,))
+    return Verdict(state, score, low, high, (reason,))
 
 
 def decide(calibration: Calibration, x: float, error_rate: float, k: int = 1) -> tuple[State, str]:
@@ -94,7 +87,7 @@ def file_verdict(faces: Sequence[Verdict]) -> Verdict:
     high = _any_of_k([face.high for face in faces if face.high is not None])
     verdict = Verdict(state, score, low, high, _in_short(faces))
     if state == "fake" and score <= 0.5:
-        return verdict.doubted(f"one face stands out, but not enough among {len(faces)} to call the file forged")
+        return verdict.doubted(f"one face stands out, but among {len(faces)} faces not enough to call the file forged")
     return verdict
 
 
