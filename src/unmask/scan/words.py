@@ -92,11 +92,11 @@ def meaning(state: State, error_rate: float) -> str:
     often = odds(error_rate)
     return {
         "fake": f"The detector found traces that it knows from forgeries. At most about {often} real files like those "
-        "it was calibrated on would get this answer by mistake. It is evidence, not proof: read the reasons, and ask where "
-        "the file comes from.",
+        "it was calibrated on would get this answer by mistake. It is evidence, not proof: read the reasons, and ask "
+        "where the file comes from.",
         "real": f"The detector found nothing of what it knows from forgeries. At most about {often} forged files like "
-        "those it was calibrated on would get this answer by mistake, and more of kinds that it has never seen. It does "
-        "not show that the file is genuine.",
+        "those it was calibrated on would get this answer by mistake, and more of kinds that it has never seen. It "
+        "does not show that the file is genuine.",
         "uncertain": "The evidence does not suffice to say either. This is an answer, not a fault: do not read it as "
         "half forged, and do not round it to the nearer side. The reasons say what stood in the way.",
         "not_applicable": "The file was read, but no face was found that could be judged, so there is no number. "
