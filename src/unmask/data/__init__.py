@@ -1,0 +1,1 @@
+"""Rows of pictures with labels, splits and leakage groups, and the crops made of them once."""

@@ -1,0 +1,43 @@
+"""MobileNetV2 as a face-forgery detector: a small ImageNet network, global pooling and a linear head.
+
+No method is published under this name; it is the plain baseline that every paper of the field begins with, at a size
+that a laptop runs in a few milliseconds. What makes it useful is what it is trained on (see `unmask.train.embedded`):
+pairs of a real face and its forgery, self-blended faces (arXiv 2204.08376), and the same degradations for both.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from unmask.bases import Detector, Output
+from unmask.nn.mobilenet import FEATURES, MobileNetV2
+from unmask.nouns import InputSpec
+
+
+class MobileNet(Detector):
+    """The stem's 864 weights stay as ImageNet left them: edges are edges, and their gradient costs as much as all the rest."""
+
+    input = InputSpec(size=160, margin=1.0, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+    def __init__(self, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.body = MobileNetV2()
+        self.body.layers[0].requires_grad_(False)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(FEATURES, len(self.classes))
+        self.register_buffer("mean", torch.tensor(self.input.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(self.input.std).view(1, 3, 1, 1))
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) in 0..1 -> what ImageNet training showed the body."""
+        return (image - self.mean) / self.std  # type: ignore[operator]
+
+    def forward(self, image: Tensor) -> Output:
+        features = self.body(self.normalise(image)).mean((2, 3))
+        return Output(self.head(self.dropout(features)), features)
+
+    def train(self, mode: bool = True) -> MobileNet:
+        super().train(mode)
+        self.body.layers[0].eval()
+        return self

@@ -1,0 +1,1 @@
+"""Numbers from arrays: metrics, intervals and calibration. Imports no method."""

@@ -1,0 +1,71 @@
+"""How well scores separate fake from real: pure functions on arrays. Label 1 = fake; a higher score = more fake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Doubles = NDArray[np.float64]
+
+
+def auroc(label: ArrayLike, score: ArrayLike) -> float:
+    """Probability that a fake scores above a real one, ties counting half (Mann-Whitney); NaN without both classes."""
+    y, s = np.asarray(label, bool), np.asarray(score, np.float64)
+    n1, n0 = int(y.sum()), int((~y).sum())
+    if not n0 or not n1:
+        return float("nan")
+    _, inverse, counts = np.unique(s, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(counts) - (counts - 1) / 2)[inverse]  # mean rank of each group of ties, from 1
+    return float((rank[y].sum() - n1 * (n1 + 1) / 2) / (n0 * n1))
+
+
+def eer(label: ArrayLike, score: ArrayLike) -> float:
+    """Equal error rate: where the share of reals called fake meets that of fakes called real, linear between vertices."""
+    y, s = np.asarray(label, bool), np.asarray(score, np.float64)
+    if not y.any() or y.all():
+        return float("nan")
+    order = np.argsort(-s, kind="stable")
+    last = np.append(np.diff(s[order]) != 0, True)  # one vertex for each distinct score
+    fpr = np.concatenate([[0.0], np.cumsum(~y[order])[last] / (~y).sum()])
+    fnr = 1 - np.concatenate([[0.0], np.cumsum(y[order])[last] / y.sum()])
+    i = int(np.argmax(fpr >= fnr))
+    if i == 0:
+        return float(fpr[0])
+    d0, d1 = fnr[i - 1] - fpr[i - 1], fpr[i] - fnr[i]
+    return float(fpr[i - 1] + (fpr[i] - fpr[i - 1]) * d0 / (d0 + d1)) if d0 + d1 > 0 else float(fpr[i])
+
+
+def ece(label: ArrayLike, probability: ArrayLike, bins: int = 10) -> float:
+    """Expected calibration error over `bins` of equal width: mean of |share of fakes - mean probability| by bin size."""
+    y, p = np.asarray(label, np.float64), np.asarray(probability, np.float64)
+    which = np.minimum((p * bins).astype(int), bins - 1)
+    return float(sum(abs(y[which == b].sum() - p[which == b].sum()) for b in range(bins)) / len(y))
+
+
+def bootstrap(
+    metric: Callable[[NDArray[np.int64], Doubles], float],
+    label: ArrayLike,
+    score: ArrayLike,
+    groups: Sequence[str],
+    rounds: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile interval of `metric`, drawing whole leakage groups with replacement: faces of one actor are not independent.
+
+    Draws that lack a class are drawn again; NaN twice where a class is missing altogether.
+    """
+    y, s = np.asarray(label, np.int64), np.asarray(score, np.float64)
+    if len(np.unique(y)) < 2:
+        return float("nan"), float("nan")
+    members = [np.flatnonzero(np.asarray(groups) == g) for g in sorted(set(groups))]
+    rng = np.random.default_rng(seed)
+    values: list[float] = []
+    while len(values) < rounds:
+        drawn = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
+        if 0 < y[drawn].sum() < len(drawn):
+            values.append(metric(y[drawn], s[drawn]))
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -1,0 +1,1 @@
+"""From rows to weights: the training loops and what they write."""

@@ -1,0 +1,161 @@
+"""The embedded detector's table: test rows scored once by the exported bundle, clips by the scan itself.
+
+    python -m unmask.train.table --data COLLECTION --bundle BUNDLE --run RUN [--into BUNDLE]
+
+Stills are scored as `unmask.train.embedded` cut them (RUN/crops); clips go through `unmask.scan` with every default. The floor is
+a linear model on the power spectrum of the same crops, trained on the same training rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unmask.bundles import Scorer, load, read_card, write
+from unmask.bundles.calibration import margins, probabilities
+from unmask.data.collection import Row, Split, rows
+from unmask.data.crops import Crops, read
+from unmask.measure.metrics import auroc, bootstrap, ece, eer
+from unmask.measure.spectrum import spectrum_scores
+from unmask.nouns import Metric, Report
+from unmask.scan import scan
+from unmask.train.pairs import fixed
+
+STILLS: tuple[tuple[str, str], ...] = (
+    ("dfdc_faces224", "held-out actors"),
+    ("140k_stylegan256", "held-out files"),
+    ("ciplab_photoshop", "unseen forgery"),
+)
+
+
+def main() -> None:
+    arguments = parse()
+    scorer = load(str(arguments.bundle))
+    crops = read(arguments.run / "crops")
+    found = [m for name, seen in STILLS for m in stills(scorer, crops, name, seen)]
+    found += alarms(scorer, crops)
+    clips = [r for r in rows(arguments.data) if r.path.endswith(".mp4")]
+    report = scan([arguments.data / r.path for r in clips], detector=str(arguments.bundle))
+    found += videos(clips, report)
+    print(markdown(found))
+    (arguments.run / "table.json").write_text(json.dumps([m.model_dump() for m in found], indent=1))
+    if arguments.into:
+        card = read_card(arguments.bundle / "card.json")
+        write(
+            arguments.into, card.model_copy(update={"metrics": tuple(found)}), {"model.onnx": arguments.bundle / "model.onnx"}
+        )
+
+
+def stills(scorer: Scorer, crops: Crops, name: str, seen: str) -> list[Metric]:
+    """AUROC, EER and calibration error of the detector on the test rows of one set, and the spectrum's AUROC."""
+    spec, calibration = scorer.card.input, scorer.card.calibration
+    assert calibration is not None
+    pixels, label, groups = fixed(crops, "test", spec, (name,))
+    margin = margins(scorer.logits(pixels), scorer.card.classes)
+    probability = probabilities(calibration, margin)
+    table = Table(name, "test", "image", label, groups, seen)
+    found = [table.row("AUROC", margin), table.row("EER", margin), table.row("ECE", probability)]
+    # The floor learns from the set's own training rows where it has some, else from DFDC's.
+    train, known, _ = fixed(crops, "train", spec, (name,)) if "held-out" in seen else fixed(crops, "train", spec, STILLS[0][:1])
+    return [*found, table.row("AUROC of the spectrum alone", spectrum_scores(train, known, pixels))]
+
+
+def alarms(scorer: Scorer, crops: Crops) -> list[Metric]:
+    """How often a real face of a set without forgeries is called fake, at the default error rate of one in ten."""
+    from unmask.bundles.calibration import p_values
+
+    calibration = scorer.card.calibration
+    assert calibration is not None
+    found = []
+    for name in ("lfw_deepfunneled", "utkface_crop"):
+        pixels, label, groups = fixed(crops, "test", scorer.card.input, (name,))
+        margin = margins(scorer.logits(pixels), scorer.card.classes)
+        alarm = np.array([p_values(calibration, float(x))[0] <= 0.1 for x in margin], np.float64)
+        table = Table(name, "test", "image", label, groups, "held-out people" if "lfw" in name else "held-out files")
+        found.append(table.row("real faces called fake", alarm))
+    return found
+
+
+def videos(clips: Sequence[Row], report: Report) -> list[Metric]:
+    """AUROC and EER over clips, for all forgeries together and each by itself; clips without a score are counted out loud."""
+    score = {f.path: f.score for f in report.files}
+    by_path = [next((v for k, v in score.items() if k.endswith(r.path)), None) for r in clips]
+    missing = [r.path for r, s in zip(clips, by_path, strict=True) if s is None]
+    if missing:
+        print(f"clips without a score, left out: {', '.join(missing)}")
+    found = []
+    faces = [(r, s) for r, s in zip(clips, by_path, strict=True) if s is not None and r.set == "ffpp_c23_videos"]
+    for method in ("all", *sorted({r.method for r, _ in faces if r.label})):
+        chosen = [(r, s) for r, s in faces if method in ("all", r.method) or not r.label]
+        label = np.array([r.label for r, _ in chosen])
+        table = Table(
+            f"FaceForensics++ c23, {method}", "test", "video", label, [r.group for r, _ in chosen], "unseen forgery"
+        )
+        values = np.array([s for _, s in chosen])
+        found += [table.row("AUROC", values)] + ([table.row("EER", values)] if method == "all" else [])
+    return found
+
+
+class Table:
+    """Rows of one data set; each metric comes with the interval of its leakage groups."""
+
+    def __init__(
+        self, data: str, split: Split, level: str, label: NDArray[np.int64], groups: Sequence[str], seen: str
+    ) -> None:
+        self.data, self.split, self.level, self.label, self.groups, self.seen = data, split, level, label, groups, seen
+
+    def row(self, name: str, values: NDArray[np.floating]) -> Metric:  # type: ignore[type-arg]
+        metric = {"EER": eer, "ECE": ece, "real faces called fake": lambda y, s: float(np.mean(s))}.get(name, auroc)
+        if len(set(self.label)) < 2:
+            low, high = _share(values, self.groups)
+        else:
+            low, high = bootstrap(metric, self.label, values, self.groups)
+        return Metric(
+            data=self.data,
+            split=self.split,
+            level=self.level,  # type: ignore[arg-type]
+            name=name,
+            value=round(metric(self.label, values), 4),
+            low=round(low, 4),
+            high=round(high, 4),
+            real=int((self.label == 0).sum()),
+            fake=int((self.label == 1).sum()),
+            seen=self.seen,
+        )
+
+
+def _share(values: NDArray[np.floating], groups: Sequence[str], rounds: int = 1000) -> tuple[float, float]:  # type: ignore[type-arg]
+    """95 % bootstrap interval of a mean, by group."""
+    members = [np.flatnonzero(np.asarray(groups) == g) for g in sorted(set(groups))]
+    rng = np.random.default_rng(0)
+    sums = np.array([[values[m].sum(), len(m)] for m in members])
+    drawn = sums[rng.integers(len(sums), size=(rounds, len(sums)))].sum(1)
+    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
+    return float(low), float(high)
+
+
+def markdown(metrics: Sequence[Metric]) -> str:
+    lines = ["| data | what | value | 95 % interval | real / fake | seen in training? |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| {m.data} ({m.level}s) | {m.name} | {m.value:.3f} | {m.low:.3f} to {m.high:.3f} | {m.real} / {m.fake} | {m.seen} |"
+        for m in metrics
+    ]
+    return "\n".join(lines)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m unmask.train.table", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="the research collection, with MANIFEST.csv.gz")
+    parser.add_argument("--bundle", type=Path, required=True, help="the bundle to measure")
+    parser.add_argument("--run", type=Path, required=True, help="run folder of unmask.train.embedded, with crops/")
+    parser.add_argument("--into", type=Path, help="write the bundle, with the table in its card, to this folder")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
