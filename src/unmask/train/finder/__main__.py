@@ -1,0 +1,150 @@
+"""One command from pictures to `finder.onnx`: label with the teacher, train, export, measure.
+
+python -m unmask.train.finder --data DIR --teacher yunet_n_dynamic.onnx --negatives DIR --out DIR
+python -m unmask.train.finder --data DIR --teacher yunet_n_dynamic.onnx --negatives DIR --out DIR --evaluate
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from unmask.nn.finder import FinderNet, decode, export
+from unmask.train.finder.evaluate import evaluate
+from unmask.train.finder.loss import loss
+from unmask.train.finder.scenes import Composer, Scene
+from unmask.train.finder.sources import Fold, Picture, labelled, restore, save
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the shipped weights were trained with."""
+
+    steps: int = 6000
+    sides: tuple[int, ...] = (160, 192, 192, 256, 320)  # of training scenes, pixels; one for each batch
+    pixels: int = 16 * 192 * 192  # of a batch
+    rate: float = 2e-3
+    warm_up: int = 300
+    decay: float = 0.01
+    memory: float = 0.998  # of the averaged weights
+    seed: int = 7
+
+
+Batch = tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]
+
+
+class Batches(IterableDataset[Batch]):
+    """Endless batches of scenes, drawn in a second process while the net learns."""
+
+    def __init__(self, pictures: list[Picture], recipe: Recipe) -> None:
+        self.composer, self.recipe = Composer(pictures), recipe
+
+    def __iter__(self) -> Iterator[Batch]:
+        cv2.setNumThreads(1)
+        rng = np.random.default_rng(self.recipe.seed)
+        while True:
+            side = int(rng.choice(self.recipe.sides))
+            yield together([self.composer.scene(rng, side) for _ in range(self.recipe.pixels // side**2)])
+
+
+def together(scenes: list[Scene]) -> Batch:
+    """Pictures as uint8 (B, 3, S, S), truths as lists: pictures hold different numbers of faces."""
+    image = torch.from_numpy(np.stack([s.image for s in scenes])).permute(0, 3, 1, 2)
+    boxes, points, ignore = (
+        [torch.from_numpy(getattr(s, name)) for s in scenes] for name in ("boxes", "points", "ignore")
+    )
+    return image, boxes, points, ignore
+
+
+def rate_at(step: int, recipe: Recipe) -> float:
+    """Linear warm-up, then half a cosine down to a hundredth."""
+    if step < recipe.warm_up:
+        return recipe.rate * (step + 1) / recipe.warm_up
+    share = (step - recipe.warm_up) / max(recipe.steps - recipe.warm_up, 1)
+    return recipe.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
+
+
+@torch.no_grad()
+def remember(average: FinderNet, net: FinderNet, memory: float) -> None:
+    """Exponential average of weights and normalisation statistics."""
+    for kept, new in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(new, 1 - memory)
+        else:
+            kept.copy_(new)
+
+
+def train(pictures: list[Picture], recipe: Recipe, checkpoint: Path | None = None) -> FinderNet:
+    """The averaged net after `recipe.steps` steps, in evaluation mode. It goes to `checkpoint` every 500 steps."""
+    torch.manual_seed(recipe.seed)
+    net = FinderNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average: FinderNet = copy.deepcopy(net)
+    heavy = [p for p in net.parameters() if p.ndim > 1]
+    light = [p for p in net.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [{"params": heavy, "weight_decay": recipe.decay}, {"params": light, "weight_decay": 0.0}]
+    )
+    loader = DataLoader(Batches(pictures, recipe), batch_size=None, num_workers=1, prefetch_factor=8)
+    started, shown = time.perf_counter(), {"obj": 0.0, "cls": 0.0, "box": 0.0, "points": 0.0}
+    for step, (image, *truth) in zip(range(recipe.steps), loader, strict=False):
+        for group in optimiser.param_groups:
+            group["lr"] = rate_at(step, recipe)
+        terms = loss(decode(net(image.float().contiguous(memory_format=torch.channels_last))), *truth)
+        optimiser.zero_grad(set_to_none=True)
+        sum(terms.values(), torch.zeros(())).backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 10.0)
+        optimiser.step()
+        remember(average, net, min(recipe.memory, (step + 1) / (step + 10)))
+        shown = {name: 0.98 * shown[name] + 0.02 * float(value.detach()) for name, value in terms.items()}
+        if step % 100 == 99:
+            spent = time.perf_counter() - started
+            print(f"step {step + 1}  {spent:.0f} s  " + "  ".join(f"{k} {v:.3f}" for k, v in shown.items()), flush=True)
+        if checkpoint is not None and step % 500 == 499:
+            torch.save(average.state_dict(), checkpoint)
+    return average.eval()
+
+
+def pictures_of(fold: Fold, arguments: argparse.Namespace) -> list[Picture]:
+    """From the cache beside the results if it is there."""
+    cache: Path = arguments.out / f"{fold}.npz"
+    if not cache.is_file():
+        save(labelled(arguments.data, arguments.negatives, arguments.teacher, fold), cache)
+    return restore(cache)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m unmask.train.finder", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with lfw_deepfunneled/, utkface_crop/, ffpp_c23_videos/ ..."
+    )
+    parser.add_argument("--teacher", type=Path, required=True, help="YuNet's ONNX file with free height and width")
+    parser.add_argument("--negatives", type=Path, nargs="+", required=True, help="folders of pictures without faces")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="labels, checkpoint, finder.onnx and finder.json go here"
+    )
+    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--evaluate", action="store_true", help="only measure the finder.onnx that is in --out")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    weights = arguments.out / "finder.onnx"
+    if not arguments.evaluate:
+        net = train(pictures_of("train", arguments), Recipe(steps=arguments.steps), arguments.out / "finder.pt")
+        export(net, weights)
+    evaluate(weights, arguments.teacher, arguments.data, arguments.negatives, pictures_of("validation", arguments))
+
+
+if __name__ == "__main__":
+    main()
