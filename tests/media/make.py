@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -54,33 +56,33 @@ def clip(
     aspect: Fraction | None = None,
     audio: bool = False,
     pix_fmt: str = "yuv420p",
-    images: Sequence[NDArray[np.uint8]] | None = None,
     mux: dict[str, str] | None = None,
 ) -> bytes:
     """`count` pictures at 25 a second, or at `stamps` (in 1/1000 s)."""
-    out = io.BytesIO()
-    with av.open(out, "w", format=container, options=mux or {}) as box:
-        stream: Any = box.add_stream(codec, rate=25, options=options or {})
-        stream.width, stream.height = size
-        stream.pix_fmt = pix_fmt
-        stream.codec_context.gop_size = gop
-        if stamps is not None:
-            stream.codec_context.time_base = Fraction(1, 1000)
-        if aspect is not None:
-            stream.codec_context.sample_aspect_ratio = aspect
-        if rotate is not None:
-            stream.set_display_rotation(rotate)
-        sound: Any = box.add_stream("aac" if container != "webm" else "libopus", rate=48000) if audio else None
-        for i in range(count):
-            frame = av.VideoFrame.from_ndarray(picture(i, *size) if images is None else images[i], "rgb24")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "clip")  # a real file: to move the index to the front, the muxer reads what it wrote
+        with av.open(str(path), "w", format=container, options=mux or {}) as box:
+            stream: Any = box.add_stream(codec, rate=25, options=options or {})
+            stream.width, stream.height = size
+            stream.pix_fmt = pix_fmt
+            stream.codec_context.gop_size = gop
             if stamps is not None:
-                frame.pts, frame.time_base = stamps[i], Fraction(1, 1000)
-            box.mux(stream.encode(frame))
+                stream.codec_context.time_base = Fraction(1, 1000)
+            if aspect is not None:
+                stream.codec_context.sample_aspect_ratio = aspect
+            if rotate is not None:
+                stream.set_display_rotation(rotate)
+            sound: Any = box.add_stream("aac", rate=48000) if audio else None
+            for i in range(count):
+                frame = av.VideoFrame.from_ndarray(picture(i, *size), "rgb24")
+                if stamps is not None:
+                    frame.pts, frame.time_base = stamps[i], Fraction(1, 1000)
+                box.mux(stream.encode(frame))
+                if sound is not None:
+                    tone = av.AudioFrame.from_ndarray(np.zeros((1, 1920), np.float32), "fltp", "mono")
+                    tone.sample_rate, tone.pts = 48000, i * 1920
+                    box.mux(sound.encode(tone))
+            box.mux(stream.encode(None))
             if sound is not None:
-                tone = av.AudioFrame.from_ndarray(np.zeros((1, 1920), np.float32), "fltp", "mono")
-                tone.sample_rate, tone.pts = 48000, i * 1920
-                box.mux(sound.encode(tone))
-        box.mux(stream.encode(None))
-        if sound is not None:
-            box.mux(sound.encode(None))
-    return out.getvalue()
+                box.mux(sound.encode(None))
+        return path.read_bytes()

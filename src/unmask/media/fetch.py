@@ -34,7 +34,7 @@ def public(address: Address) -> bool:
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
         if inner is None and (address in _COMPATIBLE or any(address in net for net in _NAT64)):
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None and not public(inner):
+        if address.is_site_local or (inner is not None and not public(inner)):
             return False
         if address in _COMPATIBLE or any(address in net for net in _NAT64):
             return True  # an outside IPv4 address behind a translator

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from unmask.media import sampling
 from unmask.media.limits import Clock, Limits, MediaError, over
@@ -20,6 +20,7 @@ from unmask.media.source import Source
 from unmask.nouns import Frame, Pixels, Unread
 
 _TURNED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
+_TURNED_BY_PLUGIN = {"heic", "tiff"}  # Pillow hands these out upright
 _MOVING = {"gif", "png", "webp", "avif"}
 
 
@@ -101,6 +102,8 @@ def opened(source: Source, kind: Kind, limits: Limits) -> Iterator[Image.Image]:
             raise
         except Image.DecompressionBombError as error:
             raise MediaError(f"{error}; Pillow's own limit: raise PIL.Image.MAX_IMAGE_PIXELS to read it") from error
+        except UnidentifiedImageError as error:
+            raise MediaError(f"looks like {kind.format}, but its header is damaged") from error
         # Pillow's plug-ins raise whatever their parsing code runs into on damaged input (struct.error, SyntaxError,
         # KeyError, ...): at this boundary all of it means "not readable".
         except Exception as error:
@@ -123,7 +126,7 @@ def open_picture(source: Source, kind: Kind, limits: Limits) -> Picture:
     notes: list[str] = []
     with clock, opened(source, kind, limits) as image:
         width, height = image.size
-        if _orientation(image) in _TURNED and kind.format != "heic":
+        if _orientation(image) in _TURNED and kind.format not in _TURNED_BY_PLUGIN:
             width, height = height, width
         exif = exif_fields(image)
         moves = kind.format in _MOVING and bool(getattr(image, "is_animated", False))

@@ -106,9 +106,8 @@ def sniff(head: bytes) -> Kind | None:
         return PICTURES["bmp"]
     if head[:4] == b"\x1aE\xdf\xa3":
         return VIDEOS["webm" if b"webm" in head[:128] else "matroska"]
-    if any(len(head) >= at + 377 and head[at] == head[at + 188] == head[at + 376] == 0x47 for at in (0,)) or (
-        len(head) >= 392 and head[4] == head[196] == head[388] == 0x47
-    ):
+    # MPEG-TS: a sync byte every 188 bytes, or every 192 behind a 4-byte time code (AVCHD cameras).
+    if any(head[at::step][:3] == b"GGG" for at, step in ((0, 188), (4, 192))):
         return VIDEOS["mpegts"]
     return _iso(head)
 
@@ -150,6 +149,6 @@ def describe(head: bytes) -> str:
         return "a streaming manifest; give the clip itself, not a list that points to it"
     if b"<svg" in start:
         return "an SVG drawing; export it as PNG"
-    if b"\0" not in head and sum(byte < 9 for byte in head) == 0:
+    if min(head) >= 9 and sum(byte < 128 for byte in head) > len(head) * 0.7:
         return "text"
     return f"data of an unknown kind (it begins with {head[:8].hex(' ')})"

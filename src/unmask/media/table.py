@@ -155,7 +155,7 @@ def _last(read: _Packets, shown: list[int], step: float, base: float) -> float:
 def _promised(stream: VideoStream, size: int, seen: int) -> int:
     """Frames that the index lists and a cut file no longer holds. Only indexes that are exact are believed."""
     family = stream.container.format.name
-    if "mp4" in family:
+    if "mov" in family:
         entries = stream.index_entries
         at = len(entries) - 1
         while at >= 0 and entries[at].pos + entries[at].size > size:

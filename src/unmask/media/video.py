@@ -24,6 +24,7 @@ from unmask.nouns import Frame, Unread
 Way = Literal["auto", "sequential", "seek"]
 
 _END: Any = object()
+_LOST = "the file's index leads to the wrong place"
 
 # Bytes that are quicker read past than sought across.
 WORTH_A_SEEK = 4 << 20
@@ -285,6 +286,7 @@ class _Feed:
     def __init__(self, container: InputContainer, stream: VideoStream, table: Table) -> None:
         self.container, self.stream, self.table = container, stream, table
         self.next = 0
+        self.sought = False
         self.packets = packets(container, stream)
 
     def until(self, end: int) -> Iterator[tuple[int, Any]]:
@@ -295,6 +297,8 @@ class _Feed:
                 raise MediaError(reason(error)) from error
             if packet is None:
                 return
+            if self.sought and not self._is(packet, self.next):
+                raise MediaError(_LOST)
             self.next += 1
             yield self.next - 1, packet
 
@@ -309,12 +313,13 @@ class _Feed:
             landed = next(self.packets, None)
         except LIBAV as error:
             raise MediaError(reason(error)) from error
-        if landed is None or landed.pts not in self._positions() or (at := self._positions()[landed.pts]) > start:
-            raise MediaError("the file's index led to the wrong place")
+        at = next((i for i in range(start, -1, -1) if landed is not None and self._is(landed, i)), None)
+        if at is None:
+            raise MediaError(_LOST)
         self.packets = itertools.chain([landed], self.packets)
-        self.next = at
+        self.next, self.sought = at, True
 
-    def _positions(self) -> dict[int, int]:
-        if not hasattr(self, "_known"):
-            self._known = {pts: i for i, pts in reversed(list(enumerate(self.table.pts)))}
-        return self._known
+    def _is(self, packet: Any, position: int) -> bool:
+        """Programme streams can land inside a picture: the stamp alone does not prove where we are."""
+        table = self.table
+        return position < len(table.pts) and (packet.pts, packet.size) == (table.pts[position], table.sizes[position])
