@@ -286,6 +286,12 @@ class Report(Plain):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
+    def __str__(self) -> str:
+        """The verdict in words, or a table of verdicts."""
+        return str(import_module("unmask.scan.text").whole(self).plain)
+
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         # By name, because drawing is the scan room's trade and nouns import no room.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import av
@@ -13,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from skimage import data
 
+from unmask.bundles import write
 from unmask.nouns import Calibration, Card, InputSpec, Pixels
 from unmask.scan.options import Options
 
@@ -35,44 +35,51 @@ def calibration(n: int = 99) -> Calibration:
     )
 
 
-def write_bundle(folder: Path, *, margin: float = 1.3, far: float | None = None, calibrated: bool = True) -> Path:
-    """A net that averages a blurred crop and says fake for red: margin = 40 * (mean red - mean blue) - 8.
+def write_bundle(
+    folder: Path, *, sees: str = "red", margin: float = 1.3, far: float | None = None, calibrated: bool = True
+) -> Path:
+    """A net that averages a filtered crop and turns it into logits; its `distance` is 0 for every crop.
 
-    `distance` is 0 for pictures that are not black, so that `far` = -1 finds every face unfamiliar.
+    sees: "red": margin = 40 * (mean red - mean blue) - 8; "grain": margin = 200 * mean |Laplacian| - 20, which any
+        blur takes away.
+    far: with -1, every face is unfamiliar.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    blur = np.zeros((3, 3, 3, 3), np.float32)
-    blur[np.arange(3), np.arange(3)] = 1 / 9
-    head = np.array([[-20, 20], [0, 0], [20, -20]], np.float32)
-    weights = {"blur": blur, "head": head, "bias": np.array([4, -4], np.float32), "zero": np.zeros((3, 1), np.float32)}
+    kernel = np.full((3, 3), 1 / 9) if sees == "red" else np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]])
+    fake, bias = (np.array([20, 0, -20]), -4) if sees == "red" else (np.full(3, 100 / 3), -10)
+    filters = np.zeros((3, 3, 3, 3), np.float32)
+    filters[np.arange(3), np.arange(3)] = kernel
+    weights = {
+        "filters": filters,
+        "head": np.stack([-fake, fake], axis=1).astype(np.float32),
+        "bias": np.array([-bias, bias], np.float32),
+        "zero": np.zeros((3, 1), np.float32),
+    }
     nodes = [
-        helper.make_node("Conv", ["image", "blur"], ["blurred"], pads=[1, 1, 1, 1]),
-        helper.make_node("GlobalAveragePool", ["blurred"], ["pooled"]),
+        helper.make_node("Conv", ["image", "filters"], ["filtered"], pads=[1, 1, 1, 1]),
+        helper.make_node("Abs", ["filtered"], ["strength"]),
+        helper.make_node("GlobalAveragePool", ["strength"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["features"]),
         helper.make_node("Gemm", ["features", "head", "bias"], ["logits"]),
         helper.make_node("MatMul", ["features", "zero"], ["column"]),
-        helper.make_node("Flatten", ["column"], ["distance2"]),
-        helper.make_node("ReduceSum", ["distance2"], ["distance"], keepdims=0),
+        helper.make_node("ReduceMax", ["column"], ["distance"], axes=[1], keepdims=0),
     ]
-    nodes[-1] = helper.make_node("ReduceMax", ["distance2"], ["distance"], axes=[1], keepdims=0)
+    outputs = {"logits": ["n", 2], "distance": ["n"]}
     graph = helper.make_graph(
         nodes,
-        "red",
+        sees,
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, SIZE, SIZE])],
-        [
-            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 2]),
-            helper.make_tensor_value_info("distance", TensorProto.FLOAT, ["n"]),
-        ],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
         [numpy_helper.from_array(value, name) for name, value in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
-    content = model.SerializeToString()
-    (folder / "model.onnx").write_bytes(content)
+    folder.mkdir(parents=True, exist_ok=True)
+    source = folder.with_name(folder.name + ".onnx")
+    source.write_bytes(model.SerializeToString())
     card = Card(
-        name="red-is-forged",
+        name=f"{sees}-is-forged",
         version="1",
-        summary="For tests: red faces are forged.",
+        summary="For tests only.",
         method="by hand",
         input=InputSpec(size=SIZE, margin=margin),
         calibration=calibration() if calibrated else None,
@@ -80,9 +87,9 @@ def write_bundle(folder: Path, *, margin: float = 1.3, far: float | None = None,
         knows=("red faces",),
         limits=("sunburn",),
         licence="Apache-2.0",
-        files={"model.onnx": hashlib.sha256(content).hexdigest()},
+        files={},
     )
-    (folder / "card.json").write_text(card.model_dump_json(indent=1))
+    write(folder, card, {"model.onnx": source})
     return folder
 
 

@@ -96,7 +96,7 @@ class Ledger:
         self.path, self.asked = path, asked
         self.journal = path.with_name(path.name + ".journal.jsonl")
         self._known: dict[str, bytes] = {}
-        self._paths: set[tuple[str, str]] = set()
+        self._paths: set[tuple[str, str | None]] = set()  # as they stand in the table
         try:
             self._file = self.journal.open("a+b")
         except OSError as error:
@@ -112,12 +112,10 @@ class Ledger:
 
     def add(self, report: FileReport) -> None:
         """Writes an answer down, unless the same content is already there under the same path."""
-        if report.sha256 and (report.path, report.sha256) in self._paths:
+        if (report.path, report.sha256) in self._paths:
             return
         self._file.write(json.dumps(row_of(report, self.asked)).encode() + b"\n")
         self._file.flush()
-        if report.sha256:
-            self._paths.add((report.path, report.sha256))
 
     def learn(self, report: FileReport) -> None:
         """From now on `find` knows this answer."""
@@ -147,7 +145,8 @@ class Ledger:
             while batch := rows.fetchmany(1000):
                 for path, sha256, state, report in batch:
                     self._learn(sha256, state, report)
-                    self._paths.add((path, sha256))
+                    if state != "failed":
+                        self._paths.add((path, sha256))
 
     def _merge(self) -> None:
         """Journal and table become the new table; a crash at any moment loses neither."""

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from unmask.bundles import Scorer
 from unmask.bundles.calibration import margins
 from unmask.faces import Finder, crop, track, whole
+from unmask.faces.track import THUMB
 from unmask.media import Limits, MediaError, open_media
 from unmask.nouns import (
     Crop,
@@ -70,6 +72,7 @@ class Gathered:
     read: int = 0
     failed: list[str] = field(default_factory=list)  # why, one for each frame that could not be read
     faces: list[list[Face]] = field(default_factory=list)  # by frame
+    thumbs: list[list[Pixels]] = field(default_factory=list)  # of the crops of these faces, for telling people apart
     seen: dict[int, Seen] = field(default_factory=dict)  # by id() of the face, which `faces` keeps alive
     left_out: int = 0  # most faces of one frame that were not looked at
     broken: str = ""  # why reading stopped before its end
@@ -152,6 +155,7 @@ class Scanner:
                 crops = self._crops(item, media.kind == "image", gathered, clock)
                 pending += [(c, gathered.read % keep_each == 0) for c in crops]
                 gathered.faces.append([c.face for c in crops])
+                gathered.thumbs.append([_thumb(c.image) for c in crops])
                 gathered.read += 1
                 if len(pending) >= BATCH:
                     self._score(pending, gathered, clock)
@@ -220,7 +224,7 @@ class Scanner:
     def _tracks(self, gathered: Gathered) -> list[list[Face]]:
         if self.finder is None:  # the picture follows itself
             return [[face for faces in gathered.faces for face in faces]]
-        return track(gathered.faces)
+        return track(gathered.faces, gathered.thumbs)
 
     def _ready_judge(self) -> Judge:
         card = self.scorer.card
@@ -270,6 +274,11 @@ def _asides(gathered: Gathered) -> list[str]:
     if gathered.left_out > 0:
         asides.append(f"a crowd: only the {FACES_PER_FRAME} largest faces of a frame were judged")
     return asides
+
+
+def _thumb(crop: Pixels) -> Pixels:
+    """All that tracking looks at: so much of every frame can stay, however many there are."""
+    return np.asarray(Image.fromarray(crop).resize((THUMB, THUMB), Image.Resampling.BOX))
 
 
 def _everything(frame: Frame) -> Face:

@@ -29,6 +29,7 @@ _COMMAND = [
     "import sys; sys.path.append(sys.argv[1]); from unmask.scan.worker import main; main()",
     _PACKAGES,
 ]
+LOADING = 120.0  # seconds that a worker may take to load its detector, however busy the machine
 K = TypeVar("K")
 
 
@@ -41,18 +42,18 @@ class Worker:
 
     def __init__(self, options: Options, seconds: float) -> None:
         self._seconds = seconds
-        self._late = False
+        self._late = 0.0  # seconds after which it was given up
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module; no path from outside
             _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
-        answer = json.loads(self._ask(options.model_dump_json()))
+        answer = json.loads(self._ask(options.model_dump_json(), LOADING))
         if "error" in answer:
             self.kill()
             raise UnmaskError(answer["error"])
 
     def scan(self, path: str) -> FileReport:
         """Raises: WorkerError."""
-        return read_answer(self._ask(json.dumps(path)))
+        return read_answer(self._ask(json.dumps(path), self._seconds))
 
     def kill(self) -> None:
         """Ends the process, even in the middle of a file. Harmless when it has ended."""
@@ -61,10 +62,10 @@ class Worker:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
-    def _ask(self, line: str) -> bytes:
+    def _ask(self, line: str, seconds: float) -> bytes:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        timer = threading.Timer(self._seconds, self._too_late)
+        timer = threading.Timer(seconds, self._too_late, (seconds,))
         timer.start()
         try:
             self._process.stdin.write(line.encode() + b"\n")
@@ -78,13 +79,13 @@ class Worker:
             raise WorkerError(self._how())
         return answer
 
-    def _too_late(self) -> None:
-        self._late = True
+    def _too_late(self, seconds: float) -> None:
+        self._late = seconds
         self._process.kill()
 
     def _how(self) -> str:
         if self._late:
-            return f"given up after {self._seconds:.0f} s"
+            return f"given up after {self._late:g} s"
         code = self._process.wait()
         if code < 0:
             return f"the process that read it was ended by {signal.Signals(-code).name}"

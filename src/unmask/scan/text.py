@@ -17,14 +17,17 @@ COLOURS: dict[State, str] = {
     "not_applicable": "dim",
     "failed": "magenta",
 }
+SHOWN = 100  # files in the text of a report
 _WIDTH = max(map(len, SHORT.values()))
 
 
 def whole(report: Report) -> Text:
-    """The report on its only file in full, or a table of its files and their count."""
+    """The report on its only file in full, or the first verdicts and the count of all."""
     if len(report.files) == 1:
         return single(report.files[0], report)
-    return Text("\n").join([line(file) for file in report.files] + [summary([file.state for file in report.files])])
+    rest = len(report.files) - SHOWN
+    rows = [line(file) for file in report.files[:SHOWN]] + ([Text(f"... and {rest} more")] if rest > 0 else [])
+    return Text("\n").join([*rows, summary([file.state for file in report.files])])
 
 
 def line(file: FileReport | FaceReport, name: str | None = None) -> Text:
