@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unmask.bundles import load
+from unmask.bundles import load, write
 from unmask.bundles.calibration import margins, probabilities
 from unmask.nouns import Pixels, UnmaskError
 
@@ -120,19 +120,31 @@ def test_networks_that_are_not_as_the_card_says_are_refused(make: Callable[..., 
 def test_junk_with_a_true_hash_is_refused(make: Callable[..., Path], tmp_path: Path, runtime: str) -> None:
     if runtime == "openvino":
         pytest.importorskip("openvino", reason="OpenVINO is an extra")
-    from unmask.bundles import write
-
     (tmp_path / "junk").write_bytes(b"junk" * 100)
     write(tmp_path / "bundle", CARD, {"model.onnx": tmp_path / "junk"})
     with pytest.raises(UnmaskError, match=r"cannot read model\.onnx"):
         load(str(tmp_path / "bundle"), runtime=runtime)
 
 
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_weights_outside_the_verified_file_are_refused(
+    make: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str
+) -> None:
+    import onnx
+
+    make()
+    model = onnx.load(tmp_path / "net.onnx")
+    monkeypatch.chdir(tmp_path)  # where the runtimes look for them
+    onnx.save(model, "outside.onnx", save_as_external_data=True, location="outside.bin", size_threshold=0)
+    write(tmp_path / "outside", CARD, {"model.onnx": tmp_path / "outside.onnx"})
+    with pytest.raises(UnmaskError, match="weights in other files"):
+        load(str(tmp_path / "outside"), runtime=runtime)
+
+
 def test_unknown_runtimes_and_bundles_without_a_network(make: Callable[..., Path], tmp_path: Path) -> None:
     folder = make()
     with pytest.raises(UnmaskError, match="there is onnx, openvino"):
         load(str(folder), runtime="tensorrt")
-    from unmask.bundles import write
 
     (tmp_path / "w.safetensors").write_bytes(b"x")
     write(tmp_path / "torch", CARD, {"w.safetensors": tmp_path / "w.safetensors"})

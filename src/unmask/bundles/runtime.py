@@ -6,6 +6,7 @@ All of them take "image", float32 (N, 3, size, size) RGB in 0..1, and give "logi
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ from unmask.nouns import Floats, UnmaskError
 RUNTIMES = ("onnx", "openvino")
 Network = Callable[[Floats], dict[str, Floats]]  # image -> outputs by name
 MODEL = "model.onnx"
+# A tensor kept in another file has an entry with key "location", of length 8, in any encoding that protobuf allows.
+_ELSEWHERE = re.compile(rb"(?:\x0a|\x8a\x80{0,8}\x00)(?:\x08|\x88\x80{0,8}\x00)location")
 
 
 def start(runtime: str, model: bytes, threads: int) -> Network:
@@ -24,6 +27,8 @@ def start(runtime: str, model: bytes, threads: int) -> Network:
 
     Raises: UnmaskError for an unknown runtime, a missing extra, or a file that the runtime cannot read.
     """
+    if _ELSEWHERE.search(model):  # the runtimes would read it from the working directory, and no hash covers it
+        raise UnmaskError(f"{MODEL} keeps weights in other files; export it with all weights inside")
     if runtime == "onnx":
         return _onnx(model, threads)
     if runtime == "openvino":
