@@ -23,7 +23,7 @@ from unmask.scan.ledger import COLUMNS, Ledger, asked_of
 from unmask.scan.options import Options
 from unmask.scan.pool import Worker, WorkerError, scan_all
 
-from .conftest import clip, save, tinted
+from .make import clip, save, tinted
 
 WAIT = 60.0  # seconds until a test gives up on another process
 

@@ -18,7 +18,7 @@ from unmask.scan.ahead import ahead
 from unmask.scan.options import Options, report_of
 from unmask.scan.pipeline import KEPT_FRAMES, Clock, Scanner
 
-from .conftest import SIZE, clip, save, tinted, write_bundle
+from .make import SIZE, clip, save, tinted, write_bundle
 
 RED = 0.2
 
