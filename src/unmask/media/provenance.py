@@ -124,7 +124,8 @@ def _failure(text: str) -> dict[str, str]:
         return {"c2pa": "absent"}
     if "RemoteManifest" in text:
         return {"c2pa": "present", "c2pa_why": "the manifest lies on a server; it was not fetched"}
-    if text.startswith(("Io", "NotSupported", "Other: unsupported")):
+    # A damaged file is not a broken signature: whether there was one cannot be told.
+    if text.startswith(("Io", "NotSupported", "Other: unsupported")) or "asset could not be parsed" in text:
         return {"c2pa": "not_checked", "c2pa_why": _plain(text)}
     return {"c2pa": "invalid", "c2pa_why": _plain(text)}
 
