@@ -50,7 +50,7 @@ def prepare(root: Path, wanted: Sequence[Row], out: Path, finder: Finder, mesh: 
     if (out / "done.json").is_file() and json.loads((out / "done.json").read_text()) == key:
         return read(out)
     out.mkdir(parents=True, exist_ok=True)
-    pixels = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+    pixels = np.lib.format.open_memmap(
         out / "pixels.npy", mode="w+", dtype=np.uint8, shape=(len(wanted), WIDE.size, WIDE.size, 3)
     )
     points = np.full((len(wanted), 468, 2), np.nan, np.float32)

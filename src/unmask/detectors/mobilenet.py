@@ -16,7 +16,7 @@ from unmask.nouns import InputSpec
 
 
 class MobileNet(Detector):
-    """The stem's 864 weights stay as ImageNet left them: edges are edges, and their gradient costs as much as all the rest."""
+    """The stem stays as ImageNet left it: edges are edges, and its gradient costs a quarter of a step."""
 
     input = InputSpec(size=160, margin=1.0, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 

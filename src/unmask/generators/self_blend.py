@@ -5,17 +5,22 @@ sharpness, place or noise. Blending two versions of one picture leaves nothing b
 cannot learn a particular forger's habits, nor who is in the picture.
 
 Shiohara and Yamasaki, "Detecting Deepfakes with Self-Blended Images", CVPR 2022 (arXiv 2204.08376). Source-target
-generator: section 3.2; mask generator and blending: section 3.3. Ours differs in the outline (MediaPipe's mesh, cut at a
-random height of the forehead, or one region of the face, instead of dlib's hulls) and in stronger loss of resolution.
+generator: section 3.2; mask generator and blending: section 3.3. Ours differs in the outline (MediaPipe's mesh, cut at
+a random height of the forehead, or one region of the face, instead of dlib's hulls) and in stronger loss of resolution.
 """
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from unmask.data.degrade import jpeg, levels, resized, sharpened
 from unmask.nouns import Floats, Pixels
+
+T = TypeVar("T", np.uint8, np.float32)
 
 # Of MediaPipe's 468 points: the outline from the forehead clockwise, brows, eyes with brows, lips, nose.
 OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
@@ -77,33 +82,30 @@ def region(mesh: Floats, side: int, rng: np.random.Generator) -> Floats:
 def soften(mask: Floats, rng: np.random.Generator) -> Floats:
     """Bend the outline, then widen or narrow it and blur its edge: two blurs with a threshold between them."""
     side = mask.shape[0]
-    mask = _elastic(mask, rng, side * 0.04, side * 0.06)
+    mask = _bend(mask, rng, side * 0.04, side * 0.06)
     if rng.random() < 0.3:  # some forgers leave a hard edge
-        return cv2.GaussianBlur(mask, (0, 0), 0.7)
-    mask = cv2.GaussianBlur(mask, (0, 0), side * rng.uniform(0.01, 0.05))
-    mask = (mask > rng.uniform(0.2, 0.8) * mask.max()).astype(np.float32)
-    mask = cv2.GaussianBlur(mask, (0, 0), side * rng.uniform(0.005, 0.045))
+        return _blur(mask, 0.7)
+    mask = _blur(mask, side * rng.uniform(0.01, 0.05))
+    mask = _blur((mask > rng.uniform(0.2, 0.8) * mask.max()).astype(np.float32), side * rng.uniform(0.005, 0.045))
     return mask / max(float(mask.max()), 1e-6)  # a small part must not fade away
 
 
 def change(image: Pixels, rng: np.random.Generator) -> Pixels:
     """Colour and sharpness of one of the two copies: what a generator or another camera would have made of it."""
-    x = image.astype(np.float32)
-    x = (x - 128) * rng.uniform(0.88, 1.12) + 128 + rng.uniform(-13, 13)
-    if rng.random() < 0.5:
-        x = x + rng.uniform(-18, 18, 3).astype(np.float32)
-    if rng.random() < 0.5:
-        grey = x.mean(-1, keepdims=True)
-        x = grey + (x - grey) * rng.uniform(0.7, 1.3)
-    x8 = x.round().clip(0, 255).astype(np.uint8)
+    out = levels(
+        image,
+        contrast=rng.uniform(0.88, 1.12),
+        brightness=rng.uniform(-13, 13),
+        saturation=rng.uniform(0.7, 1.3) if rng.random() < 0.5 else 1,
+        tint=rng.uniform(-15, 15) if rng.random() < 0.5 else 0,
+    )
     kind = rng.random()
     if kind < 0.5:
-        return shrink(x8, rng.uniform(0.2, 0.75), int(rng.choice([cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_NEAREST])))
+        up = rng.choice([cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_NEAREST])
+        return resized(out, rng.uniform(0.2, 0.75), int(up))
     if kind < 0.7:
-        return cv2.addWeighted(x8, 1.8, cv2.GaussianBlur(x8, (0, 0), rng.uniform(0.8, 2.0)), -0.8, 0)  # type: ignore[return-value]
-    if kind < 0.85:
-        return jpeg(x8, int(rng.integers(30, 85)))
-    return x8
+        return sharpened(out, rng.uniform(0.8, 2.0))
+    return jpeg(out, int(rng.integers(30, 85))) if kind < 0.85 else out
 
 
 def displace(source: Pixels, alpha: Floats, rng: np.random.Generator) -> tuple[Pixels, Floats]:
@@ -111,31 +113,23 @@ def displace(source: Pixels, alpha: Floats, rng: np.random.Generator) -> tuple[P
     side = source.shape[0]
     scale = rng.uniform(0.95, 1 / 0.95)
     shift = rng.uniform((-0.03, -0.015), (0.03, 0.015)) * side + side / 2 * (1 - scale)
-    move = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float32)
-    source = cv2.warpAffine(source, move, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[assignment]
-    alpha = cv2.warpAffine(alpha, move, (side, side), flags=cv2.INTER_LINEAR)  # type: ignore[assignment]
-    if rng.random() < 0.4:
-        source = _elastic(source, rng, side * 0.02, side * 0.1)
-    return source, alpha
+    move = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+    size = (side, side)
+    moved = np.asarray(cv2.warpAffine(source, move, size, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    mask = np.asarray(cv2.warpAffine(alpha, move, size), np.float32)
+    return (_bend(moved, rng, side * 0.02, side * 0.1) if rng.random() < 0.4 else moved), mask
 
 
-def shrink(image: Pixels, factor: float, way: int = cv2.INTER_LINEAR) -> Pixels:
-    """Down by `factor` < 1 and up again."""
-    h, w = image.shape[:2]
-    small = cv2.resize(image, (max(8, round(w * factor)), max(8, round(h * factor))), interpolation=cv2.INTER_AREA)
-    return cv2.resize(small, (w, h), interpolation=way)  # type: ignore[return-value]
+def _blur(mask: Floats, sigma: float) -> Floats:
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), sigma), np.float32)
 
 
-def jpeg(image: Pixels, quality: int) -> Pixels:
-    """Encoded and decoded again; chroma at half resolution, as nearly all JPEG of the net."""
-    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]  # type: ignore[return-value]
-
-
-def _elastic(image: NDArray[np.float32] | Pixels, rng: np.random.Generator, reach: float, smooth: float) -> Pixels | Floats:  # type: ignore[type-arg]
+def _bend(image: NDArray[T], rng: np.random.Generator, reach: float, smooth: float) -> NDArray[T]:
     """Move each pixel by a smooth random field of at most about `reach` pixels."""
     side = image.shape[0]
     grid = max(3, round(side / smooth / 2))
-    field = cv2.resize(rng.uniform(-reach, reach, (grid, grid, 2)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
+    coarse = rng.uniform(-reach, reach, (grid, grid, 2)).astype(np.float32)
+    field = np.asarray(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC), np.float32)
     y, x = np.mgrid[:side, :side].astype(np.float32)
-    return cv2.remap(image, x + field[..., 0], y + field[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
+    bent = cv2.remap(image, x + field[..., 0], y + field[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(bent, image.dtype)

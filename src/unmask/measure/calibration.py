@@ -15,8 +15,9 @@ Doubles = NDArray[np.float64]
 def platt(label: ArrayLike, margin: ArrayLike, rounds: int = 50) -> tuple[float, float]:
     """Slope a and intercept b of P(fake) = 1 / (1 + exp(-(a x + b))), each class weighing one half.
 
-    Newton's method on the log loss with Platt's smoothed targets (Platt 1999; Lin, Lin and Weng 2007), which keep `a` finite
-    where the classes do not overlap. The equal weights make the answer one at equal priors, whatever the set's balance.
+    Newton's method on the log loss with Platt's smoothed targets (Platt 1999; Lin, Lin and Weng 2007), which keep `a`
+    finite where the classes do not overlap. The equal weights make the answer one at equal priors, whatever the set's
+    balance.
     """
     y, x = np.asarray(label, bool), np.asarray(margin, np.float64)
     n1, n0 = int(y.sum()), int((~y).sum())
@@ -46,7 +47,7 @@ def platt(label: ArrayLike, margin: ArrayLike, rounds: int = 50) -> tuple[float,
 def calibrate(
     label: ArrayLike, margin: ArrayLike, groups: Sequence[str], data: str, rounds: int = 500, seed: int = 0
 ) -> Calibration:
-    """Platt scaling with a 90 % band from refits on leakage groups drawn with replacement, and the sorted margins themselves.
+    """Platt scaling, its 90 % band from refits on leakage groups drawn with replacement, and the sorted margins.
 
     Args:
         label: (N,), 1 = fake.

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-Doubles = NDArray[np.float64]
+from numpy.typing import ArrayLike
 
 
 def auroc(label: ArrayLike, score: ArrayLike) -> float:
@@ -22,7 +20,7 @@ def auroc(label: ArrayLike, score: ArrayLike) -> float:
 
 
 def eer(label: ArrayLike, score: ArrayLike) -> float:
-    """Equal error rate: where the share of reals called fake meets that of fakes called real, linear between vertices."""
+    """Where the share of reals called fake meets that of fakes called real, linear between the ROC's vertices."""
     y, s = np.asarray(label, bool), np.asarray(score, np.float64)
     if not y.any() or y.all():
         return float("nan")
@@ -38,34 +36,40 @@ def eer(label: ArrayLike, score: ArrayLike) -> float:
 
 
 def ece(label: ArrayLike, probability: ArrayLike, bins: int = 10) -> float:
-    """Expected calibration error over `bins` of equal width: mean of |share of fakes - mean probability| by bin size."""
+    """Expected calibration error: mean over items of |share of fakes - mean probability| in each bin of equal width."""
     y, p = np.asarray(label, np.float64), np.asarray(probability, np.float64)
     which = np.minimum((p * bins).astype(int), bins - 1)
     return float(sum(abs(y[which == b].sum() - p[which == b].sum()) for b in range(bins)) / len(y))
 
 
+def share(label: ArrayLike, score: ArrayLike) -> float:
+    """Mean of `score`, for rates of one class; `label` is only there to make it a metric like the others."""
+    return float(np.mean(np.asarray(score, np.float64)))
+
+
 def bootstrap(
-    metric: Callable[[NDArray[np.int64], Doubles], float],
+    metric: Callable[[ArrayLike, ArrayLike], float],
     label: ArrayLike,
     score: ArrayLike,
     groups: Sequence[str],
     rounds: int = 1000,
     seed: int = 0,
     level: float = 0.95,
+    classes: int = 2,
 ) -> tuple[float, float]:
-    """Percentile interval of `metric`, drawing whole leakage groups with replacement: faces of one actor are not independent.
+    """Percentile interval of `metric`, drawing whole leakage groups with replacement: faces of one actor hang together.
 
-    Draws that lack a class are drawn again; NaN twice where a class is missing altogether.
+    Draws with fewer than `classes` classes are drawn again; NaN twice where the data themselves have fewer.
     """
     y, s = np.asarray(label, np.int64), np.asarray(score, np.float64)
-    if len(np.unique(y)) < 2:
+    if len(np.unique(y)) < classes:
         return float("nan"), float("nan")
     members = [np.flatnonzero(np.asarray(groups) == g) for g in sorted(set(groups))]
     rng = np.random.default_rng(seed)
     values: list[float] = []
     while len(values) < rounds:
         drawn = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-        if 0 < y[drawn].sum() < len(drawn):
+        if len(np.unique(y[drawn])) >= classes:
             values.append(metric(y[drawn], s[drawn]))
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

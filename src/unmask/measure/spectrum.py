@@ -1,6 +1,8 @@
-"""The floor: what a linear model makes of nothing but the power spectrum. A detector that does not beat it has learnt the codec.
+"""The floor: what a linear model makes of nothing but the power spectrum.
 
-Durall et al., "Unmasking DeepFakes with simple Features", arXiv 1911.00686: azimuthal average of the log power spectrum.
+A detector that does not beat it may have learnt nothing but the codec.
+
+Durall et al., "Unmasking DeepFakes with simple Features", arXiv 1911.00686: azimuthal average of the power spectrum.
 """
 
 from __future__ import annotations

@@ -16,7 +16,9 @@ STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3,
 FEATURES = 1280
 
 
-def conv(inside: int, outside: int, kernel: int = 1, stride: int = 1, groups: int = 1, act: bool = True) -> nn.Sequential:
+def conv(
+    inside: int, outside: int, kernel: int = 1, stride: int = 1, groups: int = 1, act: bool = True
+) -> nn.Sequential:
     """Convolution, normalisation and, unless it ends a bottleneck, ReLU6."""
     layers: list[nn.Module] = [
         nn.Conv2d(inside, outside, kernel, stride, kernel // 2, groups=groups, bias=False),
@@ -64,14 +66,15 @@ class MobileNetV2(nn.Module):
 def load_tflite(body: MobileNetV2, path: Path) -> None:
     """Start `body` from an int8 TFLite MobileNetV2 (Coral's `tf2_mobilenet_v2_1.0_224_ptq`, Apache-2.0, ImageNet).
 
-    The file's convolutions have their batch norm folded in. Each is read as scale * int8, and its bias becomes the shift of a
-    batch norm that is the identity otherwise; `rescale` then makes that norm a real one. The network pads as PyTorch does
-    (symmetrically), TensorFlow's SAME pads the right and bottom at stride 2: half a pixel of shift, which fine-tuning absorbs.
+    The file's convolutions have their batch norm folded in. Each is read as scale * int8, and its bias becomes the
+    shift of a batch norm that is the identity otherwise; `rescale` then makes that norm a real one. The network pads as
+    PyTorch does (symmetrically), TensorFlow's SAME pads the right and bottom at stride 2: half a pixel of shift, which
+    fine-tuning absorbs.
 
     Raises:
         ValueError: the file's convolutions are not those of a MobileNetV2 of width 1.
     """
-    from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-untyped]
+    from ai_edge_litert.interpreter import Interpreter
 
     reader = Interpreter(model_path=str(path))
     details = {d["index"]: d for d in reader.get_tensor_details()}
@@ -82,7 +85,7 @@ def load_tflite(body: MobileNetV2, path: Path) -> None:
         if len(q["scales"]) > 1:
             shape[q["quantized_dimension"]] = -1
         whole: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = reader.get_tensor(index).astype(np.float32)
-        return whole * q["scales"].reshape(shape)
+        return np.asarray(whole * q["scales"].reshape(shape), np.float32)
 
     ops = [op for op in reader._get_ops_details() if op["op_name"] in ("CONV_2D", "DEPTHWISE_CONV_2D")]
     units = [m for m in body.modules() if isinstance(m, nn.Sequential) and len(m) >= 2 and isinstance(m[0], nn.Conv2d)]
@@ -95,18 +98,20 @@ def load_tflite(body: MobileNetV2, path: Path) -> None:
         convolution, norm = unit[0], unit[1]
         assert isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
         if kernel.shape != convolution.weight.shape:
-            raise ValueError(f"{path}: a convolution of shape {tuple(kernel.shape)} where {tuple(convolution.weight.shape)} belongs")
+            raise ValueError(
+                f"{path}: a convolution of shape {tuple(kernel.shape)} where {tuple(convolution.weight.shape)} belongs"
+            )
         with torch.no_grad():
             convolution.weight.copy_(kernel)
             nn.init.ones_(norm.weight)
             norm.bias.copy_(torch.from_numpy(real(op["inputs"][2])))
             norm.running_mean.zero_()  # type: ignore[union-attr]
-            norm.running_var.fill_(1 - norm.eps)  # type: ignore[union-attr,operator]
+            norm.running_var.fill_(1 - norm.eps)  # type: ignore[union-attr]
 
 
 @torch.no_grad()
 def rescale(body: MobileNetV2, images: Tensor) -> None:
-    """Give each identity batch norm of `load_tflite` the statistics of `images` without changing what the network computes.
+    """Give each identity batch norm of `load_tflite` the statistics of `images`; what the network computes stays.
 
     Without this the first training step would normalise with batch statistics and throw the pre-trained scale away.
 
@@ -119,8 +124,8 @@ def rescale(body: MobileNetV2, images: Tensor) -> None:
         mean, var = inputs[0].mean((0, 2, 3)), inputs[0].var((0, 2, 3), unbiased=False).clamp_min(1e-4)
         module.bias.add_(module.weight * mean)
         module.weight.mul_((var + module.eps).sqrt())
-        module.running_mean.copy_(mean)  # type: ignore[union-attr,operator]
-        module.running_var.copy_(var)  # type: ignore[union-attr,operator]
+        module.running_mean.copy_(mean)  # type: ignore[union-attr]
+        module.running_var.copy_(var)  # type: ignore[union-attr]
 
     hooks = [m.register_forward_pre_hook(adopt) for m in body.modules() if isinstance(m, nn.BatchNorm2d)]
     was = body.training

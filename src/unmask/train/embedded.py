@@ -3,8 +3,8 @@
     python -m unmask.train.embedded --data COLLECTION --weights WEIGHTS --out RUN
 
 `COLLECTION` holds MANIFEST.csv.gz, `WEIGHTS` holds the ImageNet start and the face mesh. The run folder then holds the
-crops, `metrics.csv`, the weights of the best validation, and `bundle/`. Validation chooses the weights, the calibration and
-the thresholds; test rows are read by nothing in this file.
+crops, `metrics.csv`, the weights of the best validation, and `bundle/`. Validation chooses the weights, the calibration
+and the thresholds; test rows are read by nothing in this file.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def main() -> None:
     finder = Finder.load(arguments.faces)
     crops = prepare(arguments.data, stills, out / "crops", finder, arguments.weights / "mediapipe_face_landmark.tflite")
     if not (out / "best.safetensors").exists():
-        train(crops, arguments.weights / "coral_tf2_mobilenet_v2_1.0_224_ptq.tflite", out, arguments.steps, arguments.seed)
+        train(
+            crops, arguments.weights / "coral_tf2_mobilenet_v2_1.0_224_ptq.tflite", out, arguments.steps, arguments.seed
+        )
     detector = restore(MobileNet(), out / "best.safetensors")
     box(detector, crops, out, {"steps": arguments.steps, "seed": arguments.seed, "pairs": COUNTS, "faces": finder.name})
     print(f"bundle written to {out / 'bundle'}; measure it with: python -m unmask.train.table --data {arguments.data} "
@@ -69,7 +71,7 @@ def train(crops: Crops, start: Path, out: Path, steps: int, seed: int) -> Path:
 
 
 def validation(crops: Crops) -> Callable[[Detector], dict[str, float]]:
-    """AUROC on validation actors of DFDC (which chooses), on degraded self-blends of validation people, and on StyleGAN."""
+    """AUROC on DFDC's validation actors and on self-blends of validation people, which choose, and on StyleGAN."""
     spec = MobileNet.input
     swaps, swapped, _ = fixed(crops, "val", spec, ("dfdc_faces224",))
     gan, synthetic, _ = fixed(crops, "val", spec, ("140k_stylegan256",))
@@ -101,16 +103,14 @@ def box(detector: Detector, crops: Crops, out: Path, recipe: dict[str, object]) 
     model = WithDistance(detector, read(detector, seen)[1], label)
     pixels, label, groups = fixed(crops, "val", detector.input, ("dfdc_faces224",))
     margins, features = read(detector, pixels)
-    with torch.no_grad():
-        place = torch.from_numpy(features) @ model.whiten
-        far = (place[:, None] - model.centres[None]).pow(2).sum(-1).sqrt().amin(1)  # type: ignore[index]
+    far = model.distance(torch.from_numpy(features))
     data = f"DFDC faces, validation actors: {len(label)} stills, {len(set(groups))} groups of actors"
     worst = to_onnx(model, out / "model.onnx", pixels[:64])
     print(f"exported; largest difference of a logit on 64 real crops: {worst:.2g}")
     card = Card(
         name="unmask-embedded-1",
         version=__version__,
-        summary="MobileNetV2 on aligned faces, trained on paired face swaps, self-blended faces and StyleGAN portraits.",
+        summary="MobileNetV2 on aligned faces, trained on face swaps, self-blended faces and StyleGAN portraits.",
         method="mobilenet",
         input=detector.input,
         calibration=calibrate(label, margins, groups, data),

@@ -18,10 +18,13 @@ DIRECTIONS = 48  # principal directions of the features in which distance is mea
 class WithDistance(nn.Module):
     """A detector and how far its features lie from those of its training faces.
 
-    distance = min over classes of ||W (f - centre_class)|| / sqrt(d): Mahalanobis distance with a covariance shared by both
-    classes (Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018), in the
-    leading principal directions, about 1 for a typical training face.
+    distance = min over classes of ||W (f - centre_class)|| / sqrt(d): Mahalanobis distance with a covariance shared by
+    both classes (Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018), in
+    the leading principal directions, about 1 for a typical training face.
     """
+
+    whiten: Tensor
+    centres: Tensor
 
     def __init__(self, detector: Detector, features: NDArray[np.float32], label: NDArray[np.int64]) -> None:
         """`features` (N, D) and `label` (N,) of training faces as they come, without augmentation."""
@@ -38,9 +41,12 @@ class WithDistance(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, S, S) in 0..1 -> logits (B, K), distance (B,)."""
         out = self.detector(image)
-        place = out.features @ self.whiten
-        distance = (place[:, None] - self.centres[None]).pow(2).sum(-1).sqrt().amin(1)  # type: ignore[index]
-        return out.logits, distance
+        return out.logits, self.distance(out.features)
+
+    def distance(self, features: Tensor) -> Tensor:
+        """(B, D) -> (B,)"""
+        place = features @ self.whiten
+        return (place[:, None] - self.centres[None]).pow(2).sum(-1).sqrt().amin(1)
 
 
 def to_onnx(model: WithDistance, path: Path, crops: Pixels, tolerance: float = 1e-3) -> float:
@@ -75,5 +81,7 @@ def to_onnx(model: WithDistance, path: Path, crops: Pixels, tolerance: float = 1
         logits, distance = (np.concatenate([p[k] for p in parts]) for k in (0, 1))
         worst = max(worst, float(np.abs(logits - want).max()))
         if (logits.argmax(1) != want.argmax(1)).any() or worst > tolerance or np.abs(distance - far).max() > 0.01:
-            raise UnmaskError(f"the exported model answers otherwise at batch {size}: logits differ by up to {worst:.2g}")
+            raise UnmaskError(
+                f"the exported model answers otherwise at batch {size}: logits differ by up to {worst:.2g}"
+            )
     return worst

@@ -29,7 +29,7 @@ def fit(
     average: float = 0.998,
     every: int = 400,
 ) -> Path:
-    """Train for `steps` batches with AdamW, warm-up and cosine; write `metrics.csv`, `best.safetensors` and `last.safetensors`.
+    """Train for `steps` batches with AdamW, warm-up and cosine; write metrics.csv, best.safetensors, last.safetensors.
 
     Args:
         batches: endless (uint8 (B, 3, S, S), labels (B,)).
@@ -63,11 +63,16 @@ def fit(
         losses.clear()
         _record(out / "metrics.csv", numbers)
         print("  ".join(f"{k} {v:.4g}" for k, v in numbers.items()), flush=True)
-        save_file(mean.state_dict(), out / "last.safetensors")
+        save(mean, out / "last.safetensors")
         if numbers["choose"] > best:
             best = numbers["choose"]
-            save_file(mean.state_dict(), out / "best.safetensors")
+            save(mean, out / "best.safetensors")
     return out / "best.safetensors"
+
+
+def save(detector: Detector, path: Path) -> None:
+    """Weights only, in whatever memory format they train in."""
+    save_file({name: value.contiguous() for name, value in detector.state_dict().items()}, path)
 
 
 def restore(detector: Detector, weights: Path) -> Detector:

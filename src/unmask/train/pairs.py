@@ -75,7 +75,9 @@ def _real_sets(crops: Crops, train: list[int]) -> list[str]:
     return ["dfdc_faces224"] * max(1, len(others)) + others
 
 
-def fixed(crops: Crops, split: Split, spec: InputSpec, sets: tuple[str, ...]) -> tuple[Pixels, NDArray[np.int64], list[str]]:
+def fixed(
+    crops: Crops, split: Split, spec: InputSpec, sets: tuple[str, ...]
+) -> tuple[Pixels, NDArray[np.int64], list[str]]:
     """All crops of some sets and a split as a detector sees them in use: no augmentation.
 
     Returns: uint8 (N, S, S, 3), labels (N,), leakage groups.
@@ -85,7 +87,9 @@ def fixed(crops: Crops, split: Split, spec: InputSpec, sets: tuple[str, ...]) ->
     return pixels, np.array([crops.rows[i].label for i in chosen]), [crops.rows[i].group for i in chosen]
 
 
-def blended(crops: Crops, split: Split, spec: InputSpec, sets: tuple[str, ...], seed: int) -> tuple[Pixels, NDArray[np.int64]]:
+def blended(
+    crops: Crops, split: Split, spec: InputSpec, sets: tuple[str, ...], seed: int
+) -> tuple[Pixels, NDArray[np.int64]]:
     """Real faces of a split and one degraded self-blend of each: validation for forgers never seen."""
     chosen = [i for i, r in enumerate(crops.rows) if r.split == split and r.set in sets and not r.label]
     images: list[Pixels] = []

@@ -2,25 +2,26 @@
 
     python -m unmask.train.table --data COLLECTION --bundle BUNDLE --run RUN [--into BUNDLE]
 
-Stills are scored as `unmask.train.embedded` cut them (RUN/crops); clips go through `unmask.scan` with every default. The floor is
-a linear model on the power spectrum of the same crops, trained on the same training rows.
+Stills are scored as `unmask.train.embedded` cut them (RUN/crops); clips go through `unmask.scan` with every default.
+The floor is a linear model on the power spectrum of the same crops, trained on the same training rows.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from unmask.bundles import Scorer, load, read_card, write
-from unmask.bundles.calibration import margins, probabilities
+from unmask.bundles.calibration import margins, p_values, probabilities
 from unmask.data.collection import Row, Split, rows
 from unmask.data.crops import Crops, read
-from unmask.measure.metrics import auroc, bootstrap, ece, eer
+from unmask.measure.metrics import auroc, bootstrap, ece, eer, share
 from unmask.measure.spectrum import spectrum_scores
 from unmask.nouns import Metric, Report
 from unmask.scan import scan
@@ -31,6 +32,8 @@ STILLS: tuple[tuple[str, str], ...] = (
     ("140k_stylegan256", "held-out files"),
     ("ciplab_photoshop", "unseen forgery"),
 )
+ALARMS = "real faces called fake"
+METRICS: dict[str, Callable[[ArrayLike, ArrayLike], float]] = {"EER": eer, "ECE": ece, ALARMS: share}
 
 
 def main() -> None:
@@ -47,7 +50,9 @@ def main() -> None:
     if arguments.into:
         card = read_card(arguments.bundle / "card.json")
         write(
-            arguments.into, card.model_copy(update={"metrics": tuple(found)}), {"model.onnx": arguments.bundle / "model.onnx"}
+            arguments.into,
+            card.model_copy(update={"metrics": tuple(found)}),
+            {"model.onnx": arguments.bundle / "model.onnx"},
         )
 
 
@@ -61,14 +66,14 @@ def stills(scorer: Scorer, crops: Crops, name: str, seen: str) -> list[Metric]:
     table = Table(name, "test", "image", label, groups, seen)
     found = [table.row("AUROC", margin), table.row("EER", margin), table.row("ECE", probability)]
     # The floor learns from the set's own training rows where it has some, else from DFDC's.
-    train, known, _ = fixed(crops, "train", spec, (name,)) if "held-out" in seen else fixed(crops, "train", spec, STILLS[0][:1])
+    train, known, _ = (
+        fixed(crops, "train", spec, (name,)) if "held-out" in seen else fixed(crops, "train", spec, STILLS[0][:1])
+    )
     return [*found, table.row("AUROC of the spectrum alone", spectrum_scores(train, known, pixels))]
 
 
 def alarms(scorer: Scorer, crops: Crops) -> list[Metric]:
     """How often a real face of a set without forgeries is called fake, at the default error rate of one in ten."""
-    from unmask.bundles.calibration import p_values
-
     calibration = scorer.card.calibration
     assert calibration is not None
     found = []
@@ -77,12 +82,12 @@ def alarms(scorer: Scorer, crops: Crops) -> list[Metric]:
         margin = margins(scorer.logits(pixels), scorer.card.classes)
         alarm = np.array([p_values(calibration, float(x))[0] <= 0.1 for x in margin], np.float64)
         table = Table(name, "test", "image", label, groups, "held-out people" if "lfw" in name else "held-out files")
-        found.append(table.row("real faces called fake", alarm))
+        found.append(table.row(ALARMS, alarm))
     return found
 
 
 def videos(clips: Sequence[Row], report: Report) -> list[Metric]:
-    """AUROC and EER over clips, for all forgeries together and each by itself; clips without a score are counted out loud."""
+    """AUROC and EER over clips, for all forgeries together and each alone; clips without a score are named."""
     score = {f.path: f.score for f in report.files}
     by_path = [next((v for k, v in score.items() if k.endswith(r.path)), None) for r in clips]
     missing = [r.path for r, s in zip(clips, by_path, strict=True) if s is None]
@@ -105,20 +110,23 @@ class Table:
     """Rows of one data set; each metric comes with the interval of its leakage groups."""
 
     def __init__(
-        self, data: str, split: Split, level: str, label: NDArray[np.int64], groups: Sequence[str], seen: str
+        self,
+        data: str,
+        split: Split,
+        level: Literal["image", "video"],
+        label: NDArray[np.int64],
+        groups: Sequence[str],
+        seen: str,
     ) -> None:
         self.data, self.split, self.level, self.label, self.groups, self.seen = data, split, level, label, groups, seen
 
-    def row(self, name: str, values: NDArray[np.floating]) -> Metric:  # type: ignore[type-arg]
-        metric = {"EER": eer, "ECE": ece, "real faces called fake": lambda y, s: float(np.mean(s))}.get(name, auroc)
-        if len(set(self.label)) < 2:
-            low, high = _share(values, self.groups)
-        else:
-            low, high = bootstrap(metric, self.label, values, self.groups)
+    def row(self, name: str, values: ArrayLike) -> Metric:
+        metric = METRICS.get(name, auroc)
+        low, high = bootstrap(metric, self.label, values, self.groups, classes=1 if name == ALARMS else 2)
         return Metric(
             data=self.data,
             split=self.split,
-            level=self.level,  # type: ignore[arg-type]
+            level=self.level,
             name=name,
             value=round(metric(self.label, values), 4),
             low=round(low, 4),
@@ -129,20 +137,11 @@ class Table:
         )
 
 
-def _share(values: NDArray[np.floating], groups: Sequence[str], rounds: int = 1000) -> tuple[float, float]:  # type: ignore[type-arg]
-    """95 % bootstrap interval of a mean, by group."""
-    members = [np.flatnonzero(np.asarray(groups) == g) for g in sorted(set(groups))]
-    rng = np.random.default_rng(0)
-    sums = np.array([[values[m].sum(), len(m)] for m in members])
-    drawn = sums[rng.integers(len(sums), size=(rounds, len(sums)))].sum(1)
-    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
-    return float(low), float(high)
-
-
 def markdown(metrics: Sequence[Metric]) -> str:
     lines = ["| data | what | value | 95 % interval | real / fake | seen in training? |", "|---|---|---|---|---|---|"]
     lines += [
-        f"| {m.data} ({m.level}s) | {m.name} | {m.value:.3f} | {m.low:.3f} to {m.high:.3f} | {m.real} / {m.fake} | {m.seen} |"
+        f"| {m.data} ({m.level}s) | {m.name} | {m.value:.3f} | {m.low:.3f} to {m.high:.3f} "
+        f"| {m.real} / {m.fake} | {m.seen} |"
         for m in metrics
     ]
     return "\n".join(lines)

@@ -1,0 +1,50 @@
+"""What cameras, forgers and web sites do to pixels, in single pure steps: for augmentation and for forging."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from unmask.nouns import Pixels
+
+
+def levels(image: Pixels, contrast: float = 1, brightness: float = 0, saturation: float = 1, tint: float = 0) -> Pixels:
+    """Contrast about 128, brightness, saturation about the mean of RGB, then red against blue; offsets in levels."""
+    x = (image.astype(np.float32) - 128) * np.float32(contrast) + np.float32(128 + brightness)
+    if saturation != 1:
+        grey = x.mean(-1, keepdims=True)
+        x = grey + (x - grey) * np.float32(saturation)
+    if tint:
+        x = x + np.array([tint, 0, -tint], np.float32)
+    return x.round().clip(0, 255).astype(np.uint8)
+
+
+def resized(image: Pixels, factor: float, up: int = cv2.INTER_LINEAR, down: int = cv2.INTER_AREA) -> Pixels:
+    """Down to `factor` < 1 of both sides (at least 8 pixels) and up again, by OpenCV's interpolations."""
+    height, width = image.shape[:2]
+    small = cv2.resize(image, (max(8, round(width * factor)), max(8, round(height * factor))), interpolation=down)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=up), np.uint8)
+
+
+def blurred(image: Pixels, sigma: float) -> Pixels:
+    """Gaussian, sigma in pixels."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
+
+
+def sharpened(image: Pixels, sigma: float, amount: float = 0.8) -> Pixels:
+    """Unsharp mask."""
+    return np.asarray(cv2.addWeighted(image, 1 + amount, blurred(image, sigma), -amount, 0), np.uint8)
+
+
+def noisy(image: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
+    """Gaussian noise of `sigma` grey levels, independent in each pixel and channel."""
+    noise = rng.standard_normal(image.shape, np.float32) * np.float32(sigma)
+    return (image + noise).round().clip(0, 255).astype(np.uint8)
+
+
+def jpeg(image: Pixels, quality: int) -> Pixels:
+    """Encoded and decoded again; chroma at half resolution, as nearly all JPEG of the net."""
+    written, data = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert written and decoded is not None  # a picture in memory cannot fail to encode
+    return np.ascontiguousarray(np.asarray(decoded, np.uint8)[..., ::-1])
