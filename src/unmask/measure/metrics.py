@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 
 def auroc(label: ArrayLike, score: ArrayLike) -> float:
@@ -24,10 +24,8 @@ def eer(label: ArrayLike, score: ArrayLike) -> float:
     y, s = np.asarray(label, bool), np.asarray(score, np.float64)
     if not y.any() or y.all():
         return float("nan")
-    order = np.argsort(-s, kind="stable")
-    last = np.append(np.diff(s[order]) != 0, True)  # one vertex for each distinct score
-    fpr = np.concatenate([[0.0], np.cumsum(~y[order])[last] / (~y).sum()])
-    fnr = 1 - np.concatenate([[0.0], np.cumsum(y[order])[last] / y.sum()])
+    fpr, tpr = roc(y, s)
+    fnr = 1 - tpr
     i = int(np.argmax(fpr >= fnr))
     if i == 0:
         return float(fpr[0])
@@ -37,9 +35,8 @@ def eer(label: ArrayLike, score: ArrayLike) -> float:
 
 def ece(label: ArrayLike, probability: ArrayLike, bins: int = 10) -> float:
     """Expected calibration error: mean over items of |share of fakes - mean probability| in each bin of equal width."""
-    y, p = np.asarray(label, np.float64), np.asarray(probability, np.float64)
-    which = np.minimum((p * bins).astype(int), bins - 1)
-    return float(sum(abs(y[which == b].sum() - p[which == b].sum()) for b in range(bins)) / len(y))
+    cells = reliability(label, probability, bins)
+    return sum(n * abs(said - was) for said, was, n in cells) / sum(n for *_, n in cells)
 
 
 def share(label: ArrayLike, score: ArrayLike) -> float:
@@ -73,3 +70,20 @@ def bootstrap(
             values.append(metric(y[drawn], s[drawn]))
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def reliability(label: ArrayLike, probability: ArrayLike, bins: int = 10) -> list[tuple[float, float, int]]:
+    """For each bin of equal width that holds anything: mean probability, share of fakes, number of items."""
+    y, p = np.asarray(label, np.float64), np.asarray(probability, np.float64)
+    which = np.minimum((p * bins).astype(int), bins - 1)
+    held = [which == b for b in range(bins)]
+    return [(float(p[h].mean()), float(y[h].mean()), int(h.sum())) for h in held if h.any()]
+
+
+def roc(label: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """False and true positive rates at every distinct score, from (0, 0) to (1, 1)."""
+    y, s = np.asarray(label, bool), np.asarray(score, np.float64)
+    order = np.argsort(-s, kind="stable")
+    last = np.append(np.diff(s[order]) != 0, True)  # one vertex for each distinct score
+    fpr, tpr = (np.cumsum(x[order])[last] / max(1, int(x.sum())) for x in (~y, y))
+    return np.concatenate([[0.0], fpr]), np.concatenate([[0.0], tpr])

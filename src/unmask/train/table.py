@@ -25,6 +25,7 @@ from unmask.measure.metrics import auroc, bootstrap, ece, eer, share
 from unmask.measure.spectrum import spectrum_scores
 from unmask.nouns import Metric, Report
 from unmask.scan import scan
+from unmask.train.figure import figure
 from unmask.train.pairs import fixed
 
 STILLS: tuple[tuple[str, str], ...] = (
@@ -40,12 +41,14 @@ def main() -> None:
     arguments = parse()
     scorer = load(str(arguments.bundle))
     crops = read(arguments.run / "crops")
-    found = [m for name, seen in STILLS for m in stills(scorer, crops, name, seen)]
-    found += alarms(scorer, crops)
+    tried = [Tried(scorer, crops, name, seen) for name, seen in STILLS]
+    found = [m for t in tried for m in t.metrics()] + alarms(scorer, crops)
     clips = [r for r in rows(arguments.data) if r.path.endswith(".mp4")]
     report = scan([arguments.data / r.path for r in clips], detector=str(arguments.bundle))
     found += videos(clips, report)
     print(markdown(found))
+    curves = [(t.name, t.label, t.margin) for t in tried]
+    (arguments.run / "embedded.svg").write_text(figure(curves, tried[0].label, tried[0].probability))
     (arguments.run / "table.json").write_text(json.dumps([m.model_dump() for m in found], indent=1))
     if arguments.into:
         card = read_card(arguments.bundle / "card.json")
@@ -56,20 +59,24 @@ def main() -> None:
         )
 
 
-def stills(scorer: Scorer, crops: Crops, name: str, seen: str) -> list[Metric]:
-    """AUROC, EER and calibration error of the detector on the test rows of one set, and the spectrum's AUROC."""
-    spec, calibration = scorer.card.input, scorer.card.calibration
-    assert calibration is not None
-    pixels, label, groups = fixed(crops, "test", spec, (name,))
-    margin = margins(scorer.logits(pixels), scorer.card.classes)
-    probability = probabilities(calibration, margin)
-    table = Table(name, "test", "image", label, groups, seen)
-    found = [table.row("AUROC", margin), table.row("EER", margin), table.row("ECE", probability)]
-    # The floor learns from the set's own training rows where it has some, else from DFDC's.
-    train, known, _ = (
-        fixed(crops, "train", spec, (name,)) if "held-out" in seen else fixed(crops, "train", spec, STILLS[0][:1])
-    )
-    return [*found, table.row("AUROC of the spectrum alone", spectrum_scores(train, known, pixels))]
+class Tried:
+    """The detector's margins and probabilities on the test rows of one set of stills."""
+
+    def __init__(self, scorer: Scorer, crops: Crops, name: str, seen: str) -> None:
+        assert scorer.card.calibration is not None
+        self.crops, self.name, self.seen, self.spec = crops, name, seen, scorer.card.input
+        self.pixels, self.label, self.groups = fixed(crops, "test", self.spec, (name,))
+        self.margin = margins(scorer.logits(self.pixels), scorer.card.classes)
+        self.probability = probabilities(scorer.card.calibration, self.margin)
+
+    def metrics(self) -> list[Metric]:
+        """AUROC, EER and calibration error of the detector, and the spectrum's AUROC."""
+        table = Table(self.name, "test", "image", self.label, self.groups, self.seen)
+        found = [table.row("AUROC", self.margin), table.row("EER", self.margin), table.row("ECE", self.probability)]
+        # The floor learns from the set's own training rows where it has some, else from DFDC's.
+        source = self.name if "held-out" in self.seen else STILLS[0][0]
+        train, known, _ = fixed(self.crops, "train", self.spec, (source,))
+        return [*found, table.row("AUROC of the spectrum alone", spectrum_scores(train, known, self.pixels))]
 
 
 def alarms(scorer: Scorer, crops: Crops) -> list[Metric]:
