@@ -18,7 +18,7 @@ WEIGHTS = 12e6  # bytes, all embedded weights together
 def main(path: str) -> str | None:
     with zipfile.ZipFile(path) as wheel:
         sizes = {item.filename: item.file_size for item in wheel.infolist()}
-    weights = sum(size for name, size in sizes.items() if name.endswith(".onnx"))
+    weights = sum(size for name, size in sizes.items() if name.endswith((".onnx", ".safetensors")))
     print(f"{len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB, of which weights {weights / 1e6:.1f} MB")
     if missing := NEEDED - sizes.keys():
         return f"not in the wheel: {', '.join(sorted(missing))}"

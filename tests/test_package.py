@@ -81,3 +81,10 @@ def test_links_between_the_pages_outside_the_site_lead_somewhere() -> None:
     for page in ("README.md", "CONTRIBUTING.md"):
         links = re.findall(r"\]\(([^)#:]+)\)", (REPOSITORY / page).read_text("utf-8"))
         assert [link for link in links if not (REPOSITORY / link).exists()] == [], page
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_the_python_of_the_pages_runs(page: str) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", (REPOSITORY / page).read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    assert blocks
+    subprocess.run([sys.executable, "-c", "\n".join(blocks)], check=True, cwd=REPOSITORY)
