@@ -280,7 +280,7 @@ class Report(Plain):
     knows: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     unsure: tuple[float, float] | None = Field(
-        None, description="at this error rate the detector cannot tell for scores between these two; None = not calibrated"
+        None, description="at this error rate, scores between these two are too close to call; None = not calibrated"
     )
     files: tuple[FileReport, ...]
 
