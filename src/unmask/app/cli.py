@@ -65,7 +65,11 @@ def scan(
         typer.Option(help="embedded, the path of a bundle, or hub:owner/name@revision.", rich_help_panel=DETECTION),
     ] = "embedded",
     runtime: Annotated[
-        str, typer.Option(help="What runs the detector: onnx, or openvino with that extra.", rich_help_panel=DETECTION)
+        str,
+        typer.Option(
+            help="What runs the detector: onnx, openvino or torch (the latter two with their extras).",
+            rich_help_panel=DETECTION,
+        ),
     ] = "onnx",
     faces: Annotated[
         str,
@@ -123,7 +127,11 @@ def scan(
     threads: Annotated[
         int | None,
         typer.Option(
-            min=1, max=1024, help="Threads for each of them.", rich_help_panel=SPEED, show_default="cores / jobs"
+            min=1,
+            max=1024,
+            help="Detector threads for each of them.",
+            rich_help_panel=SPEED,
+            show_default="cores / jobs",
         ),
     ] = None,
     url: Annotated[bool, typer.Option("--url", help="Also open http(s) addresses.")] = False,

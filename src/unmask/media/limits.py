@@ -52,7 +52,8 @@ def over(name: str, found: float, allowed: float) -> str:
         "frames": "frames in the clip",
         "decode_seconds": "seconds spent on decoding",
     }[name]
-    return f"over the limit: {found:,.0f} {what}, {allowed:,.0f} allowed; raise Limits.{name} to read it"
+    option = "--max-" + name.replace("_", "-")
+    return f"over the limit: {found:,.0f} {what}, {allowed:,.0f} allowed; raise Limits.{name} ({option}) to read it"
 
 
 DEFAULTS = Limits()

@@ -43,7 +43,7 @@ def scan(
     Args:
         sources: a file, a folder (with all below it), the bytes of a file, a URL if `allow_url`, or several of them.
         detector: "embedded", the path of a bundle, or "hub:owner/name[@revision]".
-        runtime: what runs it: "onnx" or "openvino" (with the extra of that name).
+        runtime: what runs it: "onnx", "openvino" or "torch" (the latter two with their extras).
         faces: the face finder: "embedded", "yunet", or the path of an ONNX file of that layout.
         frames: looked at in a clip, evenly spaced in time.
         error_rate: share of real faces that may be called fake, and of forged ones that may be called real.
@@ -51,7 +51,7 @@ def scan(
         checks: take a verdict back that turns round under JPEG 70, half size or a mild blur.
         pictures: make thumbnails and heat maps for HTML; they cost 64 more scores for each face.
         jobs: processes for several files; default one for each core, at most 8.
-        threads: for each of them; default: cores / jobs.
+        threads: of the detector in each of them; default: cores / jobs.
         limits: what one file may cost; see `unmask.media.Limits`.
         out: a Parquet table that keeps the answers; what it knows already is not scanned again (and has no pictures).
 

@@ -27,7 +27,7 @@ class Options(Plain):
     checks: bool = True
     pictures: bool = False
     allow_url: bool = False
-    threads: int = Field(1, ge=1, le=1024)
+    threads: int = Field(1, ge=1, le=1024, description="of the detector")
     limits: Limits = Limits()
     seconds_per_file: float = Field(900.0, gt=0, description="after which the process that scans a file is ended")
 
@@ -37,7 +37,8 @@ class Options(Plain):
         Raises: UnmaskError when one of them cannot be had, or when they do not fit the options.
         """
         scorer = load(self.detector, runtime=self.runtime, threads=self.threads)
-        finder = Finder.load(self.faces, threads=self.threads) if scorer.card.input.margin > 0 else None
+        # One thread for the finder: it works beside the decoder, and a net of its size gains nothing from more.
+        finder = Finder.load(self.faces, threads=1) if scorer.card.input.margin > 0 else None
         settings = Settings(
             frames=self.frames,
             error_rate=self.error_rate,

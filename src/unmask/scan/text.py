@@ -35,7 +35,7 @@ def line(file: FileReport | FaceReport, name: str | None = None) -> Text:
     if name is None:
         name = file.path if isinstance(file, FileReport) else f"face {file.track}"
     words = Text.assemble(
-        (f"{SHORT[file.state]:<{_WIDTH}}", COLOURS[file.state]), f"  {number(file):<22}  ", visible(name)
+        (f"{SHORT[file.state]:<{_WIDTH}}", COLOURS[file.state]), f"  {number(file):<25}  ", visible(name)
     )
     if file.reasons:
         more = f" (+{len(file.reasons) - 1} more)" if len(file.reasons) > 1 else ""
