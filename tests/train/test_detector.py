@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import unmask  # noqa: E402
 from unmask.bases import Batch  # noqa: E402
 from unmask.detectors.mobilenet import MobileNet  # noqa: E402
 from unmask.nn.mobilenet import load_tflite, rescale  # noqa: E402
-from unmask.nouns import Pixels  # noqa: E402
+from unmask.nouns import Card, Pixels, UnmaskError  # noqa: E402
+
+CARD = Card(
+    name="test", version="0", summary="", method="mobilenet", input=MobileNet.input, licence="Apache-2.0", files={}
+)
 
 
 @pytest.fixture(scope="module")
@@ -92,25 +98,79 @@ def test_dequantised_features_are_those_of_the_file(shared_weights: Path) -> Non
     assert cosine > 0.8
 
 
-def test_the_export_decides_as_the_detector_does(tmp_path: Path) -> None:
+def awake(crops: Pixels) -> MobileNet:
+    """Random weights whose batch norms have the statistics of `crops`; otherwise signals die out on their way."""
+    net = MobileNet(dropout=0).train()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    net(torch.from_numpy(crops.transpose(0, 3, 1, 2).copy()).float() / 255)
+    return net.eval()
+
+
+def test_every_runtime_decides_as_the_detector_does(tmp_path: Path) -> None:
+    """The contract of a bundle: PyTorch, ONNX Runtime and OpenVINO answer alike on the same crops."""
     pytest.importorskip("onnxscript")
-    from unmask.train.export import WithDistance, to_onnx
+    from unmask.bundles import load, write
+    from unmask.nn.distance import halved, measured, save
+    from unmask.train.export import to_onnx
 
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     features = rng.normal(size=(100, 1280)).astype(np.float32)
-    crops: Pixels = rng.integers(0, 256, (7, 160, 160, 3)).astype(np.uint8)
-    model = WithDistance(MobileNet().eval(), features, rng.integers(0, 2, 100))
-    assert to_onnx(model, tmp_path / "model.onnx", crops) < 1e-3
+    low = rng.integers(0, 256, (7, 5, 5, 3)).astype(np.uint8)
+    crops: Pixels = low.repeat(32, 1).repeat(32, 2)
+    model = halved(measured(awake(crops), features, rng.integers(0, 2, 100)))
+    assert to_onnx(model, tmp_path / "model.onnx", crops) < 0.01
+    save(model, str(tmp_path / "model.safetensors"))
+    names = ("model.onnx", "model.safetensors")
+    assert all((tmp_path / n).stat().st_size < 5.2e6 for n in names)  # two bytes for nearly each of 2.3 million weights
+    assert str(Path(unmask.__file__).parent).encode() not in (tmp_path / "model.onnx").read_bytes()
+    write(tmp_path / "bundle", CARD, {n: tmp_path / n for n in names})
+
+    with torch.no_grad():
+        image = torch.from_numpy(crops.transpose(0, 3, 1, 2).copy()).float() / 255
+        want, far = (t.numpy() for t in model(image))
+    assert np.ptp(want) > 0.05  # the crops do differ
+    for runtime in ("torch", "onnx", "openvino"):
+        if runtime == "openvino" and importlib.util.find_spec("openvino") is None:
+            continue
+        got = load(str(tmp_path / "bundle"), runtime=runtime).read(crops)
+        np.testing.assert_allclose(got.logits, want, atol=0.01 * np.ptp(want))
+        assert got.features_distance is not None
+        np.testing.assert_allclose(got.features_distance, far, rtol=1e-2)
+        assert (got.logits.argmax(1) == want.argmax(1)).all()
+
+
+def test_weights_of_another_method_are_named(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    from unmask.bundles import load, write
+
+    tensors = {"whiten": torch.zeros(3, 2), "centres": torch.zeros(2, 2), "layer": torch.zeros(3)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    write(tmp_path / "bundle", CARD, {"model.safetensors": tmp_path / "model.safetensors"})
+    with pytest.raises(UnmaskError, match="does not fit the detector 'mobilenet'"):
+        load(str(tmp_path / "bundle"), runtime="torch")
+    with pytest.raises(UnmaskError, match=r"the runtime onnx needs model\.onnx"):
+        load(str(tmp_path / "bundle"))
+
+
+def test_a_wrong_method_suggests_the_right_one() -> None:
+    from unmask.detectors import family
+
+    assert "mobilenet" in family.names()
+    with pytest.raises(UnmaskError, match="did you mean 'mobilenet'"):
+        family.create("mobilnet")
 
 
 def test_distance_is_one_for_the_typical_and_large_for_the_strange() -> None:
-    from unmask.train.export import DIRECTIONS, WithDistance
+    from unmask.nn.distance import DIRECTIONS, measured
 
     rng = np.random.default_rng(0)
     scale = np.linspace(5, 0.1, 200).astype(np.float32)
     features = rng.normal(size=(4000, 200)).astype(np.float32) * scale
-    model = WithDistance(MobileNet(), features, rng.integers(0, 2, 4000))
+    model = measured(MobileNet(), features, rng.integers(0, 2, 4000))
     typical = model.distance(torch.from_numpy(features[:500]))
     assert model.whiten.shape == (200, DIRECTIONS)
     assert abs(typical.mean().item() - 1) < 0.1

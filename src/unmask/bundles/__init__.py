@@ -17,7 +17,7 @@ def load(name: str = "embedded", *, runtime: str = "onnx", threads: int = 1) -> 
 
     Args:
         name: "embedded", the folder of a bundle, or "hub:owner/name[@revision]".
-        runtime: "onnx" (ONNX Runtime) or "openvino" (with the extra of that name).
+        runtime: "onnx" (ONNX Runtime), "openvino" (with the extra of that name) or "torch" (with the extra `train`).
         threads: CPU threads of one forward pass.
     Raises: UnmaskError that says what is wrong with the name, the bundle or the installation.
     """

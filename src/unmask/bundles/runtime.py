@@ -1,10 +1,11 @@
-"""What runs a bundle's network: ONNX Runtime, or OpenVINO where the extra is installed.
+"""What runs a bundle's network: ONNX Runtime, or OpenVINO or PyTorch where their extras are installed.
 
 All of them take "image", float32 (N, 3, size, size) RGB in 0..1, and give "logits" (N, K) and perhaps "distance" (N,).
 """
 
 from __future__ import annotations
 
+import importlib
 import io
 import re
 from collections.abc import Callable
@@ -15,31 +16,38 @@ import onnxruntime
 
 from unmask.nouns import Floats, UnmaskError
 
-RUNTIMES = ("onnx", "openvino")
+RUNTIMES = ("onnx", "openvino", "torch")
 Network = Callable[[Floats], dict[str, Floats]]  # image -> outputs by name
-MODEL = "model.onnx"
+MODEL, WEIGHTS = "model.onnx", "model.safetensors"
 # A tensor kept in another file has an entry with key "location", of length 8, in any encoding that protobuf allows.
 _ELSEWHERE = re.compile(rb"(?:\x0a|\x8a\x80{0,8}\x00)(?:\x08|\x88\x80{0,8}\x00)location")
 
 
-def start(runtime: str, model: bytes, threads: int) -> Network:
-    """A network that runs the ONNX file `model` on `threads` CPU threads.
+def file_of(runtime: str) -> str:
+    """The file of a bundle that a runtime runs. Raises: UnmaskError for an unknown runtime."""
+    if runtime not in RUNTIMES:
+        raise UnmaskError(f"unknown runtime {runtime!r}; there is {', '.join(RUNTIMES)}")
+    return WEIGHTS if runtime == "torch" else MODEL
+
+
+def start(runtime: str, model: bytes, method: str, threads: int) -> Network:
+    """A network on `threads` CPU threads, from the content of `file_of(runtime)`.
 
     Raises: UnmaskError for an unknown runtime, a missing extra, or a file that the runtime cannot read.
     """
+    if runtime == "torch":
+        return _torch(model, method, threads)
     if _ELSEWHERE.search(model):  # the runtimes would read it from the working directory, and no hash covers it
         raise UnmaskError(f"{MODEL} keeps weights in other files; export it with all weights inside")
-    if runtime == "onnx":
-        return _onnx(model, threads)
-    if runtime == "openvino":
-        return _openvino(model, threads)
-    raise UnmaskError(f"unknown runtime {runtime!r}; there is {', '.join(RUNTIMES)}")
+    return _openvino(model, threads) if runtime == "openvino" else _onnx(model, threads)
 
 
 def _onnx(model: bytes, threads: int) -> Network:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
+    # Idle threads would spin on the cores that are decoding the next frames.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own errors share no base class
@@ -70,6 +78,28 @@ def _openvino(model: bytes, threads: int) -> Network:
         request = compiled.create_infer_request()  # one for each call, so that threads may share the network
         outputs = request.infer({"image": image})
         return {name: np.array(outputs[name]) for name in names}
+
+    return run
+
+
+def _torch(weights: bytes, method: str, threads: int) -> Network:
+    try:
+        torch = importlib.import_module("torch")
+        # By name: the rooms of training lie above this one, and a scan must start without them.
+        family = importlib.import_module("unmask.detectors").family
+        restored = importlib.import_module("unmask.nn.distance").restored
+    except ImportError as error:
+        raise UnmaskError('the runtime torch is an extra: pip install "unmask[train]"') from error
+    try:
+        model = restored(family.create(method), weights)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise UnmaskError(f"{WEIGHTS} does not fit the detector {method!r}: {error}") from error
+    torch.set_num_threads(threads)
+
+    def run(image: Floats) -> dict[str, Floats]:
+        with torch.inference_mode():
+            logits, distance = model(torch.from_numpy(image))
+        return {"logits": logits.numpy(), "distance": distance.numpy()}
 
     return run
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from unmask.bundles.bundle import Bundle
 from unmask.bundles.calibration import margins, probabilities
-from unmask.bundles.runtime import MODEL, start
+from unmask.bundles.runtime import file_of, start
 from unmask.nouns import Floats, Pixels, UnmaskError
 
 CHUNK = 16  # crops that go through the network together: bounds memory, and more is not quicker on a CPU
@@ -28,18 +28,19 @@ class Scorer:
     Attributes:
         card: what is known of the detector.
         weights_sha256: of the file that runs, lower-case hex.
-        runtime: "onnx" or "openvino".
+        runtime: "onnx", "openvino" or "torch".
     """
 
     def __init__(self, bundle: Bundle, runtime: str = "onnx", threads: int = 1) -> None:
         """Raises: UnmaskError when the bundle has nothing for this runtime, or its network is not as the card says."""
-        if MODEL not in bundle.files:
+        needed = file_of(runtime)
+        if needed not in bundle.files:
             held = ", ".join(bundle.files) or "no weights"
-            raise UnmaskError(f"bundle {bundle.card.name!r} holds {held}, but the runtime {runtime} needs {MODEL}")
+            raise UnmaskError(f"bundle {bundle.card.name!r} holds {held}, but the runtime {runtime} needs {needed}")
         self.card = bundle.card
-        self.weights_sha256 = bundle.sha256(MODEL)
+        self.weights_sha256 = bundle.sha256(needed)
         self.runtime = runtime
-        self._network = start(runtime, bundle.files[MODEL], threads)
+        self._network = start(runtime, bundle.files[needed], bundle.card.method, threads)
         side = self.card.input.size
         self._distances = self._run(np.zeros((1, side, side, 3), np.uint8)).features_distance is not None
 

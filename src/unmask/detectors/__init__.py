@@ -1,1 +1,5 @@
 """One file per detector; the file's name is the detector's name."""
+
+from unmask.registry import Family
+
+family = Family(__name__, "unmask.bases:Detector")

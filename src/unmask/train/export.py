@@ -6,50 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from unmask.bases import Detector
+from unmask.nn.distance import WithDistance
 from unmask.nouns import Pixels, UnmaskError
 
-DIRECTIONS = 48  # principal directions of the features in which distance is measured
 
-
-class WithDistance(nn.Module):
-    """A detector and how far its features lie from those of its training faces.
-
-    distance = min over classes of ||W (f - centre_class)|| / sqrt(d): Mahalanobis distance with a covariance shared by
-    both classes (Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018), in
-    the leading principal directions, about 1 for a typical training face.
-    """
-
-    whiten: Tensor
-    centres: Tensor
-
-    def __init__(self, detector: Detector, features: NDArray[np.float32], label: NDArray[np.int64]) -> None:
-        """`features` (N, D) and `label` (N,) of training faces as they come, without augmentation."""
-        super().__init__()
-        self.detector = detector
-        centres = np.stack([features[label == k].mean(0) for k in range(len(detector.classes))])
-        spread = features - centres[label]
-        _, size, directions = np.linalg.svd(spread, full_matrices=False)
-        d = min(DIRECTIONS, len(size))
-        whiten = directions[:d] / (size[:d, None] / np.sqrt(len(features))) / np.sqrt(d)
-        self.register_buffer("whiten", torch.from_numpy(whiten.T.astype(np.float32)))  # (D, d)
-        self.register_buffer("centres", torch.from_numpy((centres @ whiten.T).astype(np.float32)))  # (K, d)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, S, S) in 0..1 -> logits (B, K), distance (B,)."""
-        out = self.detector(image)
-        return out.logits, self.distance(out.features)
-
-    def distance(self, features: Tensor) -> Tensor:
-        """(B, D) -> (B,)"""
-        place = features @ self.whiten
-        return (place[:, None] - self.centres[None]).pow(2).sum(-1).sqrt().amin(1)
-
-
-def to_onnx(model: WithDistance, path: Path, crops: Pixels, tolerance: float = 1e-3) -> float:
+def to_onnx(model: WithDistance, path: Path, crops: Pixels, tolerance: float = 0.02) -> float:
     """Write `path` and run it on real crops at batch 1 and 5 beside the torch model.
 
     Args:
@@ -72,6 +34,7 @@ def to_onnx(model: WithDistance, path: Path, crops: Pixels, tolerance: float = 1
         dynamo=True,
         external_data=False,
     )
+    _in_halves(path)
     with torch.no_grad():
         want, far = (t.numpy() for t in model(image))
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -85,3 +48,29 @@ def to_onnx(model: WithDistance, path: Path, crops: Pixels, tolerance: float = 1
                 f"the exported model answers otherwise at batch {size}: logits differ by up to {worst:.2g}"
             )
     return worst
+
+
+def _in_halves(path: Path) -> None:
+    """Store the large weights in two bytes a number, behind a cast that runtimes fold when they load."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    proto = onnx.load(path)
+    casts, kept = [], []
+    for tensor in proto.graph.initializer:
+        value = numpy_helper.to_array(tensor)
+        if value.dtype != np.float32 or value.size < 4096:
+            kept.append(tensor)
+            continue
+        kept.append(numpy_helper.from_array(value.astype(np.float16), f"{tensor.name}.half"))
+        casts.append(helper.make_node("Cast", [f"{tensor.name}.half"], [tensor.name], to=TensorProto.FLOAT))
+    nodes = [*casts, *proto.graph.node]
+    for node in nodes:  # the exporter notes where in whose folders each node was written: nobody's business
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del proto.graph.metadata_props[:], proto.graph.value_info[:], proto.metadata_props[:]
+    del proto.graph.initializer[:], proto.graph.node[:]
+    proto.graph.initializer.extend(kept)
+    proto.graph.node.extend(nodes)
+    onnx.checker.check_model(proto)
+    onnx.save(proto, path)

@@ -52,11 +52,8 @@ def main() -> None:
     (arguments.run / "table.json").write_text(json.dumps([m.model_dump() for m in found], indent=1))
     if arguments.into:
         card = read_card(arguments.bundle / "card.json")
-        write(
-            arguments.into,
-            card.model_copy(update={"metrics": tuple(found)}),
-            {"model.onnx": arguments.bundle / "model.onnx"},
-        )
+        files = {name: arguments.bundle / name for name in card.files}
+        write(arguments.into, card.model_copy(update={"metrics": tuple(found)}), files)
 
 
 class Tried:
