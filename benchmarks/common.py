@@ -27,7 +27,7 @@ def take_turns(variants: Mapping[str, Callable[[], Times]], repeat: int) -> dict
     for number in range(repeat):
         for name, run in variants.items():
             runs[name].append(run())
-            print(f"  round {number + 1}: {name} {runs[name][-1]['all']:.3f} s", file=sys.stderr, flush=True)
+            print(f"  round {number + 1}: {name} {runs[name][-1]['all']:.3f}", file=sys.stderr, flush=True)
     return {name: {stage: statistics.median(r[stage] for r in rs) for stage in rs[0]} for name, rs in runs.items()}
 
 
