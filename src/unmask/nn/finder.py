@@ -62,7 +62,9 @@ class FinderNet(nn.Module):
         self.side = nn.ModuleList(nn.Conv2d(width, NECK, 1, bias=False) for width in (a, b, c))
         self.norm = nn.ModuleList(nn.BatchNorm2d(NECK) for _ in STRIDES)
         self.neck = nn.ModuleList(Separable(NECK, NECK) for _ in STRIDES)
-        self.head = nn.ModuleList(_head() for _ in STRIDES)
+        self.what = nn.ModuleList(_what() for _ in STRIDES)
+        # where a face's corners and points lie wants other features than whether there is one: a block of its own
+        self.where = nn.ModuleList(nn.Sequential(Separable(NECK, NECK), nn.Conv2d(NECK, 14, 1)) for _ in STRIDES)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         x = self.stem((image - 127.5) / 64.0)
@@ -76,17 +78,17 @@ class FinderNet(nn.Module):
             if above is not None:
                 x = x + fn.interpolate(above, scale_factor=2.0, mode="nearest")
             above = self.neck[level](fn.relu(x))
-            maps.insert(0, self.head[level](above))
+            maps.insert(0, torch.cat([self.what[level](above), self.where[level](above)], dim=1))
         return maps
 
 
-def _head() -> nn.Conv2d:
-    head = nn.Conv2d(NECK, sum(CHANNELS), 1)
-    nn.init.normal_(head.weight, std=0.01)
+def _what() -> nn.Conv2d:
+    layer = nn.Conv2d(NECK, 2, 1)
+    nn.init.normal_(layer.weight, std=0.01)
     with torch.no_grad():
         # faces are rare: objectness starts from p = 0.018 instead of unlearning 0.5
-        torch.as_tensor(head.bias).copy_(torch.tensor([0.0, -4.0] + [0.0] * 14))
-    return head
+        torch.as_tensor(layer.bias).copy_(torch.tensor([0.0, -4.0]))
+    return layer
 
 
 @dataclass(frozen=True)

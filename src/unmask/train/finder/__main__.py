@@ -69,9 +69,10 @@ def together(scenes: list[Scene]) -> Batch:
 
 def rate_at(step: int, recipe: Recipe) -> float:
     """Linear warm-up, then half a cosine down to a hundredth."""
-    if step < recipe.warm_up:
-        return recipe.rate * (step + 1) / recipe.warm_up
-    share = (step - recipe.warm_up) / max(recipe.steps - recipe.warm_up, 1)
+    rise = min(recipe.warm_up, recipe.steps // 20)
+    if step < rise:
+        return recipe.rate * (step + 1) / rise
+    share = (step - rise) / max(recipe.steps - rise, 1)
     return recipe.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
 
 
@@ -85,10 +86,18 @@ def remember(average: FinderNet, net: FinderNet, memory: float) -> None:
             kept.copy_(new)
 
 
-def train(pictures: list[Picture], recipe: Recipe, checkpoint: Path | None = None) -> FinderNet:
-    """The averaged net after `recipe.steps` steps, in evaluation mode. It goes to `checkpoint` every 500 steps."""
+def train(
+    pictures: list[Picture], recipe: Recipe, checkpoint: Path | None = None, start: Path | None = None
+) -> FinderNet:
+    """The averaged net after `recipe.steps` steps, in evaluation mode.
+
+    It goes to `checkpoint` every 500 steps; `start` is such a file to go on from, with a new schedule.
+    """
     torch.manual_seed(recipe.seed)
-    net = FinderNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = FinderNet()
+    if start is not None:
+        net.load_state_dict(torch.load(start, weights_only=True))
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average: FinderNet = copy.deepcopy(net)
     heavy = [p for p in net.parameters() if p.ndim > 1]
     light = [p for p in net.parameters() if p.ndim <= 1]
@@ -134,6 +143,8 @@ def main() -> None:
         "--out", type=Path, required=True, help="labels, checkpoint, finder.onnx and finder.json go here"
     )
     parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument("--start", type=Path, help="a checkpoint to go on from instead of random values")
     parser.add_argument("--evaluate", action="store_true", help="only measure the finder.onnx that is in --out")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -141,7 +152,8 @@ def main() -> None:
     cv2.setNumThreads(1)
     weights = arguments.out / "finder.onnx"
     if not arguments.evaluate:
-        net = train(pictures_of("train", arguments), Recipe(steps=arguments.steps), arguments.out / "finder.pt")
+        recipe = Recipe(steps=arguments.steps, seed=arguments.seed)
+        net = train(pictures_of("train", arguments), recipe, arguments.out / "finder.pt", arguments.start)
         export(net, weights)
     evaluate(weights, arguments.teacher, arguments.data, arguments.negatives, pictures_of("validation", arguments))
 

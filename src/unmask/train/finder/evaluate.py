@@ -21,8 +21,18 @@ from unmask.train.finder.sources import SURE, Picture, frames, negatives, overla
 
 FRAMES = 16  # of each held-out clip
 LARGE = 32.0  # px in the picture: faces above it must be found
+# how the weights that ship came about; one run of the present recipe from random values is meant to replace them
+HISTORY = (
+    "2,500 steps from random values with points weighted 8 and no block of their own for boxes and points; that block "
+    "added as an identity; 500 and 700 steps of the present recipe with points weighted 32: python -m "
+    "unmask.train.finder --steps 700 --seed 9 --start CHECKPOINT; about 590,000 pixels a step"
+)
+LIMITS = (
+    "trained briefly: points are less exact than the teacher's, faces below about 24 px of the looked-at picture are missed",
+    "finds faces in some textures, hands and patterned cloth where the teacher finds none",
+)
 POINTS = "point error / eye distance, mean"
-LOWEST = 0.4  # no threshold below this, however clean validation is
+KEPT = 0.985  # of the teacher's sure validation faces; what that costs in false finds is in the table
 
 
 @dataclass(frozen=True)
@@ -63,13 +73,15 @@ def matched(truth: Floats, found: Floats) -> tuple[Floats, Floats]:
 
 
 def threshold(weights: Path, teacher: Finder, validation: list[Picture]) -> float:
-    """The lowest, from LOWEST up, at which faceless validation pictures give no more finds than the teacher does."""
+    """The highest that still finds KEPT of the teacher's sure faces on validation pictures; never the test's."""
     student = Finder(weights.read_bytes(), "student", confident=0.2)
-    empty = [rgb(image) for image in faceless(validation)]
-    allowed = sum(len(teacher.find(image)) for image in empty)
-    scores = sorted((face.score for image in empty for face in student.find(image)), reverse=True)
-    lowest = scores[allowed] + 0.005 if len(scores) > allowed else 0.0
-    return round(min(max(lowest, LOWEST), 0.9), 3)
+    scores: list[float] = []
+    for picture in validation:
+        image = rgb(picture.image)
+        truth, found = sure(as_rows(teacher.find(image))), as_rows(student.find(image))
+        same = overlap(truth[:, :4], found[:, :4]) >= 0.5
+        scores += np.where(same, found[None, :, 14], 0).max(axis=1, initial=0).tolist()
+    return round(float(np.quantile(scores, 1 - KEPT, method="lower")), 3)
 
 
 def faceless(pictures: list[Picture]) -> list[Pixels]:
@@ -98,7 +110,7 @@ def compare(name: str, pictures: Iterable[Pixels], student: Finder, teacher: Fin
         extra += int((overlap(found[:, :4], seen[:, :4]).max(axis=1, initial=0) < 0.3).sum())
         count += 1
     hit, error = np.concatenate(hits), np.concatenate(errors)
-    good = error[~np.isnan(error)]
+    good = error[~np.isnan(error)] if hit.any() else np.array([np.nan])
     return [
         Row(name, "recall of the teacher's sure faces", float(hit.mean()), None, len(hit)),
         Row(name, POINTS, float(good.mean()), None, len(good)),
@@ -157,15 +169,15 @@ def false_finds(name: str, pictures: list[Pixels], student: Finder, teacher: Fin
 
 
 def speed(image: Pixels, student: Finder, teacher: Finder, rounds: int = 60) -> Row:
-    """Milliseconds for one 1080p frame on one core, scaling included; the two take turns, medians."""
+    """Processor milliseconds for one 1080p frame, scaling included; the two take turns, medians."""
     spent: dict[Finder, list[float]] = {student: [], teacher: []}
     for _ in range(rounds):
         for finder in (student, teacher):
-            start = time.perf_counter()
+            start = time.process_time()
             finder.find(image)
-            spent[finder].append(1e3 * (time.perf_counter() - start))
+            spent[finder].append(1e3 * (time.process_time() - start))
     a, b = (float(np.median(spent[finder])) for finder in (student, teacher))
-    return Row("1080p frame, one core", "ms, median", a, b, rounds)
+    return Row("1080p frame, one core", "CPU ms, median", a, b, rounds)
 
 
 # --- all of it -------------------------------------------------------------------------------------------------------
@@ -178,8 +190,8 @@ def evaluate(weights: Path, teacher_path: Path, data: Path, folders: list[Path],
     student = Finder(weights.read_bytes(), "student", confident=chosen)
     print(f"threshold {chosen} (chosen on {len(validation)} validation pictures); the teacher's is {runtime.CONFIDENT}")
     rows: list[Row] = []
-    clips = {clip.stem: [rgb(image) for _, image in frames(clip, FRAMES)] for clip in videos(data, "test")}
-    rows += compare("FF++ c23, held-out pairs", chain.from_iterable(clips.values()), student, teacher)
+    clips = [[rgb(image) for _, image in frames(clip, FRAMES)] for clip in videos(data, "test")]
+    rows += compare("FF++ c23, held-out pairs", chain.from_iterable(clips), student, teacher)
     held_out = [
         (path.relative_to(data).parts[0], image)
         for path in stills(data, "test", 0)
@@ -201,7 +213,7 @@ def evaluate(weights: Path, teacher_path: Path, data: Path, folders: list[Path],
     rows.append(
         false_finds("held-out stills, faces painted over", [rgb(p) for p in faceless(labels)], student, teacher)
     )
-    film = next(iter(clips.values()))[0]
+    film = clips[0][0]
     rows.append(speed(np.asarray(cv2.resize(film, (1920, 1080)), dtype=np.uint8), student, teacher))
     show(rows)
     write(weights, chosen, rows)
@@ -220,10 +232,10 @@ def write(weights: Path, chosen: float, rows: list[Row]) -> None:
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "licence": "Apache-2.0",
         "threshold": chosen,
-        "architecture": "anchor-free pyramid of depthwise-separable blocks, strides 8, 16 and 32, about 105,000 weights"
+        "architecture": "anchor-free pyramid of depthwise-separable blocks, strides 8, 16 and 32, about 119,000 weights"
         " trained from random initial values; inputs and outputs laid out like YuNet's (unmask/nn/finder.py)",
         "teacher": "YuNet (OpenCV Zoo, Apache-2.0): its boxes and points at several scales are the labels",
-        "training": "python -m unmask.train.finder",
+        "training": HISTORY,
         "data": [
             {"name": "Labeled Faces in the Wild (deep-funneled), 7 of 10 people", "terms": "research"},
             {"name": "UTKFace, 7 of 10 pictures", "terms": "non-commercial research"},
@@ -241,6 +253,7 @@ def write(weights: Path, chosen: float, rows: list[Row]) -> None:
         f"groups or files held out. Sure faces: teacher's score >= {SURE}, mean side above {LARGE:.0f} px; found: "
         "IoU >= 0.5. Turned and small faces are held against the teacher's labels of the unchanged picture. "
         "python -m unmask.train.finder --evaluate",
+        "limits": LIMITS,
         "metrics": [asdict(row) for row in rows],
     }
     weights.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")

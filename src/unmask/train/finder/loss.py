@@ -12,7 +12,8 @@ from unmask.nn.finder import Found
 
 NEAR = 2.0  # strides from a face's centre within which a grid point may answer for it
 VOTES = 10  # best boxes whose IoU decides how many grid points answer for a face
-WEIGHTS = {"obj": 1.0, "cls": 1.0, "box": 4.0, "points": 8.0}
+WEIGHTS = {"obj": 1.0, "cls": 1.0, "box": 4.0, "points": 32.0}
+ROUGH = 24.0  # px: points of smaller faces cannot be exact and must not drown those that can
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
@@ -86,7 +87,7 @@ def loss(
     answering = max(len(truth), 1)
     is_face = torch.zeros_like(found.obj)
     is_face[at] = 1
-    size = (truth[:, 2:] - truth[:, :2]).prod(-1).sqrt()[:, None, None]
+    size = (truth[:, 2:] - truth[:, :2]).prod(-1).sqrt().clamp_min(ROUGH)[:, None, None]
     return {
         "obj": WEIGHTS["obj"]
         * (fn.binary_cross_entropy_with_logits(found.obj, is_face, reduction="none") * counted).sum()
