@@ -28,7 +28,7 @@ HISTORY = (
     "unmask.train.finder --steps 700 --seed 9 --start CHECKPOINT; about 590,000 pixels a step"
 )
 LIMITS = (
-    "trained briefly: points are less exact than the teacher's, faces below about 24 px of the looked-at picture are missed",
+    "trained briefly: points less exact than the teacher's; misses faces below about 24 px of the looked-at picture",
     "finds faces in some textures, hands and patterned cloth where the teacher finds none",
 )
 POINTS = "point error / eye distance, mean"
