@@ -35,8 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def asked(folder: Path, shared_weights: Path) -> list[str]:
-    return ["--detector", str(folder / "bundle"), "--faces", str(shared_weights / "yunet_n_dynamic.onnx")]
+def asked(folder: Path) -> list[str]:
+    return ["--detector", str(folder / "bundle")]
 
 
 def run(*arguments: str | Path, env: dict[str, str] | None = None) -> Result:

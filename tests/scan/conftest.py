@@ -26,5 +26,5 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def options(bundle: Path, shared_weights: Path) -> Options:
-    return Options(detector=str(bundle), faces=str(shared_weights / "yunet_n_dynamic.onnx"))
+def options(bundle: Path) -> Options:
+    return Options(detector=str(bundle))
