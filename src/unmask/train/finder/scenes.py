@@ -112,11 +112,11 @@ class Composer:
         height, width = piece.shape[:2]
         piece[:] = self.texture(rng, height, width)
         none = np.zeros((0, 15), np.float32)
-        if rng.random() < 0.1:
+        if rng.random() < 0.18:
             return none, none
         picture = self.faces[int(np.searchsorted(self.odds, rng.random()))]
         image = picture.image
-        faceless = rng.random() < 0.1
+        faceless = rng.random() < 0.15
         if faceless:
             image = without_faces(rng, picture, self.texture)
         matrix = self._placed(rng, picture, width, height)
