@@ -205,6 +205,16 @@ def test_no_number_where_nothing_was_judged(state: State) -> None:
     assert "<figure" not in body
 
 
+def test_a_clear_number_that_a_check_took_back_is_told_as_such() -> None:
+    """ "Cannot tell, 96 %" alone reads like a mistake."""
+    taken_back = file("uncertain").model_copy(update={"score": 0.96, "low": 0.95, "high": 0.98})
+    assert (
+        f"the answer would be “{STATES['fake']}”, but a check took it back" in Page(render(report(taken_back))).says()
+    )
+    between = file("uncertain").model_copy(update={"score": 0.5, "low": 0.4, "high": 0.6})
+    assert "does not suffice to say either" in Page(render(report(between))).says()
+
+
 def test_says_what_the_number_is_about() -> None:
     main = Page(render(PAGES["fake"])).says()
     assert "91 % (90 % interval: 85 to 97 %)" in main

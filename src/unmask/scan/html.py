@@ -21,7 +21,7 @@ from unmask.scan.words import (
     SHORT,
     STATES,
     event,
-    meaning,
+    meaning_of,
     odds,
     percent,
     say,
@@ -107,7 +107,7 @@ def _verdict(file: FileReport, report: Report, level: int) -> str:
 <h{level}>{words}</h{level}>
 <p class="name"><bdi>{say(_name(file.path), 300)}</bdi></p>
 {_number(file, report)}
-<p>{meaning(file.state, report.settings.error_rate)}</p>
+<p>{meaning_of(file, report)}</p>
 {_reasons(file.reasons, "Why")}
 </section>
 """

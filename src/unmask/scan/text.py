@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from unmask.nouns import FaceReport, FileReport, Report, State
-from unmask.scan.words import SHORT, STATES, event, meaning, percent, span, visible
+from unmask.scan.words import SHORT, STATES, event, meaning_of, percent, span, visible
 
 COLOURS: dict[State, str] = {
     "fake": "bold red",
@@ -45,11 +45,11 @@ def line(file: FileReport | FaceReport, name: str | None = None) -> Text:
 
 def single(file: FileReport, report: Report) -> Text:
     """Everything that a reader needs to weigh one verdict."""
-    rate, whole_image = report.settings.error_rate, report.settings.whole_image
+    whole_image = report.settings.whole_image
     rows = [Text.assemble((STATES[file.state], COLOURS[file.state]), f"  {visible(file.path)}")]
     if file.score is not None:
         rows.append(Text(f"{number(file)}: {event(whole_image)}; in brackets its 90 % interval"))
-    rows.append(Text(meaning(file.state, rate)))
+    rows.append(Text(meaning_of(file, report)))
     rows += [Text(f"  - {visible(reason)}") for reason in file.reasons]
     if not whole_image:
         for face in file.faces:

@@ -6,7 +6,7 @@ import html
 import math
 import unicodedata
 
-from unmask.nouns import State
+from unmask.nouns import FileReport, Report, State
 
 STATES: dict[State, str] = {
     "fake": "Likely forged",
@@ -103,6 +103,19 @@ def meaning(state: State, error_rate: float) -> str:
         "This says nothing for or against the file.",
         "failed": "The file could not be opened or decoded, so nothing was judged. The reasons say why.",
     }[state]
+
+
+def meaning_of(file: FileReport, report: Report) -> str:
+    """`meaning` of one file's verdict; where a check took a clear number back, it says so instead."""
+    if file.state == "uncertain" and len(file.faces) == 1 and file.score is not None and report.unsure is not None:
+        low, high = report.unsure
+        if not low <= file.score <= high:
+            alone = STATES["fake" if file.score > high else "real"]
+            return (
+                f"By its number alone the answer would be “{alone}”, but a check took it back: for a file like this "
+                "one the number cannot be relied on. The reasons say which check."
+            )
+    return meaning(file.state, report.settings.error_rate)
 
 
 PROVENANCE_NOTE = (
