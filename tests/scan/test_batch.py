@@ -341,6 +341,8 @@ def test_ctrl_c_keeps_what_is_done(portrait: Pixels, options: Options, tmp_path:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell that starts the tests in the background has them ignore Ctrl-C, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     until(lambda: journal.is_file() and journal.read_bytes().count(b"\n") >= 3, "three answers")
     workers = children(running.pid)
