@@ -1,6 +1,6 @@
 """Damaged files go through a whole scan: always a report, and never a number where a state belongs.
 
-`UNMASK_FUZZ=2400 pytest tests/scan/test_fuzz.py` takes some minutes; the count below is what a test run can spare.
+`UNMASK_FUZZ=20000 pytest tests/scan/test_fuzz.py` looks further; the count below is what a test run can spare.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from unmask.scan.options import Options
 
 from .make import clip, tinted
 
-COUNT = int(os.environ.get("UNMASK_FUZZ", "400"))
+COUNT = int(os.environ.get("UNMASK_FUZZ", "2000"))
 SMALL = Limits(bytes=1 << 22, pixels=4_000_000, seconds=3600, frames=5000, decode_seconds=10)
 
 

@@ -206,14 +206,16 @@ def test_a_score_that_crosses_one_half_must_cross_it_clearly() -> None:
 
 
 def test_circumstances() -> None:
-    def reasons(sides: list[float], distances: list[float] | None = None, video: bool = True) -> list[str]:
+    def reasons(sides: list[float], distances: list[float] | None = None, frames: int | None = 8) -> list[str]:
         far = None if distances is None else np.array(distances, np.float32)
-        return checks.circumstances(np.array(sides, np.float32), far, 5.0, video=video)
+        return checks.circumstances(np.array(sides, np.float32), far, 5.0, frames=frames)
 
     assert reasons([40, 41, 42]) == []
     assert "31 px" in reasons([31, 30, 200, 31, 31])[0]
-    assert "only 2 of the frames" in reasons([80, 80])[0]
-    assert reasons([80], video=False) == []
+    assert "only 2 of 8 frames" in reasons([80, 80])[0]
+    assert reasons([80], frames=None) == []
+    assert "only 7 of 32 frames" in reasons([80] * 7, frames=32)[0]  # less than a quarter
+    assert reasons([80] * 8, frames=32) == []
     assert reasons([80] * 3, [4, 6, 5]) == []
     assert "unlike" in reasons([80] * 3, [4, 6, 6])[0]
 

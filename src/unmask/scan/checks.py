@@ -21,6 +21,7 @@ CROPS_CHECKED = 8  # per face: three changes of eight crops cost less than the 3
 CLEARLY_ACROSS = 0.1  # a score near one half crosses it under any change; only 0.1 beyond it is a change of mind
 TINY = 40.0  # pixels: the finder was validated above 32 px, and most of a crop of a smaller face is interpolation
 FEW = 3  # frames: one or two frames of a clip may be a transition, a poster or a false find
+SELDOM = 0.25  # share of a clip's frames: false finds in a background come and go; a person mostly stays
 UNREAD = 0.2  # share of frames: beyond, what was not seen may well be what matters
 BRIEF, LONG = 1, 8  # frames: a face seen once, in a clip that follows another for eight, is mostly a false find
 
@@ -81,7 +82,7 @@ def unstable(calibration: Calibration, x: float, shifts: Mapping[str, float], er
 
 
 def circumstances(
-    sides: Floats, distances: Floats | None, far: float | None, *, video: bool, what: str = "face"
+    sides: Floats, distances: Floats | None, far: float | None, *, frames: int | None, what: str = "face"
 ) -> list[str]:
     """Reasons from how one face was seen.
 
@@ -89,14 +90,14 @@ def circumstances(
         sides: (frames,) face sizes in pixels of the frame.
         distances: (frames,) from the training features, or None when the bundle carries no such model.
         far: the card's border for them.
-        video: few frames are a reason in a video, not in a still.
+        frames: that were read of a clip; None for a still, where one sighting is all there can be.
     """
     reasons = []
     side = float(np.median(sides))
     if side < TINY:
         reasons.append(f"the {what} is {side:.0f} px in size; below {TINY:.0f} px there is too little to judge")
-    if video and len(sides) < FEW:
-        reasons.append(f"the {what} was seen in only {len(sides)} of the frames")
+    if frames is not None and len(sides) < max(FEW, SELDOM * frames):
+        reasons.append(f"the {what} was seen in only {len(sides)} of {frames} frames")
     if distances is not None and far is not None and float(np.median(distances)) > far:
         reasons.append(f"the {what} is unlike those this detector was trained on")
     return reasons

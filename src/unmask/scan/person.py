@@ -37,14 +37,14 @@ class Judge:
     settings: Settings
     what: str = "face"  # "picture" for detectors that look at the whole of it
 
-    def verdict(self, seen: Sequence[Seen], k: int, video: bool) -> Verdict:
+    def verdict(self, seen: Sequence[Seen], k: int, frames: int | None) -> Verdict:
         """On one person among k, with the reasons for doubt from how it was seen."""
         margins = np.array([s.margin for s in seen], np.float32)
         sides = np.array([s.face.side for s in seen], np.float32)
         distances = np.array([s.distance for s in seen if s.distance is not None], np.float32)
         known = distances if len(distances) else None
         verdict = face_verdict(self.calibration, margins, self.settings.error_rate, k)
-        return verdict.doubted(*checks.circumstances(sides, known, self.far, video=video, what=self.what))
+        return verdict.doubted(*checks.circumstances(sides, known, self.far, frames=frames, what=self.what))
 
     def checked(self, verdict: Verdict, seen: Sequence[Seen], k: int) -> Verdict:
         """The verdict after mild changes of the crops; a verdict that is not decided has nothing to lose by them."""

@@ -212,7 +212,7 @@ class Scanner:
 
         judge, k, reports, verdicts = self._ready_judge(), len(kept), list[FaceReport](), list[Verdict]()
         for number, i in enumerate(kept, 1):
-            verdict = judge.verdict(people[i], k, media.kind == "video")
+            verdict = judge.verdict(people[i], k, gathered.read if media.kind == "video" else None)
             with clock("checks"):
                 verdict = judge.checked(verdict, people[i], k) if self.settings.checks else verdict
             with clock("pictures"):
