@@ -17,6 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -96,7 +97,7 @@ def train(
     torch.manual_seed(recipe.seed)
     net = FinderNet()
     if start is not None:
-        net.load_state_dict(torch.load(start, weights_only=True))
+        net.load_state_dict(load_file(start))
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average: FinderNet = copy.deepcopy(net)
     heavy = [p for p in net.parameters() if p.ndim > 1]
@@ -120,7 +121,7 @@ def train(
             spent = time.perf_counter() - started
             print(f"step {step + 1}  {spent:.0f} s  " + "  ".join(f"{k} {v:.3f}" for k, v in shown.items()), flush=True)
         if checkpoint is not None and step % 500 == 499:
-            torch.save(average.state_dict(), checkpoint)
+            save_file({name: value.contiguous() for name, value in average.state_dict().items()}, checkpoint)
     return average.eval()
 
 
@@ -153,7 +154,7 @@ def main() -> None:
     weights = arguments.out / "finder.onnx"
     if not arguments.evaluate:
         recipe = Recipe(steps=arguments.steps, seed=arguments.seed)
-        net = train(pictures_of("train", arguments), recipe, arguments.out / "finder.pt", arguments.start)
+        net = train(pictures_of("train", arguments), recipe, arguments.out / "finder.safetensors", arguments.start)
         export(net, weights)
     evaluate(weights, arguments.teacher, arguments.data, arguments.negatives, pictures_of("validation", arguments))
 
