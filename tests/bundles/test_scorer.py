@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,3 +152,13 @@ def test_unknown_runtimes_and_bundles_without_a_network(make: Callable[..., Path
     write(tmp_path / "torch", CARD, {"w.safetensors": tmp_path / "w.safetensors"})
     with pytest.raises(UnmaskError, match=r"holds w\.safetensors, but the runtime onnx needs model\.onnx"):
         load(str(tmp_path / "torch"))
+
+
+def test_openvino_tells_nobody(make: Callable[..., Path]) -> None:
+    """Its package sends usage statistics from a forked process unless it is kept from loading the module for it."""
+    pytest.importorskip("openvino")
+    code = (
+        "import sys; from unmask.bundles import load; load(sys.argv[1], runtime='openvino');"
+        "assert not [n for n, m in sys.modules.items() if n.startswith('openvino_telemetry') and m is not None]"
+    )
+    subprocess.run([sys.executable, "-c", code, str(make())], check=True, timeout=120)

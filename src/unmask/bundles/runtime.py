@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import io
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -61,6 +62,9 @@ def _onnx(model: bytes, threads: int) -> Network:
 
 
 def _openvino(model: bytes, threads: int) -> Network:
+    # OpenVINO reports its use to Google Analytics, from a forked process. Where that module is missing it takes a stub,
+    # so to Python it is missing: nothing of a scan leaves this machine.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
     except ImportError as error:
