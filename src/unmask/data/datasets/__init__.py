@@ -1,0 +1,37 @@
+"""One file for each data set layout: `CARD`, and `rows(root)` that yields its rows and the problems it met."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from unmask.data.adapter import DataCard, Problem
+from unmask.data.manifest import Row
+from unmask.nouns import UnmaskError
+
+
+class Adapter(Protocol):
+    """What a module of this folder offers."""
+
+    CARD: DataCard
+
+    def rows(self, root: Path) -> Iterator[Row | Problem]: ...
+
+
+def names() -> list[str]:
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+
+
+def adapter(name: str) -> Adapter:
+    """Raises: UnmaskError for an unknown name, with the nearest known one."""
+    known = name.lower().replace("-", "_")
+    if known not in names():
+        near = difflib.get_close_matches(known, names(), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(names())}"
+        raise UnmaskError(f"no data set layout {name!r}; {hint}")
+    module: Adapter = importlib.import_module(f"{__name__}.{known}")  # type: ignore[assignment]
+    return module
