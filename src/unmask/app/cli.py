@@ -5,9 +5,6 @@ Imports of other rooms stand inside the functions: `unmask --help` must not wait
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +12,7 @@ from typing import Annotated
 import typer
 
 from unmask._version import __version__
+from unmask.app.errors import errors_in_a_line
 
 app = typer.Typer(
     name="unmask",
@@ -160,7 +158,7 @@ def scan(
 
     Each file gets a verdict in words, and a calibrated probability with its interval where a detector could speak.
     """
-    with _errors_in_a_line():
+    with errors_in_a_line():
         from unmask.app.scanning import Wanted, run
         from unmask.media import Limits
         from unmask.scan import batch
@@ -205,7 +203,7 @@ def info(
     ] = "embedded",
 ) -> None:
     """What a detector knows, how well, where it fails, and on whose data it rests."""
-    with _errors_in_a_line():
+    with errors_in_a_line():
         from rich.console import Console
 
         from unmask.app.cards import card_text
@@ -218,7 +216,7 @@ def info(
 @app.command()
 def pull(name: Annotated[str, typer.Argument(help="yunet: the face finder for --faces yunet.")]) -> None:
     """Fetch a face finder that does not ship with the package: a pinned file, checked by its hash."""
-    with _errors_in_a_line():
+    with errors_in_a_line():
         from unmask.faces import pull as fetch
 
         typer.echo(fetch(name))
@@ -230,21 +228,6 @@ def schema() -> None:
     from unmask.scan.schema import report_schema
 
     typer.echo(report_schema(), nl=False)
-
-
-@contextmanager
-def _errors_in_a_line() -> Iterator[None]:
-    """What the user can mend is one line on standard error and exit code 2."""
-    from unmask.nouns import UnmaskError
-
-    try:
-        yield
-    except UnmaskError as error:
-        typer.secho(f"unmask: {error}", err=True, fg=None if "NO_COLOR" in os.environ else "red")
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        typer.echo("unmask: interrupted", err=True)
-        raise typer.Exit(130) from None
 
 
 def main() -> None:
