@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from unmask._version import __version__
+from unmask.app import data_commands
 from unmask.app.errors import errors_in_a_line
 
 app = typer.Typer(
@@ -228,6 +229,11 @@ def schema() -> None:
     from unmask.scan.schema import report_schema
 
     typer.echo(report_schema(), nl=False)
+
+
+# Commands that stand in files of their own; each imports its rooms when it runs.
+app.command()(data_commands.index)
+app.add_typer(data_commands.data)
 
 
 def main() -> None:

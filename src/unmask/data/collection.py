@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import csv
 import gzip
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import cast
 
-Split = Literal["train", "val", "test"]
+from unmask.data.manifest import Split, derived_split
+
 UNSEEN = ("ciplab_photoshop", "ffpp_c23_videos", "dfdc_videos")
 REAL_ONLY = ("lfw_deepfunneled", "utkface_crop")
 
@@ -33,6 +33,15 @@ class Row:
     real: str | None = None  # the untouched twin of a fake, where it is known
 
 
+@dataclass(frozen=True)
+class Entry(Row):
+    """A row with all that the collection's own list says of it."""
+
+    identity: str = ""
+    sha256: str = ""
+    flags: tuple[str, ...] = ()  # why training leaves it out: "duplicate", "resembles-held-out"
+
+
 def rows(root: Path) -> Iterator[Row]:
     """All usable rows of the collection at `root`.
 
@@ -42,6 +51,13 @@ def rows(root: Path) -> Iterator[Row]:
     Raises:
         FileNotFoundError: `root` holds no MANIFEST.csv.gz.
     """
+    for e in entries(root):
+        if not e.flags:
+            yield Row(e.path, e.set, e.label, e.method, e.split, e.group, e.real)
+
+
+def entries(root: Path) -> Iterator[Entry]:
+    """Every row of the collection's list, what `rows` leaves out included and flagged."""
     with (root / "dfdc_faces224" / "pairs.csv").open(newline="") as file:
         pairs = list(csv.DictReader(file))
     actors = {p["real"]: (p["split"], p["group"]) for p in pairs} | {p["fake"]: (p["split"], p["group"]) for p in pairs}
@@ -50,20 +66,18 @@ def rows(root: Path) -> Iterator[Row]:
     with gzip.open(root / "MANIFEST.csv.gz", "rt", newline="") as file:
         for entry in csv.DictReader(file):
             path, of = entry["path"], entry["set"]
-            if "dup_of" in entry["note"] or path in leaking:
-                continue
+            flags = ("duplicate",) * ("dup_of" in entry["note"]) + ("resembles-held-out",) * (path in leaking)
+            split: Split
             if of == "dfdc_faces224":
-                split, group = actors[path]
+                said, group = actors[path]
+                split = cast(Split, said)
             else:
                 group = _group(entry)
                 split = "test" if of in UNSEEN else derived_split(group)
-            yield Row(path, of, int(entry["label"] == "fake"), entry["method"], split, group, twins.get(path))  # type: ignore[arg-type]
-
-
-def derived_split(group: str) -> Split:
-    """60 % train, 15 % val, 25 % test, by a hash that no later file can disturb."""
-    place = int.from_bytes(hashlib.sha256(group.encode()).digest()[:4], "big") / 2**32
-    return "train" if place < 0.6 else "val" if place < 0.75 else "test"
+            fake = int(entry["label"] == "fake")
+            person = "" if entry["identity"] == "unknown" else entry["identity"]
+            twin = twins.get(path)
+            yield Entry(path, of, fake, entry["method"], split, group, twin, person, entry["sha256"], flags)
 
 
 def _group(entry: dict[str, str]) -> str:

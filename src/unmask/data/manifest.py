@@ -14,9 +14,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
@@ -119,15 +120,15 @@ class Writer:
         out.add(row)
     """
 
-    def __init__(self, path: Path, roots: dict[str, Path], row: type[Row] = Row) -> None:
-        """`roots`: dataset -> folder. Roots below the manifest's own folder are stored relative to it."""
-        self.path, self.row, self.count = path, row, 0
-        kind = next(name for name, of in _KINDS.items() if of is row)
-        home = path.absolute().parent
-        stored = {name: _relative(root.absolute(), home) for name, root in roots.items()}
-        metadata = {"unmask": SCHEMA, "kind": kind, "roots": json.dumps(stored)}
-        self.schema = arrow_schema(row).with_metadata(metadata)
-        self._held: list[dict[str, Any]] = []
+    def __init__(self, path: Path, roots: dict[str, Path] | Path, row: type[Row] = Row) -> None:
+        """`roots`: dataset -> folder, or one folder for every data set that comes.
+
+        Roots below the manifest's own folder are stored relative to it.
+        """
+        self.path, self.row, self.roots, self.count = path, row, roots, 0
+        self.schema = arrow_schema(row)
+        self._seen: set[str] = set()
+        self._held: list[Row] = []
         self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
 
     def __enter__(self) -> Self:
@@ -136,14 +137,24 @@ class Writer:
         return self
 
     def add(self, row: Row) -> None:
-        self._held.append(row.model_dump())
+        self._held.append(row)
+        self._seen.add(row.dataset)
         self.count += 1
         if len(self._held) >= GROUP:
             self._flush()
 
+    def add_table(self, rows: pa.Table | pa.RecordBatch) -> None:
+        """Rows that come out of another manifest, columns and all; they are not checked again."""
+        self._flush()
+        self.count += rows.num_rows
+        self._seen.update(pc.unique(rows.column("dataset")).to_pylist())
+        batch = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
+        self._file.write_table(batch.select(self.schema.names).cast(self.schema), row_group_size=GROUP)
+
     def _flush(self) -> None:
         if self._held:
-            self._file.write_table(pa.Table.from_pylist(self._held, schema=self.schema))
+            columns = [pa.array([getattr(r, f.name) for r in self._held], f.type) for f in self.schema]
+            self._file.write_table(pa.Table.from_arrays(columns, schema=self.schema))
             self._held.clear()
 
     def __exit__(
@@ -151,11 +162,19 @@ class Writer:
     ) -> None:
         if kind is None:
             self._flush()
+            self._file.add_key_value_metadata(self._metadata())
         self._file.close()
         if kind is None:
             self._partial.replace(self.path)
         else:
             self._partial.unlink(missing_ok=True)
+
+    def _metadata(self) -> dict[str, str]:
+        kind = next(name for name, of in _KINDS.items() if of is self.row)
+        roots = self.roots if isinstance(self.roots, dict) else dict.fromkeys(sorted(self._seen), self.roots)
+        home = self.path.absolute().parent
+        stored = {name: _relative(root.absolute(), home) for name, root in roots.items()}
+        return {"unmask": SCHEMA, "kind": kind, "roots": json.dumps(stored)}
 
 
 class Manifest:
@@ -168,18 +187,24 @@ class Manifest:
             self._file = pq.ParquetFile(path, memory_map=True)
         except (OSError, pa.ArrowException) as error:
             raise UnmaskError(f"{path} is not a manifest: {error}; make one with `unmask index`") from None
-        metadata = {k.decode(): v.decode() for k, v in (self._file.schema_arrow.metadata or {}).items()}
+        metadata = {k.decode(): v.decode() for k, v in (self._file.metadata.metadata or {}).items()}
         if metadata.get("unmask") != SCHEMA:
             raise UnmaskError(f"{path} is a table but no {SCHEMA} manifest; make one with `unmask index`")
         self.kind = metadata["kind"]
         self.row = _KINDS[self.kind]
-        self.roots = {k: (path.absolute().parent / v).resolve() for k, v in json.loads(metadata["roots"]).items()}
+        self.roots: dict[str, Path] = {
+            k: (path.absolute().parent / v).resolve() for k, v in json.loads(metadata["roots"]).items()
+        }
 
     def __len__(self) -> int:
         return int(self._file.metadata.num_rows)
 
     def __repr__(self) -> str:
         return f"<Manifest of {len(self):,} {self.kind} rows, {', '.join(self.roots)}: {self.path}>"
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        return self._file.schema_arrow
 
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The row groups in order, as Arrow batches of the chosen columns."""
@@ -222,7 +247,7 @@ class Manifest:
         return hashlib.sha256(b"".join(sorted(lines))).hexdigest()
 
 
-def write(path: Path, rows: Iterable[Row], roots: dict[str, Path], row: type[Row] = Row) -> Manifest:
+def write(path: Path, rows: Iterable[Row], roots: dict[str, Path] | Path, row: type[Row] = Row) -> Manifest:
     """All of `rows` into a new manifest at `path`."""
     with Writer(path, roots, row) as out:
         for one in rows:

@@ -19,8 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from unmask.bundles import Scorer, load, read_card, write
 from unmask.bundles.calibration import margins, p_values, probabilities
-from unmask.data.collection import Row, Split, rows
+from unmask.data.collection import Row, rows
 from unmask.data.crops import Crops, read
+from unmask.data.manifest import Split
 from unmask.measure.metrics import auroc, bootstrap, ece, eer, share
 from unmask.measure.spectrum import spectrum_scores
 from unmask.nouns import Metric, Report

@@ -1,0 +1,222 @@
+"""`unmask index` and `unmask data ...`: manifests made, looked at, checked and cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unmask.app.errors import errors_in_a_line
+
+data = typer.Typer(name="data", help="Look at manifests, check, split, join and filter them.", no_args_is_help=True)
+Source = Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest of `unmask index` or `unmask faces`.")]
+Target = Annotated[Path, typer.Option("--out", "-o", help="The new manifest.")]
+SHOWN = 10  # examples of a fault before "and N more"
+
+
+def index(
+    dataset: Annotated[str, typer.Argument(help="The layout's name; `unmask data list` names them all.")],
+    root: Annotated[Path, typer.Argument(help="Where your copy lies.")],
+    out: Target,
+    hashes: Annotated[
+        bool, typer.Option("--hash", help="Read every file for its sha256, so that doubles can be found.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if a file is unknown, missing or empty, or a count is off.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
+) -> None:
+    """Index a downloaded data set into one manifest: labels, methods, splits and leakage groups.
+
+    Nothing is copied or changed. Beside the manifest stands a report (OUT.report.json) of every file that the layout
+    could not place: nothing is guessed.
+    """
+    with errors_in_a_line():
+        from rich.console import Console
+
+        from unmask.data.index import index as run
+
+        with _counting("rows", quiet) as step:
+            found = run(dataset, root, out, hashes=hashes, progress=step)
+        faults = sum(found.problems.values())
+        if not quiet:
+            _table(found.manifest)
+            console = Console(highlight=False)
+            for what, n in sorted(found.problems.items()):
+                console.print(f"{n:,} files {what}: see {found.report}")
+            for key, (have, expected) in sorted(found.short.items()):
+                console.print(f"{key}: {have:,} found, {expected:,} in the published set")
+    raise typer.Exit(1 if strict and (faults or found.short) else 0)
+
+
+@data.command("list")
+def layouts() -> None:
+    """The data set layouts, how a copy is had, and what of a layout is not verified."""
+    with errors_in_a_line():
+        from rich.console import Console
+        from rich.table import Table
+
+        from unmask.data.datasets import adapter, names
+
+        table = Table("name", "title", "rows", "splits", "layout known from", box=None, pad_edge=False)
+        for name in names():
+            card = adapter(name).CARD
+            rows = ", ".join(f"{n:,} {k}" for k, n in card.counts.items() if k in ("real", "fake")) or "-"
+            table.add_row(name, card.title, rows, card.splits, card.layout)
+        Console(highlight=False).print(table)
+
+
+@data.command()
+def card(name: Annotated[str, typer.Argument(help="The layout's name.")]) -> None:
+    """All that is known of one data set: paper, access, terms, counts, traps, what is unverified."""
+    with errors_in_a_line():
+        from rich.console import Console
+
+        from unmask.data.datasets import adapter
+
+        console = Console(highlight=False)
+        for key, value in adapter(name).CARD.model_dump().items():
+            if isinstance(value, dict):
+                value = ", ".join(f"{k} {n:,}" for k, n in value.items())
+            for line in value if isinstance(value, (list, tuple)) else [value] if value else []:
+                console.print(f"[bold]{key:11}[/] {line}", soft_wrap=True)
+
+
+@data.command()
+def show(manifest: Source) -> None:
+    """Counts by data set, method, split and label."""
+    with errors_in_a_line():
+        from rich.console import Console
+
+        from unmask.data.manifest import Manifest
+
+        opened = Manifest(manifest)
+        _table(opened)
+        for root in sorted(set(opened.roots.values())):
+            there = "" if root.is_dir() else "  (not there)"
+            Console(highlight=False).print(f"files in {root}{there}", soft_wrap=True)
+        Console(highlight=False).print(f"digest {opened.digest}")
+
+
+@data.command()
+def check(
+    manifest: Source,
+    files: Annotated[
+        bool, typer.Option("--files/--no-files", help="Look for each file, and for files no row names.")
+    ] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Leakage groups in two splits, doubles, ids that come twice, missing and unknown files. Exits with 1 if any."""
+    with errors_in_a_line():
+        from unmask.data import survey
+        from unmask.data.manifest import Manifest
+
+        opened = Manifest(manifest)
+        straddling = survey.straddlers(opened)
+        faults = _say(
+            "leakage groups straddle splits",
+            (f"{s.group_id}: {', '.join(s.splits)}, {s.rows} rows" for s in straddling if not s.flagged),
+        )
+        _say(
+            "leakage groups straddle the official splits, and are flagged for it",
+            (f"{s.group_id}: {', '.join(s.splits)}, {s.rows} rows" for s in straddling if s.flagged),
+        )
+        faults += _say("item_ids come more than once", survey.repeated_ids(opened))
+        faults += _say("files are there more than once", (" = ".join(ids) for ids in survey.doubles(opened)))
+        if files:
+            with _counting("rows", quiet, len(opened)) as step:
+                gone = list(survey.missing(opened, step))
+            faults += _say("files are missing", gone)
+            _say("files are named by no row", survey.unknown(opened))
+        if not faults:
+            typer.echo(f"{len(opened):,} rows, nothing wrong")
+    raise typer.Exit(1 if faults else 0)
+
+
+@data.command("filter")
+def keep(
+    manifest: Source,
+    where: Annotated[str, typer.Argument(help="SQL over the columns, e.g. \"label = 0 OR method = 'Deepfakes'\".")],
+    out: Target,
+) -> None:
+    """Keep the rows for which a condition holds."""
+    with errors_in_a_line():
+        from unmask.data import edit
+        from unmask.data.manifest import Manifest
+
+        _table(edit.keep(Manifest(manifest), where, out))
+
+
+@data.command()
+def join(manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST...")], out: Target) -> None:
+    """Put manifests of one kind into one."""
+    with errors_in_a_line():
+        from unmask.data import edit
+        from unmask.data.manifest import Manifest
+
+        _table(edit.join([Manifest(m) for m in manifests], out))
+
+
+@data.command()
+def split(
+    manifest: Source,
+    out: Target,
+    train: Annotated[float, typer.Option(min=0, max=1, help="Share of leakage groups for training.")] = 0.6,
+    val: Annotated[float, typer.Option(min=0, max=1, help="Share for validation; the rest is test.")] = 0.15,
+    again: Annotated[bool, typer.Option("--again", help="Forget official splits as well.")] = False,
+) -> None:
+    """Give rows without a split one, by hash of the leakage group; official splits stay."""
+    with errors_in_a_line():
+        from unmask.data import edit
+        from unmask.data.manifest import Manifest
+
+        _table(edit.split(Manifest(manifest), out, train, val, again=again))
+
+
+def _table(manifest: object) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from unmask.data.manifest import Manifest
+    from unmask.data.survey import counts
+
+    assert isinstance(manifest, Manifest)
+    table = Table(box=None, pad_edge=False)
+    for name in ("data set", "method", "split"):
+        table.add_column(name)
+    for name in ("real", "fake", "unlabelled", "groups"):
+        table.add_column(name, justify="right")
+    for c in counts(manifest):
+        table.add_row(
+            c.dataset, c.method or "-", c.split or "-", *(f"{n:,}" for n in (c.real, c.fake, c.unlabelled, c.groups))
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"{len(manifest):,} {manifest.kind} rows: {manifest.path}", soft_wrap=True)
+
+
+def _say(what: str, found: Iterable[str]) -> int:
+    """Print how many and the first few; return how many."""
+    n = 0
+    for n, line in enumerate(found, 1):
+        if n <= SHOWN:
+            typer.echo(f"  {line}")
+    if n:
+        typer.echo(f"{n:,} {what}{f', of which {SHOWN} are shown' if n > SHOWN else ''}")
+    return n
+
+
+@contextmanager
+def _counting(what: str, quiet: bool, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """A live counter on standard error, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn(what), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda n: progress.advance(task, n)

@@ -1,0 +1,93 @@
+"""From a data set on disk to a manifest: run its adapter, write rows, keep what it could not place in a report."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from unmask.data.adapter import DataCard, Problem
+from unmask.data.datasets import adapter
+from unmask.data.manifest import Manifest, Row, Writer
+from unmask.data.survey import content_hash
+from unmask.nouns import UnmaskError
+
+KEPT = 10_000  # problems of one sort that the report lists; all are counted
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What an index found. `short`: expected counts of the card that the copy does not meet, as (found, expected)."""
+
+    manifest: Manifest
+    problems: dict[str, int]
+    short: dict[str, tuple[int, int]]
+    report: Path
+
+
+def index(
+    name: str, root: Path, out: Path, *, hashes: bool = False, progress: Callable[[int], None] = lambda rows: None
+) -> Indexed:
+    """Write the manifest of the data set `name` at `root` to `out`, and `<out>.report.json` beside it.
+
+    Args:
+        hashes: read every file for its sha256, so that doubles can be found.
+    Raises: UnmaskError for an unknown layout, a root that is no folder, or a root in which nothing was found.
+    """
+    layout = adapter(name)
+    if not root.exists():
+        raise UnmaskError(f"{root} does not exist")
+    home = root if root.is_dir() else root.parent
+    counted, problems, listed = Counter[str](), Counter[str](), list[Problem]()
+    with Writer(out, home) as writer:
+        for one in layout.rows(root):
+            if isinstance(one, Problem):
+                problems[one.what] += 1
+                listed += [one] if problems[one.what] <= KEPT else []
+                continue
+            writer.add(one.model_copy(update={"sha256": content_hash(home / one.relpath)}) if hashes else one)
+            _count(counted, one)
+            if writer.count % 1000 == 0:
+                progress(1000)
+        if not writer.count:
+            seen = "; ".join(f"{p.relpath}: {p.why}" for p in listed[:3])
+            raise UnmaskError(f"nothing of {layout.CARD.title} below {root}{seen and f' ({seen})'}: is it the root?")
+    progress(writer.count % 1000)
+    short = shortfall(layout.CARD, counted)
+    report = out.with_name(f"{out.stem}.report.json")
+    report.write_text(_report(name, layout.CARD, counted, problems, listed, short))
+    return Indexed(Manifest(out), dict(problems), short, report)
+
+
+def shortfall(card: DataCard, counted: Counter[str]) -> dict[str, tuple[int, int]]:
+    """The card's counts that were not met: too few or too many. A copy may hold a part only: a warning, no error."""
+    return {key: (counted[key], n) for key, n in card.counts.items() if counted[key] != n}
+
+
+def _count(counted: Counter[str], row: Row) -> None:
+    """The keys that a card may expect: "fake", "Deepfakes", "dfdc_faces224/fake"."""
+    polarity = "unlabelled" if row.label is None else "fake" if row.label else "real"
+    counted.update((polarity, f"{row.dataset}/{polarity}"))
+    if row.method:
+        counted[row.method] += 1
+
+
+def _report(
+    name: str,
+    card: DataCard,
+    counted: Counter[str],
+    problems: Counter[str],
+    listed: list[Problem],
+    short: dict[str, tuple[int, int]],
+) -> str:
+    report = {
+        "layout": name,
+        "card": card.model_dump(),
+        "rows": dict(sorted(counted.items())),
+        "counts_not_met": {k: {"found": f, "expected": e} for k, (f, e) in short.items()},
+        "problems": dict(problems),
+        "listed": [asdict(p) for p in listed],
+    }
+    return json.dumps(report, indent=1, ensure_ascii=False)
