@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
+import importlib.util
+import inspect
 import pkgutil
-from typing import Any
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
 
-from unmask.nouns import UnmaskError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from unmask.nouns import Plain, UnmaskError
+
+
+class MethodCard(Plain):
+    """What a method's file says of the method in its literal `CARD = {...}`, readable without importing the file."""
+
+    title: str
+    paper: str  # the citation, or "none"
+    task: str  # what goes in and what comes out, in a few words
+    licence: str  # of the code here, and of published weights where there are any
+    verified: str  # what was held against the paper or its weights, and what was not
 
 
 class Family:
@@ -21,18 +38,64 @@ class Family:
         folder = importlib.import_module(self.package).__path__
         return sorted(m.name for m in pkgutil.iter_modules(folder) if not m.name.startswith("_"))
 
-    def create(self, name: str) -> Any:
-        """Import the file and build its class with its default options.
+    def create(self, name: str, options: Mapping[str, Any] | None = None) -> Any:
+        """Import the file and build its class.
 
-        Raises: UnmaskError for an unknown name, with the nearest known one.
+        Args:
+            options: of the class's constructor, as a recipe or a card holds them; what is left out is its default.
+        Raises: UnmaskError for an unknown name or option, with the nearest known one, and for a value of a wrong type.
         """
-        if name not in self.names():
-            near = difflib.get_close_matches(name, self.names(), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(self.names())}"
-            raise UnmaskError(f"no method {name!r} in {self.package}; {hint}")
+        kind = self.kind(name)
+        return kind(**_checked(name, kind, dict(options or {})))
+
+    def kind(self, name: str) -> type:
+        """The one public class of a method's file. Raises: UnmaskError for an unknown name."""
+        self._known(name)
         base, module = pkgutil.resolve_name(self.base), importlib.import_module(f"{self.package}.{name}")
         found = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, base) and c is not base]
         own = [c for c in found if c.__module__ == module.__name__ and not c.__name__.startswith("_")]
         if len(own) != 1:
             raise TypeError(f"{module.__name__} must define one public {base.__name__}, it has {len(own)}")
-        return own[0]()
+        return own[0]
+
+    def card(self, name: str) -> MethodCard:
+        """What the file says of itself; it is parsed, not imported.
+
+        Raises: UnmaskError for an unknown name; TypeError for a file without a literal CARD.
+        """
+        self._known(name)
+        spec = importlib.util.find_spec(f"{self.package}.{name}")
+        assert spec is not None and spec.origin is not None
+        for node in ast.parse(Path(spec.origin).read_text("utf-8")).body:
+            if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == ["CARD"]:
+                return MethodCard.model_validate(ast.literal_eval(node.value))
+        raise TypeError(f"{spec.origin} has no literal CARD = {{...}}")
+
+    def _known(self, name: str) -> None:
+        if name not in self.names():
+            raise UnmaskError(f"no method {name!r} in {self.package}; {_nearest(name, self.names())}")
+
+
+def _checked(method: str, kind: type, options: dict[str, Any]) -> dict[str, Any]:
+    """`options` as the constructor's annotations want them."""
+    hints, parameters = get_type_hints(kind.__init__), list(inspect.signature(kind).parameters.values())  # type: ignore[misc]
+    known = [p.name for p in parameters]
+    for option in options:
+        if option not in known:
+            raise UnmaskError(f"{method} has no option {option!r}; {_nearest(option, known)}")
+    fields: dict[str, Any] = {
+        p.name: (hints[p.name], ... if p.default is p.empty else p.default) for p in parameters if p.name in options
+    }
+    form: type[BaseModel] = create_model(method, __config__=ConfigDict(protected_namespaces=()), **fields)
+    try:
+        valid = form.model_validate(options)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise UnmaskError(f"{method} cannot be built with these options: {faults}") from error
+    return {name: getattr(valid, name) for name in options}
+
+
+def _nearest(wanted: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    near = difflib.get_close_matches(wanted, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there is {', '.join(names) or 'none'}"

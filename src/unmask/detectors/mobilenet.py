@@ -14,6 +14,14 @@ from unmask.bases import Detector, Output
 from unmask.nn.mobilenet import FEATURES, MobileNetV2
 from unmask.nouns import InputSpec
 
+CARD = {
+    "title": "MobileNetV2 baseline",
+    "paper": "network: Sandler et al., MobileNetV2, CVPR 2018; no paper proposes it as a forgery detector",
+    "task": "one aligned face -> real or fake",
+    "licence": "Apache-2.0; the embedded weights were trained on research data, see unmask info",
+    "verified": "against its own embedded weights; there is no published table to reproduce",
+}
+
 
 class MobileNet(Detector):
     """The stem stays as ImageNet left it: edges are edges, and its gradient costs a quarter of a step."""
