@@ -1,0 +1,92 @@
+"""GenD: a frozen foundation model of pictures, of which only the LayerNorms learn, tells real faces from forged ones.
+
+The idea in three sentences. A vision transformer that has seen hundreds of millions of pictures already separates what
+forgeries change; retraining all of it on one data set destroys that. So only the scale and shift of its LayerNorms and
+a linear head are trained, 0.03 % of its weights. The head sees features on the unit sphere, where two losses spread all
+features evenly (uniformity) and draw those of one class together (alignment).
+
+Yermakov, Cech, Matas: "Unlocking the Hidden Potential of CLIP in Generalizable Deepfake Detection", arXiv 2503.19683
+(paper 1: CLIP, optionally with features mixed along arcs). Yermakov, Cech, Matas, Fritz: "Deepfake Detection that
+Generalizes Across Benchmarks", WACV 2026, arXiv 2508.06248 (GenD: three backbones, the losses below, no mixing).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unmask.bases import Batch, Detector, Output
+from unmask.nn.adapt import How, adapt, merge
+from unmask.nn.backbones import Encoder, fill
+from unmask.nn.hypersphere import alignment, mixed_by_class, uniformity
+
+CARD = {
+    "title": "GenD (LN-tuned CLIP, Perception Encoder or DINOv3)",
+    "paper": "Yermakov et al., arXiv 2503.19683 and WACV 2026, arXiv 2508.06248",
+    "task": "one aligned face -> real or fake",
+    "licence": "Apache-2.0; the authors' code and weights say MIT, each backbone has terms of its own",
+    "verified": "formulas and layouts of the checkpoints on random weights; not the published weights or tables",
+}
+
+
+class GenD(Detector):
+    """Encoder, unit sphere, linear head. Its encoder is random until `start` loads one, or all weights are loaded."""
+
+    def __init__(
+        self,
+        backbone: str = "clip-vit-l-14",
+        adaptation: How = "ln",
+        rank: int = 8,
+        last: int = 2,
+        head: Literal["norm", "linear"] = "norm",
+        uniform: float = 0.5,
+        align: float = 0.1,
+        mix: Literal["none", "class"] = "none",
+    ) -> None:
+        """
+        Args:
+            backbone: a name in `unmask.nn.backbones`.
+            adaptation, rank, last: what of it trains, see `unmask.nn.adapt`.
+            head: "norm" looks at unit features, "linear" at features as they are.
+            uniform, align: weights of the two losses; 0 leaves one out.
+            mix: "class" moves training features to others of their class along an arc (paper 1).
+        """
+        super().__init__()
+        self.encoder = Encoder(backbone)
+        self.input = self.encoder.kind.input
+        adapt(self.encoder, adaptation, rank=rank, last=last)
+        self.head = nn.Linear(self.encoder.kind.features, len(self.classes))
+        self.unit, self.uniform, self.align, self.mix = head == "norm", uniform, align, mix
+
+    def forward(self, image: Tensor) -> Output:
+        features = self.encoder(image)
+        if self.unit:
+            features = F.normalize(features.float(), dim=1)
+        return Output(self.head(features), features)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """L = CE + 0.5 uniformity + 0.1 alignment (arXiv 2508.06248, "LN + L2 + UnAl"), the last two on the sphere."""
+        out = self(batch.image)
+        if self.mix == "class":
+            features = mixed_by_class(out.features, batch.label)
+            out = Output(self.head(features), features)
+        terms = {"cls": F.cross_entropy(out.logits, batch.label)}
+        z = F.normalize(out.features.float(), dim=1)
+        if self.uniform:
+            terms["uniform"] = self.uniform * uniformity(z)
+        if self.align:
+            terms["align"] = self.align * alignment(z, batch.label)
+        return terms
+
+    def start(self, weights: Path) -> None:
+        """Load the encoder alone, from a file that `unmask import encoder` wrote. Raises: UnmaskError for another's."""
+        from safetensors.torch import load_file
+
+        fill(self.encoder.body, load_file(weights), str(weights))
+
+    def merge(self) -> None:
+        """Fold low-rank updates into the encoder, in place, before an export."""
+        merge(self.encoder)

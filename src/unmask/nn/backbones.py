@@ -1,0 +1,204 @@
+"""Pre-trained image encoders by name: transformers' and timm's own modules, built from their sizes, never downloaded.
+
+An encoder starts with random weights; `load` fills it from a safetensors file (`unmask import encoder` writes one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unmask.nouns import InputSpec, UnmaskError
+
+CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+Rgb = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What an encoder of this name looks like.
+
+    Attributes:
+        features: length D of the feature of one picture.
+        size: side of the square picture it is run at, pixels.
+        mean, std: its normalisation of RGB in 0..1.
+        norms: a parameter belongs to a LayerNorm exactly if its name contains one of these.
+        blocks: prefix of the names of its transformer blocks, before their number.
+        linear: names of the linear maps in each block, which low-rank adapters stand beside.
+        build: the module, from its sizes, with random weights.
+        feature: (module, normalised pictures (B, 3, S, S)) -> (B, D).
+    """
+
+    features: int
+    size: int
+    norm: tuple[Rgb, Rgb]
+    norms: tuple[str, ...]
+    blocks: str
+    linear: tuple[str, ...]
+    build: Callable[[], nn.Module]
+    feature: Callable[[nn.Module, Tensor], Tensor]
+
+    @property
+    def input(self) -> InputSpec:
+        return InputSpec(size=self.size, mean=self.norm[0], std=self.norm[1])
+
+
+class Encoder(nn.Module):
+    """(B, 3, S, S) RGB in 0..1 -> features (B, D); it owns its normalisation. `body` is the library's module."""
+
+    def __init__(self, name: str) -> None:
+        """Raises: UnmaskError for an unknown name."""
+        super().__init__()
+        if name not in BACKBONES:
+            raise UnmaskError(f"there is no backbone {name!r}; there is {', '.join(BACKBONES)}")
+        self.name, self.kind = name, BACKBONES[name]
+        self.body = self.kind.build()
+        for key, value in zip(("mean", "std"), self.kind.norm, strict=True):
+            self.register_buffer(key, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.kind.feature(self.body, (image - self.mean) / self.std)  # type: ignore[operator]
+
+
+# --- families --------------------------------------------------------------------------------------------------------
+
+
+def clip(size: int, patch: int, width: int, depth: int, heads: int, act: str = "quick_gelu") -> Backbone:
+    """CLIP's vision tower (Radford et al., ICML 2021); its feature is the normed class token, unprojected."""
+
+    def build() -> nn.Module:
+        from transformers import CLIPVisionConfig, CLIPVisionModel
+
+        model = CLIPVisionModel(
+            CLIPVisionConfig(
+                hidden_size=width,
+                intermediate_size=4 * width,
+                num_hidden_layers=depth,
+                num_attention_heads=heads,
+                image_size=size,
+                patch_size=patch,
+                hidden_act=act,
+            )
+        )
+        inner: nn.Module = getattr(model, "vision_model", model)  # transformers 4 wraps the tower once more
+        return inner
+
+    norms = ("pre_layrnorm", "layer_norm1", "layer_norm2", "post_layernorm")  # the spelling is CLIP's
+    linear = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+    return Backbone(width, size, CLIP, norms, "encoder.layers.", linear, build, _pooled)
+
+
+def perception(name: str, width: int, size: int) -> Backbone:
+    """Perception Encoder's vision tower with its attention pooling (Bolya et al., arXiv 2504.13181), by timm."""
+
+    def build() -> nn.Module:
+        import timm
+
+        return timm.create_model(name, pretrained=False, num_classes=0, dynamic_img_size=True)
+
+    norms = ("norm_pre", "norm1", "norm2", "norm")  # the last catches the pooling's norm too, as in the authors' code
+    return Backbone(width, size, HALF, norms, "blocks.", ("qkv", "proj", "fc1", "fc2"), build, _called)
+
+
+def dinov2(size: int, width: int, depth: int, heads: int, trained_at: int = 518) -> Backbone:
+    """DINOv2 (Oquab et al., TMLR 2024); its feature is the normed class token."""
+
+    def build() -> nn.Module:
+        from transformers import Dinov2Config, Dinov2Model
+
+        config = Dinov2Config(
+            hidden_size=width, num_hidden_layers=depth, num_attention_heads=heads, image_size=trained_at, patch_size=14
+        )
+        return Dinov2Model(config)
+
+    linear = ("q_proj", "k_proj", "v_proj", "o_proj", "query", "key", "value", "dense", "fc1", "fc2")
+    norms = ("norm1", "norm2", "layernorm")
+    return Backbone(width, size, IMAGENET, norms, "encoder.layer.", linear, build, _class_token)
+
+
+def dinov3(size: int, width: int, depth: int, heads: int) -> Backbone:
+    """DINOv3 (Siméoni et al., arXiv 2508.10104) with four register tokens; its feature is the normed class token."""
+
+    def build() -> nn.Module:
+        from transformers import DINOv3ViTConfig, DINOv3ViTModel
+
+        config = DINOv3ViTConfig(
+            hidden_size=width,
+            intermediate_size=4 * width,
+            num_hidden_layers=depth,
+            num_attention_heads=heads,
+            num_register_tokens=4,
+            image_size=size,
+        )
+        return DINOv3ViTModel(config)
+
+    linear = ("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj")
+    return Backbone(width, size, IMAGENET, ("norm1", "norm2", "norm"), "layer.", linear, build, _class_token)
+
+
+def _pooled(body: nn.Module, image: Tensor) -> Tensor:
+    feature: Tensor = body(image).pooler_output
+    return feature
+
+
+def _class_token(body: nn.Module, image: Tensor) -> Tensor:
+    feature: Tensor = body(image).last_hidden_state[:, 0]
+    return feature
+
+
+def _called(body: nn.Module, image: Tensor) -> Tensor:
+    feature: Tensor = body(image)
+    return feature
+
+
+BACKBONES = {
+    "clip-vit-b-32": clip(224, 32, 768, 12, 12),
+    "clip-vit-b-16": clip(224, 16, 768, 12, 12),
+    "clip-vit-l-14": clip(224, 14, 1024, 24, 16),
+    "clip-vit-l-14-336": clip(336, 14, 1024, 24, 16),
+    "pe-core-l-14-336": perception("vit_pe_core_large_patch14_336", 1024, 224),
+    "dinov2-vit-b-14": dinov2(224, 768, 12, 12),
+    "dinov2-vit-l-14": dinov2(224, 1024, 24, 16),
+    "dinov3-vit-b-16": dinov3(224, 768, 12, 12),
+    "dinov3-vit-l-16": dinov3(224, 1024, 24, 16),
+    # No published weights: small enough for a CPU and for tests.
+    "tiny-vit": clip(96, 12, 192, 6, 3),
+    "tiny-pe": perception("vit_pe_core_tiny_patch16_384", 192, 64),
+    "tiny-dinov2": dinov2(56, 64, 2, 2, 56),
+    "tiny-dinov3": dinov3(64, 64, 2, 2),
+}
+
+
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+
+def shapes(name: str) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of an encoder's weights, without making them."""
+    with torch.device("meta"):
+        return {key: tuple(value.shape) for key, value in BACKBONES[name].build().state_dict().items()}
+
+
+def fill(module: nn.Module, state: dict[str, Any], what: str) -> None:
+    """Load exactly these weights. Raises: UnmaskError that names missing, unknown and wrongly shaped tensors."""
+    own = module.state_dict()
+    faults = []
+    for word, names in (("missing", own.keys() - state.keys()), ("unknown", state.keys() - own.keys())):
+        if names:
+            faults.append(f"{word}: {_some(sorted(names))}")
+    wrong = [k for k in sorted(own.keys() & state.keys()) if own[k].shape != state[k].shape]
+    if wrong:
+        shown = [f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}" for k in wrong]
+        faults.append(f"of another shape: {_some(shown)}")
+    if faults:
+        raise UnmaskError(f"{what} does not fit: {'; '.join(faults)}")
+    module.load_state_dict(state)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
