@@ -167,6 +167,7 @@ class Card(Plain):
     version: str
     summary: str
     method: str
+    options: dict[str, Any] = Field(default_factory=dict, description="what the method's class was built with")
     classes: tuple[str, ...] = ("real", "fake")
     input: InputSpec
     calibration: Calibration | None = None

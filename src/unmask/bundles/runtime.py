@@ -9,7 +9,7 @@ import importlib
 import io
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,13 +31,13 @@ def file_of(runtime: str) -> str:
     return WEIGHTS if runtime == "torch" else MODEL
 
 
-def start(runtime: str, model: bytes, method: str, threads: int) -> Network:
+def start(runtime: str, model: bytes, method: str, options: Mapping[str, Any], threads: int) -> Network:
     """A network on `threads` CPU threads, from the content of `file_of(runtime)`.
 
     Raises: UnmaskError for an unknown runtime, a missing extra, or a file that the runtime cannot read.
     """
     if runtime == "torch":
-        return _torch(model, method, threads)
+        return _torch(model, method, options, threads)
     if _ELSEWHERE.search(model):  # the runtimes would read it from the working directory, and no hash covers it
         raise UnmaskError(f"{MODEL} keeps weights in other files; export it with all weights inside")
     return _openvino(model, threads) if runtime == "openvino" else _onnx(model, threads)
@@ -86,7 +86,7 @@ def _openvino(model: bytes, threads: int) -> Network:
     return run
 
 
-def _torch(weights: bytes, method: str, threads: int) -> Network:
+def _torch(weights: bytes, method: str, options: Mapping[str, Any], threads: int) -> Network:
     try:
         torch = importlib.import_module("torch")
         # By name: the rooms of training lie above this one, and a scan must start without them.
@@ -95,15 +95,15 @@ def _torch(weights: bytes, method: str, threads: int) -> Network:
     except ImportError as error:
         raise UnmaskError('the runtime torch is an extra: pip install "unmask[train]"') from error
     try:
-        model = restored(family.create(method), weights)
+        model = restored(family.create(method, options), weights)
     except (RuntimeError, ValueError, KeyError) as error:
         raise UnmaskError(f"{WEIGHTS} does not fit the detector {method!r}: {error}") from error
     torch.set_num_threads(threads)
 
     def run(image: Floats) -> dict[str, Floats]:
         with torch.inference_mode():
-            logits, distance = model(torch.from_numpy(image))
-        return {"logits": logits.numpy(), "distance": distance.numpy()}
+            outputs = model(torch.from_numpy(image))
+        return {name: output.numpy() for name, output in zip(model.outputs, outputs, strict=True)}
 
     return run
 

@@ -40,7 +40,7 @@ class Scorer:
         self.card = bundle.card
         self.weights_sha256 = bundle.sha256(needed)
         self.runtime = runtime
-        self._network = start(runtime, bundle.files[needed], bundle.card.method, threads)
+        self._network = start(runtime, bundle.files[needed], bundle.card.method, bundle.card.options, threads)
         side = self.card.input.size
         self._distances = self._run(np.zeros((1, side, side, 3), np.uint8)).features_distance is not None
 

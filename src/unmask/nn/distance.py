@@ -11,21 +11,35 @@ from torch import Tensor, nn
 DIRECTIONS = 48  # principal directions of the features in which distance is measured
 
 
-class WithDistance(nn.Module):
-    """A detector, and where the features of its training faces lie: what a bundle holds.
+class Boxed(nn.Module):
+    """A detector as a bundle holds it: it gives the outputs that runtimes name, in their order."""
+
+    outputs: tuple[str, ...] = ("logits",)
+
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, S, S) in 0..1 -> logits (B, K)."""
+        return (self.detector(image).logits,)
+
+
+class WithDistance(Boxed):
+    """A detector, and where the features of its training faces lie: the bundle then knows what is unfamiliar.
 
     distance = min over classes of ||W (f - centre_class)|| / sqrt(d): Mahalanobis distance with a covariance shared by
     both classes (Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018), in
     the leading principal directions, about 1 for a typical training face.
     """
 
+    outputs = ("logits", "distance")
     whiten: Tensor
     centres: Tensor
 
     def __init__(self, detector: nn.Module, whiten: Tensor, centres: Tensor) -> None:
         """`whiten`: (D, d); `centres`: (K, d), whitened."""
-        super().__init__()
-        self.detector = detector
+        super().__init__(detector)
         self.register_buffer("whiten", whiten)
         self.register_buffer("centres", centres)
 
@@ -58,18 +72,19 @@ def halved(model: WithDistance) -> WithDistance:
     return model.eval()
 
 
-def save(model: WithDistance, path: str) -> None:
+def save(model: Boxed, path: str) -> None:
     """A safetensors file; what `halved` rounded takes two bytes a number."""
     state = model.state_dict().items()
     save_file({k: (v.half() if _large(v) and (v.half() == v).all() else v).contiguous() for k, v in state}, path)
 
 
-def restored(detector: nn.Module, weights: bytes) -> WithDistance:
+def restored(detector: nn.Module, weights: bytes) -> Boxed:
     """What `save` wrote, around a new detector of that method. Raises: RuntimeError when the weights are another's."""
     state = {k: v.float() if v.is_floating_point() else v for k, v in load(weights).items()}
-    if not {"whiten", "centres"} <= state.keys():
-        raise RuntimeError("whiten and centres are missing")
-    model = WithDistance(detector, state["whiten"], state["centres"])
+    if {"whiten", "centres"} <= state.keys():
+        model: Boxed = WithDistance(detector, state["whiten"], state["centres"])
+    else:
+        model = Boxed(detector)
     model.load_state_dict(state)
     return model.eval()
 

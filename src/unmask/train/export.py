@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from unmask.nn.distance import WithDistance
+from unmask.nn.distance import Boxed
 from unmask.nouns import Pixels, UnmaskError
 
 
-def to_onnx(model: WithDistance, path: Path, crops: Pixels, tolerance: float = 0.02) -> float:
+def to_onnx(model: Boxed, path: Path, crops: Pixels, tolerance: float = 0.02, *, halves: bool = True) -> float:
     """Write `path` and run it on real crops at batch 1 and 5 beside the torch model.
 
     Args:
         crops: uint8 (N >= 5, S, S, 3).
+        halves: store large weights in half precision, as the model that `unmask.nn.distance.halved` rounded has them.
     Returns: the largest difference of a logit.
     Raises:
         UnmaskError: a decision differs, or a logit by more than `tolerance`.
@@ -29,29 +30,30 @@ def to_onnx(model: WithDistance, path: Path, crops: Pixels, tolerance: float = 0
         (image[:2],),
         str(path),
         input_names=["image"],
-        output_names=["logits", "distance"],
+        output_names=list(model.outputs),
         dynamic_shapes={"image": {0: torch.export.Dim("batch", min=1, max=4096)}},
         dynamo=True,
         external_data=False,
     )
-    _in_halves(path)
+    _cleaned(path, halves)
     with torch.no_grad():
-        want, far = (t.numpy() for t in model(image))
+        want, *far = (t.numpy() for t in model(image))
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     worst = 0.0
     for size in (1, 5):
         parts = [session.run(None, {"image": image[i : i + size].numpy()}) for i in range(0, len(image), size)]
-        logits, distance = (np.concatenate([p[k] for p in parts]) for k in (0, 1))
+        logits, *distance = (np.concatenate([p[k] for p in parts]) for k in range(len(model.outputs)))
         worst = max(worst, float(np.abs(logits - want).max()))
-        if (logits.argmax(1) != want.argmax(1)).any() or worst > tolerance or np.abs(distance - far).max() > 0.01:
+        moved = any(np.abs(a - b).max() > 0.01 for a, b in zip(distance, far, strict=True))
+        if (logits.argmax(1) != want.argmax(1)).any() or worst > tolerance or moved:
             raise UnmaskError(
                 f"the exported model answers otherwise at batch {size}: logits differ by up to {worst:.2g}"
             )
     return worst
 
 
-def _in_halves(path: Path) -> None:
-    """Store the large weights in two bytes a number, behind a cast that runtimes fold when they load."""
+def _cleaned(path: Path, halves: bool) -> None:
+    """No notes of where it was made; with `halves`, large weights in two bytes, behind a cast that runtimes fold."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -59,7 +61,7 @@ def _in_halves(path: Path) -> None:
     casts, kept = [], []
     for tensor in proto.graph.initializer:
         value = numpy_helper.to_array(tensor)
-        if value.dtype != np.float32 or value.size < 4096:
+        if not halves or value.dtype != np.float32 or value.size < 4096:
             kept.append(tensor)
             continue
         kept.append(numpy_helper.from_array(value.astype(np.float16), f"{tensor.name}.half"))
