@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from unmask.bases import Batch, Detector, Output
 from unmask.nn.adapt import How, adapt, merge
-from unmask.nn.backbones import Encoder, fill
+from unmask.nn.backbones import Encoder, load
 from unmask.nn.hypersphere import alignment, mixed_by_class, uniformity
 
 CARD = {
@@ -70,7 +70,7 @@ class GenD(Detector):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """L = CE + 0.5 uniformity + 0.1 alignment (arXiv 2508.06248, "LN + L2 + UnAl"), the last two on the sphere."""
         out = self(batch.image)
-        if self.mix == "class":
+        if self.mix == "class" and self.training:
             features = mixed_by_class(out.features, batch.label)
             out = Output(self.head(features), features)
         terms = {"cls": F.cross_entropy(out.logits, batch.label)}
@@ -83,9 +83,7 @@ class GenD(Detector):
 
     def start(self, weights: Path) -> None:
         """Load the encoder alone, from a file that `unmask import encoder` wrote. Raises: UnmaskError for another's."""
-        from safetensors.torch import load_file
-
-        fill(self.encoder.body, load_file(weights), str(weights))
+        load(self.encoder, weights)
 
     def merge(self) -> None:
         """Fold low-rank updates into the encoder, in place, before an export."""

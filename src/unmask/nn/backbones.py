@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -167,6 +167,10 @@ BACKBONES = {
     "dinov2-vit-l-14": dinov2(224, 1024, 24, 16),
     "dinov3-vit-b-16": dinov3(224, 768, 12, 12),
     "dinov3-vit-l-16": dinov3(224, 1024, 24, 16),
+    # The same shapes with the plain GELU: LAION's and DataComp's weights, where OpenAI's have the quick one.
+    "clip-vit-b-32-gelu": clip(224, 32, 768, 12, 12, "gelu"),
+    "clip-vit-b-16-gelu": clip(224, 16, 768, 12, 12, "gelu"),
+    "clip-vit-l-14-gelu": clip(224, 14, 1024, 24, 16, "gelu"),
     # No published weights: small enough for a CPU and for tests.
     "tiny-vit": clip(96, 12, 192, 6, 3),
     "tiny-pe": perception("vit_pe_core_tiny_patch16_384", 192, 64),
@@ -184,7 +188,31 @@ def shapes(name: str) -> dict[str, tuple[int, ...]]:
         return {key: tuple(value.shape) for key, value in BACKBONES[name].build().state_dict().items()}
 
 
-def fill(module: nn.Module, state: dict[str, Any], what: str) -> None:
+def save(encoder: Encoder, path: Path) -> None:
+    """The encoder's weights, and which backbone they are of."""
+    from safetensors.torch import save_file
+
+    state = {key: value.contiguous() for key, value in encoder.body.state_dict().items()}
+    save_file(state, path, {"backbone": encoder.name})
+
+
+def load(encoder: Encoder, path: Path) -> None:
+    """What `save` wrote. Raises: UnmaskError for a file that cannot be read, or of another backbone."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            of = (file.metadata() or {}).get("backbone")
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no mapping
+    except (OSError, SafetensorError) as error:
+        raise UnmaskError(f"cannot read the encoder {path}: {error}") from error
+    if of != encoder.name:
+        whose = f"of the backbone {of!r}" if of else "no encoder that `unmask import encoder` wrote"
+        raise UnmaskError(f"{path} is {whose}, and {encoder.name!r} is wanted")
+    fill(encoder.body, state, str(path))
+
+
+def fill(module: nn.Module, state: dict[str, Tensor], what: str) -> None:
     """Load exactly these weights. Raises: UnmaskError that names missing, unknown and wrongly shaped tensors."""
     own = module.state_dict()
     faults = []

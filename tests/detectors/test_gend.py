@@ -1,0 +1,132 @@
+"""GenD on small encoders with random weights: what trains, what its numbers are, and what stays when it is merged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch.nn import functional as F
+
+from unmask.bases import Batch
+from unmask.detectors import family
+from unmask.detectors.gend import GenD
+from unmask.nn.adapt import adapt
+from unmask.nn.backbones import BACKBONES, Encoder
+from unmask.nn.hypersphere import alignment, uniformity
+from unmask.nouns import UnmaskError
+
+SMALL = ("tiny-vit", "tiny-pe", "tiny-dinov2", "tiny-dinov3")
+
+
+def pictures(detector: GenD, n: int = 4) -> torch.Tensor:
+    return torch.rand(n, 3, detector.input.size, detector.input.size, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_papers_model_trains_104450_weights_of_303_97_million() -> None:
+    with torch.device("meta"):
+        detector = GenD()
+    trained = [p for p in detector.parameters() if p.requires_grad]
+    assert len(trained) == 102
+    assert sum(p.numel() for p in trained) == 104_450
+    projection = 768 * 1024  # the paper counts it, although nothing uses it
+    assert sum(p.numel() for p in detector.parameters()) + projection == 303_968_258
+
+
+def test_perception_encoder_trains_104448_weights() -> None:
+    with torch.device("meta"):
+        encoder = Encoder("pe-core-l-14-336")
+        trained = adapt(encoder, "ln")
+    assert len(trained) == 102
+    assert sum(p.numel() for p in encoder.parameters() if p.requires_grad) == 104_448
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_only_layer_norms_and_the_head_get_gradients(name: str) -> None:
+    detector = GenD(name)
+    sum(detector.loss(Batch(pictures(detector), torch.tensor([0, 1, 0, 1]))).values()).backward()  # type: ignore[union-attr]
+    norms = {n for n, m in detector.named_modules() if isinstance(m, torch.nn.LayerNorm)}
+    with_gradient = {n for n, p in detector.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert {n.rpartition(".")[0] for n in with_gradient} == norms | {"head"}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_name_rules_find_exactly_the_layer_norms(name: str) -> None:
+    with torch.device("meta"):
+        encoder = Encoder(name)
+        trained = adapt(encoder, "ln")
+    norms = {n for n, m in encoder.named_modules() if isinstance(m, torch.nn.LayerNorm)}
+    assert {n.rpartition(".")[0] for n in trained} == norms
+
+
+def test_a_feature_is_as_long_as_its_entry_says() -> None:
+    for name in SMALL:
+        assert GenD(name)(pictures(GenD(name))).features.shape == (4, BACKBONES[name].features)
+
+
+@pytest.mark.parametrize("head", ["norm", "linear"])
+def test_the_loss_is_the_papers_sum(head: str) -> None:
+    detector, label = family.create("gend", {"backbone": "tiny-vit", "head": head}), torch.tensor([0, 1, 1, 0])
+    image = pictures(detector)
+    terms = detector.loss(Batch(image, label))
+    x = detector.encoder(image)
+    z = x / x.norm(dim=1, keepdim=True)
+    logits = (z if head == "norm" else x) @ detector.head.weight.T + detector.head.bias
+    want = F.cross_entropy(logits, label) + 0.5 * uniformity(z) + 0.1 * alignment(z, label)
+    torch.testing.assert_close(sum(terms.values()), want)
+
+
+def test_mixing_happens_in_training_only_and_follows_the_features() -> None:
+    detector = GenD("tiny-vit", uniform=0, align=0, mix="class")
+    batch = Batch(pictures(detector), torch.tensor([0, 0, 1, 1]))
+    assert len({detector.loss(batch)["cls"].item() for _ in range(3)}) == 3
+    detector.eval()
+    assert len({detector.loss(batch)["cls"].item() for _ in range(3)}) == 1
+
+
+@pytest.mark.parametrize("how", ["lora", "dora"])
+@pytest.mark.parametrize("name", ["tiny-vit", "tiny-pe"])
+def test_low_rank_updates_fold_into_the_encoder_without_a_trace(name: str, how: str) -> None:
+    detector = family.create("gend", {"backbone": name, "adaptation": how, "rank": 2}).eval()
+    with torch.no_grad():
+        for key, value in detector.named_parameters():
+            if "lora_B" in key:
+                value.normal_(std=0.1)
+    image = pictures(detector)
+    before = detector(image).logits
+    detector.merge()
+    torch.testing.assert_close(detector(image).logits, before, atol=1e-5, rtol=1e-4)
+    bare = GenD(name)
+    bare.load_state_dict(detector.state_dict())
+    torch.testing.assert_close(bare.eval()(image).logits, before, atol=1e-5, rtol=1e-4)
+
+
+def test_each_adaptation_trains_what_it_says() -> None:
+    def trained(how: str) -> set[str]:
+        encoder = Encoder("tiny-dinov3")
+        return set(adapt(encoder, how, last=1))  # type: ignore[arg-type]
+
+    everything = {n for n, _ in Encoder("tiny-dinov3").named_parameters()}
+    assert trained("probe") == set()
+    assert trained("full") == everything
+    assert trained("bitfit") == {n for n in everything if n.endswith("bias")}
+    assert trained("last_k") == {n for n in everything if "layer.1." in n or n.startswith("body.norm.")}
+    assert all("lora_" in n for n in trained("lora"))
+
+
+def test_an_encoder_starts_from_its_own_file_and_from_no_other(tmp_path: Path) -> None:
+    source = Encoder("tiny-vit")
+    save_file(source.body.state_dict(), tmp_path / "encoder.safetensors", {"backbone": "tiny-vit"})
+    detector = GenD("tiny-vit")
+    detector.start(tmp_path / "encoder.safetensors")
+    assert torch.equal(detector.encoder(pictures(detector)), source(pictures(detector)))
+    with pytest.raises(UnmaskError, match="of the backbone 'tiny-vit'"):
+        GenD("tiny-dinov2").start(tmp_path / "encoder.safetensors")
+
+
+def test_unknown_words_are_refused_with_the_known_ones() -> None:
+    with pytest.raises(UnmaskError, match="there is no backbone 'clip'; there is clip-vit-b-32"):
+        GenD("clip")
+    with pytest.raises(UnmaskError, match="adaptation: Input should be 'ln'"):
+        family.create("gend", {"backbone": "tiny-vit", "adaptation": "layernorm"})
