@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from unmask._version import __version__
-from unmask.app import data_commands, methods_commands
+from unmask.app import data_commands, import_commands, methods_commands
 from unmask.app.errors import errors_in_a_line
 
 app = typer.Typer(
@@ -235,6 +235,7 @@ def schema() -> None:
 app.command()(data_commands.index)
 app.command()(methods_commands.methods)
 app.add_typer(data_commands.data)
+app.add_typer(import_commands.app)
 
 
 def main() -> None:

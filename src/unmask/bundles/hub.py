@@ -1,44 +1,119 @@
 """Bundles from the Hugging Face Hub: only the card and the files that it lists, all of one revision.
 
+A repository without a card may hold a checkpoint in its authors' layout. Where the extra `train` is installed, it is
+made into a bundle, once, and kept in the cache.
+
 HF_HUB_OFFLINE, HF_HOME, HF_TOKEN and HF_ENDPOINT mean what they mean to huggingface_hub, which does the work.
 """
 
 from __future__ import annotations
 
+import importlib
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from unmask.bundles.bundle import CARD, read_card
 from unmask.nouns import UnmaskError
 
 
+class AbsentError(UnmaskError):
+    """The repository is there, and the file is not."""
+
+
+class UnreachableError(AbsentError):
+    """Nobody can say: there is no network, and the file is not in the cache."""
+
+
 def fetch(name: str) -> Path:
-    """`owner/name[@revision]` -> the folder in the hub's cache that holds the bundle.
+    """`owner/name[@revision]` -> the folder in a cache that holds the bundle.
 
     A revision is a branch, a tag or a commit; only a commit names the same bundle for ever.
 
-    Raises: UnmaskError for a malformed name, a missing extra, no network and nothing cached, no such repository.
+    Raises: UnmaskError for a malformed name, a missing extra, no network and nothing cached, no such repository, or
+        one that holds neither a bundle nor a checkpoint of a layout that we can import.
     """
+    try:
+        card = download(name, CARD)
+    except AbsentError as absent:
+        try:
+            return imported(name)  # without a network too, where that has happened before
+        except UnmaskError:
+            if isinstance(absent, UnreachableError):
+                raise absent from None
+            raise
+    commit = card.parent.name  # the cache keeps one folder per commit: a branch that moves meanwhile mixes nothing
+    for file in read_card(card).files:
+        download(at(name, commit), file)
+    return card.parent
+
+
+def imported(name: str) -> Path:
+    """A repository in a layout of its authors, as a bundle in the cache. Raises: UnmaskError, see `fetch`."""
+    try:  # by name: the rooms of training lie above this one, and a scan must start without them
+        gend = importlib.import_module("unmask.train.imports.gend")
+    except ImportError as error:
+        raise UnmaskError(
+            f"hub:{name} holds no bundle. If it is a published checkpoint, it must be imported once where the extra "
+            f'`train` is (pip install "unmask[train]"): unmask import gend hub:{name} -o DIR --onnx'
+        ) from error
+    folder: Path = gend.fetched(name)
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unmask" / "imported"
+    out = base / f"{_parts(name)[0].replace('/', '--')}@{folder.name}"
+    if not (out / CARD).is_file():
+        gend.to_bundle(f"hub:{at(name, folder.name)}", out, onnx=True)
+    return out
+
+
+def first_of(name: str, files: Sequence[str]) -> Path:
+    """The first of these files that the repository has; its folder is named by the commit.
+
+    Raises: AbsentError when it has none of them; UnmaskError otherwise.
+    """
+    for file in files:
+        try:
+            return download(name, file)
+        except UnreachableError:
+            if file == files[-1]:
+                raise
+        except AbsentError:
+            continue
+    raise AbsentError(f"hub:{name} holds no checkpoint that can be imported: none of {', '.join(files)}")
+
+
+def download(name: str, file: str) -> Path:
+    """One file of `owner/name[@revision]`, from the network or the hub's cache.
+
+    Raises: AbsentError where the repository lacks it, UnreachableError where nobody can say; UnmaskError otherwise.
+    """
+    repository, revision = _parts(name)
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import (
+            EntryNotFoundError,
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+        )
+    except ImportError as error:
+        raise UnmaskError('bundles from the hub need an extra: pip install "unmask[hub]"') from error
+    try:
+        return Path(hf_hub_download(repository, file, revision=revision))
+    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
+        reason = str(error).strip().splitlines()[0]
+        absent = AbsentError if isinstance(error, EntryNotFoundError) else UnmaskError
+        kind = UnreachableError if isinstance(error, LocalEntryNotFoundError) else absent
+        raise kind(f"cannot get {file} of hub:{name}, from the network or from the cache: {reason}") from error
+
+
+def _parts(name: str) -> tuple[str, str | None]:
     match = re.fullmatch(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?", name, re.ASCII)
     if match is None:
         raise UnmaskError(f"hub:{name} is no bundle's address; write hub:owner/name or hub:owner/name@revision")
-    try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-    except ImportError as error:
-        raise UnmaskError('bundles from the hub need an extra: pip install "unmask[hub]"') from error
+    return match["repository"], match["revision"]
 
-    def get(file: str, revision: str | None) -> Path:
-        try:
-            return Path(hf_hub_download(match["repository"], file, revision=revision))
-        except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UnmaskError(
-                f"cannot get {file} of hub:{name}, from the network or from the cache: {reason}"
-            ) from error
 
-    card = get(CARD, match["revision"])
-    commit = card.parent.name  # the cache keeps one folder per commit: a branch that moves meanwhile mixes nothing
-    for file in read_card(card).files:
-        get(file, commit)
-    return card.parent
+def at(name: str, revision: str) -> str:
+    """The same repository at this revision."""
+    return f"{_parts(name)[0]}@{revision}"

@@ -1,0 +1,65 @@
+"""`unmask import`: published checkpoints in their own layouts become bundles, or encoders to start from."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unmask.app.errors import errors_in_a_line
+
+app = typer.Typer(name="import", help="Make published checkpoints into what this program loads.", no_args_is_help=True)
+Source = Annotated[str, typer.Argument(help="A file, a folder, or hub:owner/name@revision.")]
+
+
+class Head(StrEnum):
+    """What the head looks at: unit features, or features as they are."""
+
+    norm = "norm"
+    linear = "linear"
+
+
+@app.command()
+def gend(
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle to write.")],
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Also write model.onnx, which scans run without the extra train.")
+    ] = False,
+    head: Annotated[
+        Head | None, typer.Option(help="Its head, if the checkpoint does not say.", show_default=False)
+    ] = None,
+) -> None:
+    """A GenD checkpoint, or the LN-tuned CLIP of its first paper, becomes a bundle without calibration."""
+    with errors_in_a_line():
+        to_bundle = _room("gend").to_bundle
+        card = to_bundle(source, out, onnx=onnx, head=head.value if head else None)
+        typer.echo(
+            f"{card.name}: {', '.join(card.files)} written to {out}; it is not calibrated, see unmask info {out}"
+        )
+
+
+@app.command()
+def encoder(
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The safetensors file to write.")],
+    backbone: Annotated[
+        str | None, typer.Option(help="Its name here, if the file leaves a choice.", show_default=False)
+    ] = None,
+) -> None:
+    """The picture tower of CLIP, Perception Encoder, DINOv2 or DINOv3 becomes a file that training starts from."""
+    with errors_in_a_line():
+        typer.echo(f"{_room('encoder').to_file(source, out, backbone)} written to {out}")
+
+
+def _room(name: str) -> Any:
+    import importlib
+
+    from unmask.nouns import UnmaskError
+
+    try:
+        return importlib.import_module(f"unmask.train.imports.{name}")
+    except ImportError as error:
+        raise UnmaskError('importing checkpoints needs an extra: pip install "unmask[train]"') from error

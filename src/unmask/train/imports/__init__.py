@@ -1,0 +1,1 @@
+"""Published checkpoints in their own layouts, made into what this project loads. Nothing is unpickled."""
