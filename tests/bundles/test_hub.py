@@ -6,11 +6,13 @@ The hub's client reads its settings once, when it is imported: each step runs in
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -54,7 +56,8 @@ class Hub:
             def _answer(self, with_body: bool) -> None:
                 owner, name, _, revision, file = [*self.path.strip("/").split("/"), "", "", ""][:5]
                 path = folder / file
-                known = (owner, name) == ("owner", "small") and revision in ("main", "v1", COMMIT) and path.is_file()
+                there = (owner, name) == ("owner", "small") and revision in ("main", "v1", COMMIT)
+                known = there and path.is_file()
                 content = path.read_bytes() if known else b"Entry not found"
                 hub.asked.append(f"{self.command} {file}@{revision}")
                 self.send_response(200 if known else 404)
@@ -63,7 +66,7 @@ class Hub:
                     self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
                     self.send_header("X-Repo-Commit", COMMIT)
                 else:
-                    self.send_header("X-Error-Code", "RepoNotFound")
+                    self.send_header("X-Error-Code", "EntryNotFound" if there else "RepoNotFound")
                 self.end_headers()
                 if with_body:
                     self.wfile.write(content)
@@ -77,13 +80,21 @@ def hub(make: Callable[..., Path]) -> Iterator[Hub]:
     folder = make()
     (folder / "README.md").write_text("not listed in the card")
     (folder / "pickle.bin").write_bytes(b"not listed in the card")
+    with serving(folder) as hub:
+        yield hub
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Hub]:
     hub = Hub(folder)
     thread = threading.Thread(target=hub.server.serve_forever)
     thread.start()
-    yield hub
-    hub.server.shutdown()
-    thread.join()
-    hub.server.server_close()
+    try:
+        yield hub
+    finally:
+        hub.server.shutdown()
+        thread.join()
+        hub.server.server_close()
 
 
 def load_in_a_process(*names: str, home: Path, **settings: str) -> list[str]:
@@ -120,3 +131,57 @@ def test_from_the_network_then_from_the_cache(hub: Hub, make: Callable[..., Path
 def test_addresses_that_are_none(name: str) -> None:
     with pytest.raises(UnmaskError, match="hub:owner/name"):
         fetch(name)
+
+
+def published(folder: Path) -> Path:
+    """A repository with a small GenD of random weights, in its authors' layout and without a card."""
+    torch = pytest.importorskip("torch", reason="importing a checkpoint needs the extra train")
+    from safetensors.torch import save_file
+    from transformers import DINOv3ViTConfig, DINOv3ViTModel
+
+    sizes = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2}
+    encoder = DINOv3ViTModel(DINOv3ViTConfig(num_register_tokens=4, image_size=64, **sizes)).state_dict()
+    state = {f"feature_extractor.backbone.{k.replace('model.layer.', 'layer.')}": v for k, v in encoder.items()}
+    state |= {"model.linear.weight": torch.randn(2, 64), "model.linear.bias": torch.randn(2)}
+    folder.mkdir()
+    save_file(state, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"model_type": "GenD", "head": "LinearNorm"}))
+    return folder
+
+
+def test_a_published_checkpoint_is_imported_once_and_then_works_without_a_network(tmp_path: Path) -> None:
+    with serving(published(tmp_path / "gend")) as hub:
+        settings = {"HF_ENDPOINT": hub.url, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        first = load_in_a_process("hub:owner/small", home=tmp_path / "hf", **settings)
+        made = tmp_path / "cache" / "unmask" / "imported" / f"owner--small@{COMMIT}"
+        model = (made / "model.onnx").read_bytes()
+        assert first == ["weights " + hashlib.sha256(model).hexdigest()]
+        assert {line.split()[1] for line in hub.asked if line.startswith("GET")} == {
+            "config.json@main",
+            f"model.safetensors@{COMMIT}",
+        }
+        written = (made / "model.onnx").stat().st_mtime_ns
+        offline = load_in_a_process("hub:owner/small", home=tmp_path / "hf", HF_HUB_OFFLINE="1", **settings)
+        assert offline == first
+        assert (made / "model.onnx").stat().st_mtime_ns == written
+
+
+def test_without_the_extra_a_published_checkpoint_names_the_command_that_imports_it(tmp_path: Path) -> None:
+    (tmp_path / "gend").mkdir()
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "torch.py").write_text("raise ImportError('hidden by the test')")
+    with serving(tmp_path / "gend") as hub:
+        said = load_in_a_process(
+            "hub:owner/small", home=tmp_path, HF_ENDPOINT=hub.url, PYTHONPATH=str(tmp_path / "hidden")
+        )
+    assert len(said) == 1
+    assert 'pip install "unmask[train]"): unmask import gend hub:owner/small -o DIR' in said[0]
+
+
+def test_weights_of_another_model_are_not_fetched(tmp_path: Path) -> None:
+    folder = published(tmp_path / "other")
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with serving(folder) as hub:
+        said = load_in_a_process("hub:owner/small", home=tmp_path, HF_ENDPOINT=hub.url)
+    assert "is of a 'bert', not of a GenD" in said[0]
+    assert not [line for line in hub.asked if "model.safetensors" in line]

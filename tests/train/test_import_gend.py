@@ -125,19 +125,15 @@ def test_a_published_folder_gives_the_logits_of_its_authors_formula(
     made: tuple[str, Path, np.ndarray], tmp_path: Path
 ) -> None:
     name, folder, want = made
-    card = to_bundle(str(folder), tmp_path / "bundle")
+    also_onnx = name == "tiny-dinov3"  # the quickest to export
+    card = to_bundle(str(folder), tmp_path / "bundle", onnx=also_onnx)
     assert card.options == {"backbone": name, "head": "norm"}
     scorer = load(str(tmp_path / "bundle"), runtime="torch")
     np.testing.assert_allclose(scorer.logits(crops(card.input.size)), want, atol=1e-5)
+    if also_onnx:
+        np.testing.assert_allclose(load(str(tmp_path / "bundle")).logits(crops(card.input.size)), want, atol=1e-5)
     with pytest.raises(UnmaskError, match="carries no calibration"):
         scorer.score(crops(card.input.size))
-
-
-def test_onnx_gives_the_same_logits(tmp_path: Path) -> None:
-    state, want = peft_layout()
-    torch.save({"state_dict": state}, tmp_path / "model.ckpt")
-    to_bundle(str(tmp_path / "model.ckpt"), tmp_path / "bundle", onnx=True)
-    np.testing.assert_allclose(load(str(tmp_path / "bundle")).logits(crops(96)), want(True), atol=1e-4)
 
 
 def peft_layout() -> tuple[State, Callable[[bool], np.ndarray]]:

@@ -34,6 +34,7 @@ def to_onnx(model: Boxed, path: Path, crops: Pixels, tolerance: float = 0.02, *,
         dynamic_shapes={"image": {0: torch.export.Dim("batch", min=1, max=4096)}},
         dynamo=True,
         external_data=False,
+        verbose=False,  # it would write to standard output, where a scan may be writing its report
     )
     _cleaned(path, halves)
     with torch.no_grad():
