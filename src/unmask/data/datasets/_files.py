@@ -43,9 +43,16 @@ class Medium:
         return PurePosixPath(self.path).parts
 
 
-def files(root: Path, below: str = "", suffixes: tuple[str, ...] = CLIPS) -> Iterator[Medium | Problem]:
-    """Every file with one of `suffixes` below `root/below`; other files and those of no bytes as problems."""
+def files(
+    root: Path, below: str = "", suffixes: tuple[str, ...] = CLIPS, *, lists: tuple[str, ...] = ()
+) -> Iterator[Medium | Problem]:
+    """Every file with one of `suffixes` below `root/below`; other files and those of no bytes as problems.
+
+    `lists`: names of metadata files, passed over.
+    """
     for path, size in walk(root, below):
+        if path.rpartition("/")[2] in lists:
+            continue
         if not path.lower().endswith(suffixes):
             yield Problem(path, "unknown", f"not one of {' '.join(suffixes)}")
         elif not size:
@@ -142,3 +149,15 @@ def read_table(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
 def train_or_val(group_id: str, source: str) -> tuple[Split, str]:
     """The split of an official training row where the set has no validation: a tenth of the groups is held out."""
     return ("train", source) if derived_split(group_id, 0.9, 0.1) == "train" else ("val", "derived")
+
+
+def in_two_splits(sides: Iterable[tuple[str, Split | None]]) -> set[str]:
+    """Of (person, split) pairs, the persons that stand in more than one split."""
+    first: dict[str, Split] = {}
+    return {who for who, split in sides if split is not None and first.setdefault(who, split) != split}
+
+
+def crossing(group_id: str, others: Iterable[str]) -> tuple[str, ...]:
+    """The flag of a row that also shows a person whose own group has another derived split; none where it agrees."""
+    own = derived_split(group_id)
+    return (STRADDLES_IDENTITY,) if any(derived_split(other) != own for other in others) else ()
