@@ -252,7 +252,8 @@ def ready(
     card = scorer.card
     if card.calibration is None:
         raise UnmaskError(
-            f"detector {card.name!r} carries no calibration: its scores are no probabilities yet. Fit one."
+            f"detector {card.name!r} carries no calibration: its margins are no probabilities yet. Fit one on "
+            "validation data of yours with unmask.measure.calibration.calibrate and write it into the bundle's card."
         )
     if card.input.frames != 1:
         raise UnmaskError(f"detector {card.name!r} looks at {card.input.frames} frames together; scans give it one")

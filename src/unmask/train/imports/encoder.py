@@ -9,7 +9,7 @@ from unmask.nn.backbones import BACKBONES, Encoder, fill, save
 from unmask.nouns import UnmaskError
 from unmask.train.imports import layouts
 
-FILES = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin")
+FILES = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin", "pytorch_model.bin")
 
 
 def to_file(source: str, out: Path, backbone: str | None = None) -> str:
