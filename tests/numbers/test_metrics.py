@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unmask.measure.metrics import auroc, bootstrap, ece, eer, share
+from unmask.measure.interval import bootstrap
+from unmask.measure.metrics import auroc, ece, eer, share
 
 
 def test_auroc_by_hand() -> None:
@@ -49,11 +50,11 @@ def test_bootstrap_is_wider_when_items_hang_together() -> None:
     score = label + rng.normal(size=20)[actor] * (label * 2 - 1) + rng.normal(size=400)
     alone = bootstrap(auroc, label, score, [str(i) for i in range(400)], rounds=200)
     grouped = bootstrap(auroc, label, score, [str(a) for a in actor], rounds=200)
-    assert grouped[1] - grouped[0] > 1.5 * (alone[1] - alone[0])
-    assert grouped[0] < auroc(label, score) < grouped[1]
+    assert grouped.high - grouped.low > 1.5 * (alone.high - alone.low)
+    assert grouped.low < grouped.value == auroc(label, score) < grouped.high
 
 
 def test_bootstrap_of_one_class() -> None:
-    low, high = bootstrap(share, [0] * 100, [1.0] * 10 + [0.0] * 90, [str(i) for i in range(100)], classes=1)
-    assert 0.03 < low < 0.1 < high < 0.18  # 10 % of 100: about 10 +- 2 * 3
-    assert all(np.isnan(bootstrap(auroc, [1, 1], [0.1, 0.2], ["a", "b"])))
+    found = bootstrap(share, [0] * 100, [1.0] * 10 + [0.0] * 90, [str(i) for i in range(100)])
+    assert 0.03 < found.low < 0.1 < found.high < 0.18  # 10 % of 100: about 10 +- 2 * 3
+    assert np.isnan(bootstrap(auroc, [1, 1], [0.1, 0.2], ["a", "b"]).low)

@@ -7,41 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from unmask.measure.calibrators import Platt, balanced
 from unmask.nouns import Calibration
 
 Doubles = NDArray[np.float64]
 
 
-def platt(label: ArrayLike, margin: ArrayLike, rounds: int = 50) -> tuple[float, float]:
+def platt(label: ArrayLike, margin: ArrayLike) -> tuple[float, float]:
     """Slope a and intercept b of P(fake) = 1 / (1 + exp(-(a x + b))), each class weighing one half.
 
-    Newton's method on the log loss with Platt's smoothed targets (Platt 1999; Lin, Lin and Weng 2007), which keep `a`
-    finite where the classes do not overlap. The equal weights make the answer one at equal priors, whatever the set's
-    balance.
+    The equal weights make the answer one at equal priors, whatever the set's balance; Platt's smoothed targets keep `a`
+    finite where the classes do not overlap.
     """
-    y, x = np.asarray(label, bool), np.asarray(margin, np.float64)
-    n1, n0 = int(y.sum()), int((~y).sum())
-    target = np.where(y, (n1 + 1) / (n1 + 2), 1 / (n0 + 2))
-    weight = np.where(y, 0.5 / n1, 0.5 / n0)
-    design = np.stack([x, np.ones_like(x)], 1)
-    theta = np.zeros(2)
-
-    def loss(t: Doubles) -> float:
-        z = design @ t
-        return float(weight @ (np.logaddexp(0, z) - target * z))
-
-    for _ in range(rounds):
-        p = 1 / (1 + np.exp(-(design @ theta)))
-        gradient = design.T @ (weight * (p - target))
-        hessian = design.T @ (design * (weight * p * (1 - p))[:, None]) + 1e-9 * np.eye(2)
-        step, now = np.linalg.solve(hessian, gradient), loss(theta)
-        size = 1.0
-        while loss(theta - size * step) > now and size > 1e-6:
-            size /= 2
-        theta = theta - size * step
-        if np.abs(size * step).max() < 1e-10:
-            break
-    return float(theta[0]), float(theta[1])
+    fitted = Platt.fit(margin, label, balanced(label))
+    return fitted.slope, fitted.intercept
 
 
 def calibrate(

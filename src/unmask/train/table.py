@@ -22,7 +22,8 @@ from unmask.bundles.calibration import margins, p_values, probabilities
 from unmask.data.collection import Row, rows
 from unmask.data.crops import Crops, read
 from unmask.data.manifest import Split
-from unmask.measure.metrics import auroc, bootstrap, ece, eer, share
+from unmask.measure.interval import bootstrap
+from unmask.measure.metrics import auroc, ece, eer, share
 from unmask.measure.spectrum import spectrum_scores
 from unmask.nouns import Metric, Report
 from unmask.scan import scan
@@ -127,15 +128,15 @@ class Table:
 
     def row(self, name: str, values: ArrayLike) -> Metric:
         metric = METRICS.get(name, auroc)
-        low, high = bootstrap(metric, self.label, values, self.groups, classes=1 if name == ALARMS else 2)
+        found = bootstrap(metric, self.label, values, self.groups)
         return Metric(
             data=self.data,
             split=self.split,
             level=self.level,
             name=name,
-            value=round(metric(self.label, values), 4),
-            low=round(low, 4),
-            high=round(high, 4),
+            value=round(found.value, 4),
+            low=round(found.low, 4),
+            high=round(found.high, 4),
             real=int((self.label == 0).sum()),
             fake=int((self.label == 1).sum()),
             seen=self.seen,

@@ -1,0 +1,101 @@
+"""From frames to tracks to videos: one score for each full id, without a Python loop.
+
+A video is named by all of (dataset, method, compression, video), never by its folder: FaceForensics++'s four methods
+use the same names, and pooling by folder merges forgeries, or forgeries with real clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from unmask.measure.inputs import Bools, Doubles, Longs, checked, codes, same_length
+from unmask.nouns import UnmaskError
+
+Rule = Literal["mean", "median", "max", "top"]
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """One row for each id, in the order of first appearance in the frames' id codes.
+
+    `score` (G,), `label` (G,) bool, `size` (G,) rows pooled, `first` (G,) index of the id's first row, with which any
+    other column follows: `column[first]`.
+    """
+
+    score: Doubles
+    label: Bools
+    size: Longs
+    first: Longs
+
+
+def pool(label: ArrayLike, score: ArrayLike, ids: Sequence[ArrayLike], by: Rule = "mean", top: int = 5) -> Pooled:
+    """Pool (N,) scores over rows that agree in every column of `ids`.
+
+    Two steps make tracks, then videos: pool by (..., video, track), then pool the result by the columns without track,
+    each taken at `first`.
+
+    Args:
+        ids: columns (N,): whole numbers (fastest), strings, or Arrow arrays, which are dictionary-encoded.
+        by: mean, median, max, or the mean of the `top` highest (of all where there are fewer).
+
+    Raises: UnmaskError for unusable rows, and for an id whose rows carry both labels.
+    """
+    if by == "top" and top < 1:
+        raise UnmaskError(f"the mean of the top {top} scores does not exist: ask for at least 1")
+    y, s = checked(label, score)
+    code, groups = combined(ids)
+    same_length(label=y, id=code)
+    first = np.zeros(groups, np.int64)
+    first[code[::-1]] = np.arange(len(code) - 1, -1, -1)  # of repeated assignments the last one stays: the first row
+    clash = y != y[first][code]
+    if clash.any():
+        i = int(np.argmax(clash))
+        raise UnmaskError(f"rows {first[code[i]]} and {i} share an id but not a label: pool by the full id")
+    size = np.bincount(code, minlength=groups)
+    return Pooled(_pooled(s, code, size, by, top), y[first], size, first)
+
+
+def combined(ids: Sequence[ArrayLike]) -> tuple[Longs, int]:
+    """Columns (N,) -> one dense code (N,) for each distinct row of them, and how many there are."""
+    columns = [_column(c, f"id column {k}") for k, c in enumerate(ids)]
+    if not columns:
+        raise UnmaskError("pooling needs at least one id column: (dataset, method, compression, video)")
+    code, count = columns[0]
+    for more, n in columns[1:]:
+        same_length(first=code, other=more)
+        if n > 1:
+            code, count = codes(code * n + more) if count * n < 2**62 else codes(codes(code)[0] * n + more)
+    return code, count
+
+
+def _column(column: Any, name: str) -> tuple[Longs, int]:
+    if not hasattr(column, "dictionary_encode"):
+        return codes(column, name)
+    whole = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+    encoded = whole if hasattr(whole, "indices") else whole.dictionary_encode()
+    if encoded.null_count:
+        raise UnmaskError(f"{name} has {encoded.null_count} empty cells: give every row its full id")
+    return codes(encoded.indices.to_numpy(zero_copy_only=False), name)
+
+
+def _pooled(s: Doubles, code: Longs, size: Longs, by: Rule, top: int) -> Doubles:
+    if not len(s):
+        return np.zeros(0)
+    if by == "mean":
+        return np.asarray(np.bincount(code, s, len(size)) / size)
+    if by == "max":
+        highest = np.full(len(size), -np.inf)
+        np.maximum.at(highest, code, s)
+        return highest
+    ranked, end = s[np.lexsort((s, code))], np.cumsum(size)
+    if by == "median":
+        low, high = end - size + (size - 1) // 2, end - size + size // 2
+        return np.asarray((ranked[low] + ranked[high]) / 2)
+    kept: NDArray[np.bool_] = np.arange(len(s)) >= np.repeat(end - top, size)
+    many = np.minimum(size, top)
+    return np.asarray(np.add.reduceat(ranked[kept], np.cumsum(many) - many) / many)
