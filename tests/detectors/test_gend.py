@@ -77,6 +77,28 @@ def test_the_loss_is_the_papers_sum(head: str) -> None:
     torch.testing.assert_close(sum(terms.values()), want)
 
 
+def test_it_learns_eight_pictures() -> None:
+    torch.manual_seed(0)
+    detector = GenD("tiny-dinov2", "full", head="linear")
+    batch = Batch(pictures(detector, 8), torch.arange(8) % 2)
+    optimiser = torch.optim.AdamW(detector.parameters(), 2e-3)
+    for _ in range(60):
+        optimiser.zero_grad()
+        torch.stack(list(detector.loss(batch).values())).sum().backward()
+        optimiser.step()
+    assert (detector.eval()(batch.image).logits.argmax(1) == batch.label).all()
+
+
+def test_half_precision_training_gives_finite_gradients() -> None:
+    detector = GenD("tiny-vit", mix="class")
+    batch = Batch(pictures(detector), torch.tensor([0, 0, 1, 1]))
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = detector.loss(batch)
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in detector.parameters() if p.grad is not None)
+    assert detector.head.weight.grad is not None
+
+
 def test_mixing_happens_in_training_only_and_follows_the_features() -> None:
     detector = GenD("tiny-vit", uniform=0, align=0, mix="class")
     batch = Batch(pictures(detector), torch.tensor([0, 0, 1, 1]))

@@ -17,7 +17,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, DINOv3ViTConfig, DINOv3ViTModel
+from typer.testing import CliRunner
 
+from unmask.app.cli import app
 from unmask.bundles import load, read_card
 from unmask.nouns import UnmaskError
 from unmask.train.imports.encoder import to_file
@@ -203,6 +205,18 @@ def test_tensors_that_do_not_fit_are_named(change: dict[str, Tensor | None], mes
     with pytest.raises(UnmaskError, match=message):
         to_bundle(str(tmp_path / "p"), tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
+
+
+def test_the_command_imports_or_says_in_one_line_why_not(tmp_path: Path) -> None:
+    runner = CliRunner()
+    torch.save({"state_dict": peft_layout()[0]}, tmp_path / "model.ckpt")
+    done = runner.invoke(app, ["import", "gend", str(tmp_path), "-o", str(tmp_path / "bundle"), "--head", "linear"])
+    assert done.exit_code == 0, done.output
+    assert read_card(tmp_path / "bundle" / "card.json").options == {"backbone": "tiny-vit", "head": "linear"}
+    refused = runner.invoke(app, ["import", "encoder", str(tmp_path / "model.ckpt"), "-o", str(tmp_path / "e")])
+    assert refused.exit_code == 2
+    assert "of no known backbone" in refused.output
+    assert "Traceback" not in refused.output
 
 
 def test_the_head_that_the_configuration_names_is_built(tmp_path: Path) -> None:
