@@ -1,0 +1,103 @@
+"""`unmask bench` and `unmask compare`: detectors measured by a protocol, and tables put side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unmask.app.errors import errors_in_a_line
+
+
+def bench(
+    protocol: Annotated[str, typer.Argument(help="A protocol's name, or the path of a YAML file; `list` names them.")],
+    detectors: Annotated[
+        str, typer.Option(help="Separated by commas: embedded, paths of bundles, hub:..., spectrum (the floor).")
+    ] = "embedded,spectrum",
+    data: Annotated[Path | None, typer.Option(help="Manifest of faces.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for tables.", show_default=False)] = None,
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw ROC, DET, histograms ...")] = True,
+    expect_data: Annotated[str, typer.Option(help="Refuse data of another hash.")] = "",
+    expect_bundle: Annotated[
+        list[str] | None, typer.Option(help="Refuse another detector; once for each.", show_default=False)
+    ] = None,
+    expect_protocol: Annotated[str, typer.Option(help="Refuse a protocol of another hash.")] = "",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no tables.")] = False,
+) -> None:
+    """Measure detectors by a protocol: tables with intervals, and the one command that gives them again.
+
+    Crops are scored once; scores stay in OUT/scores under the hashes of detector and data.
+    """
+    with errors_in_a_line():
+        from unmask.measure.protocol import load, names
+
+        if protocol == "list":
+            for name in names():
+                typer.echo(f"{name:22} {load(name).title}")
+            return
+        chosen = load(protocol)
+        if data is None or out is None:
+            raise typer.BadParameter("give --data FACES.parquet and -o FOLDER", param_hint="--data, --out")
+        named = tuple(dict.fromkeys(d.strip() for d in detectors.split(",") if d.strip()))
+        if not named:
+            raise typer.BadParameter("name at least one detector", param_hint="--detectors")
+        _bench(
+            chosen,
+            protocol,
+            named,
+            data,
+            out,
+            (expect_data, tuple(expect_bundle or ()), expect_protocol),
+            pictures,
+            quiet,
+        )
+
+
+def _bench(
+    protocol: object,
+    called: str,
+    detectors: tuple[str, ...],
+    data: Path,
+    out: Path,
+    expected: tuple[str, tuple[str, ...], str],
+    pictures: bool,
+    quiet: bool,
+) -> None:
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from unmask.app.bench import Wanted, run
+    from unmask.measure import tables
+    from unmask.measure.protocol import Protocol
+
+    assert isinstance(protocol, Protocol)
+    stderr, stdout = Console(stderr=True), Console(highlight=False)
+    columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed:,} crops"), TimeElapsedColumn())
+    with Progress(*columns, console=stderr, transient=True, disable=quiet or not stderr.is_terminal) as bar:
+        task = bar.add_task("scoring", total=None)
+        wanted = Wanted(protocol, called, detectors, data, out, *expected)
+        result, units = run(wanted, lambda name, n: bar.update(task, description=name, advance=n))
+    tables.write(result, out)
+    if pictures:
+        from unmask.measure.pictures import draw
+
+        draw(result, units, out)
+    if not quiet:
+        for table in tables.rich_tables(result):
+            stdout.print(table)
+        for note in result.notes():
+            stdout.print(note)
+        stdout.print(f"Rebuild: {result.rebuild}", soft_wrap=True)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Output folders of `unmask bench`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file.")] = Path("leaderboard.html"),
+) -> None:
+    """Put bench results into one HTML file that needs no network: sortable tables, pictures inside."""
+    with errors_in_a_line():
+        from unmask.measure.leaderboard import leaderboard
+
+        out.write_text(leaderboard(runs), encoding="utf-8")
+        typer.echo(f"{out}")

@@ -1,0 +1,128 @@
+"""The numbers of a table: each with its interval, and whether the best is better than the second best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from unmask.measure.interval import bootstrap, paired
+from unmask.measure.metrics import auroc, average_precision, ece, eer, share, threshold_at_eer, threshold_at_fpr
+from unmask.measure.protocol import Interval, Metric, Threshold
+from unmask.measure.units import Units, pair_order
+
+Values = NDArray[np.float64]
+Function = Callable[[ArrayLike, ArrayLike], float]
+LOWER_IS_BETTER: frozenset[str] = frozenset({"eer", "ece", "false_alarms"})
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a table. `value` is None where it cannot be measured, and `why` says so."""
+
+    detector: str
+    column: str
+    metric: Metric
+    value: float | None
+    low: float | None
+    high: float | None
+    real: int
+    fake: int
+    groups: int
+    failed: int
+    threshold: float | None = None
+    best: bool = False  # better than the second best, and the interval of the difference leaves out zero
+    why: str = ""
+
+
+def balanced(label: ArrayLike, called: ArrayLike) -> float:
+    """Mean of the shares of fakes called fake and of reals called real; `called` is 0 or 1."""
+    y, c = np.asarray(label, bool), np.asarray(called, np.float64)
+    return float((c[y].mean() + (1 - c[~y]).mean()) / 2) if y.any() and not y.all() else float("nan")
+
+
+FUNCTIONS: dict[str, Function] = {
+    "auroc": auroc,
+    "eer": eer,
+    "average_precision": average_precision,
+    "ece": ece,
+    "balanced_accuracy": balanced,
+    "false_alarms": share,
+    "pair_order": share,
+}
+
+
+def threshold(validation: Units, rule: Threshold) -> float | None:
+    """The raw margin at or above which an item is called fake, from validation items; None without both classes."""
+    if len(np.unique(validation.label)) < 2:
+        return None
+    if rule.rule == "eer":
+        return threshold_at_eer(validation.label, validation.score)
+    return threshold_at_fpr(validation.label, validation.score, rule.at)
+
+
+def values(found: Units, metric: Metric, limit: float | None, original: dict[str, str]) -> tuple[Units, Values] | str:
+    """The units that count and what the metric looks at, or why there is nothing to measure."""
+    looked: Values = found.score
+    if metric == "ece":
+        looked = found.probability
+        if np.isnan(looked).any():
+            return "no calibration"
+    elif metric in ("balanced_accuracy", "false_alarms"):
+        if limit is None:
+            return "no validation rows of both classes"
+        looked = (found.score >= limit).astype(np.float64)
+    elif metric == "pair_order":
+        looked = pair_order(found, original)
+    keep = ~np.isnan(looked) & ((found.label == 0) | (metric != "false_alarms"))
+    if not keep.any() or (metric not in ("false_alarms", "pair_order") and len(np.unique(found.label[keep])) < 2):
+        return "not both classes"
+    return found[keep], looked[keep]
+
+
+def cell(
+    detector: str,
+    column: str,
+    found: Units,
+    metric: Metric,
+    how: Interval,
+    limit: float | None,
+    original: dict[str, str],
+) -> Cell:
+    """One number and its interval."""
+    real, fake = int((found.label == 0).sum()), int((found.label == 1).sum())
+    groups = len(np.unique(found.group))
+    ready = values(found, metric, limit, original)
+    if isinstance(ready, str):
+        return Cell(detector, column, metric, None, None, None, real, fake, groups, found.failed, limit, why=ready)
+    kept, looked = ready
+    got = bootstrap(FUNCTIONS[metric], kept.label, looked, kept.group, how.rounds, how.seed, how.level)
+    return Cell(detector, column, metric, got.value, got.low, got.high, real, fake, groups, found.failed, limit)
+
+
+def better(one: Units, a: Values, b: Values, metric: Metric, how: Interval) -> bool:
+    """Whether `a` beats `b` on the same units: the paired group bootstrap's interval of the difference leaves out 0."""
+    got = paired(FUNCTIONS[metric], one.label, a, b, one.group, how.rounds, how.seed, how.level)
+    return got.high < 0 if metric in LOWER_IS_BETTER else got.low > 0
+
+
+def best_of(cells: Sequence[Cell], measured: Sequence[Units], how: Interval, original: dict[str, str]) -> int | None:
+    """Index of the cell that is better than the second best; None where none is, or where units differ.
+
+    Args:
+        cells: one metric and column, a cell for each detector, and `measured` the units of each.
+    """
+    ranked = sorted(
+        (i for i, c in enumerate(cells) if c.value is not None and not math.isnan(c.value)),
+        key=lambda i: (1 if cells[i].metric in LOWER_IS_BETTER else -1) * (cells[i].value or 0.0),
+    )
+    if len(ranked) < 2:
+        return None
+    metric = cells[ranked[0]].metric
+    first, second = (values(measured[i], metric, cells[i].threshold, original) for i in ranked[:2])
+    if isinstance(first, str) or isinstance(second, str) or first[0].media.tolist() != second[0].media.tolist():
+        return None
+    return ranked[0] if better(first[0], first[1], second[1], metric, how) else None

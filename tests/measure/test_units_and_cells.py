@@ -1,0 +1,114 @@
+"""Crops become clips, and clips numbers: arithmetic by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from unmask.measure.cells import best_of, cell, threshold
+from unmask.measure.protocol import Interval, Threshold
+from unmask.measure.scores import COLUMNS
+from unmask.measure.units import Units, pair_order, pairing, units
+from unmask.nouns import UnmaskError
+
+HOW = Interval(rounds=200)
+
+
+def crops(*rows: tuple[str, str, int, int, float | None, str]) -> pa.Table:
+    """(method, clip, frame, label, score, group) of each crop."""
+    full = [
+        {
+            "item_id": f"{m}/{c}#{f}",
+            "media_id": c,
+            "dataset": "d",
+            "method": m,
+            "compression": "c23",
+            "split": "test",
+            "group_id": g,
+            "label": y,
+            "score": s,
+            "probability": None if s is None else 1 / (1 + np.exp(-s)),
+            "frame": f,
+            "track": 0,
+            "state": "failed" if s is None else "scored",
+            "reason": "no face" if s is None else "",
+        }
+        for m, c, f, y, s, g in rows
+    ]
+    return pa.Table.from_pylist(full, schema=COLUMNS)
+
+
+def made(label: list[int], score: list[float], groups: list[str] | None = None) -> Units:
+    n = len(label)
+    text = np.array(["x"] * n)
+    clips = np.array([f"c{i}" for i in range(n)])
+    return Units(
+        np.array(label), np.array(score), np.full(n, np.nan), np.array(groups or clips), text, text, text, clips
+    )
+
+
+def test_clips_of_one_name_and_two_methods_stay_two_clips() -> None:
+    found = units(
+        crops(("a", "000_003", 0, 1, 1.0, "g"), ("a", "000_003", 1, 1, 3.0, "g"), ("b", "000_003", 0, 1, 8.0, "g"))
+    )
+    assert sorted(found.score.tolist()) == [2.0, 8.0]  # (1 + 3) / 2, and 8 alone
+
+
+def test_a_clip_without_any_scored_crop_is_counted_not_scored() -> None:
+    found = units(crops(("a", "x", 0, 1, None, "g"), ("a", "y", 0, 1, 1.0, "g"), ("a", "y", 1, 1, None, "g")))
+    assert (found.score.tolist(), found.failed) == ([1.0], 1)
+
+
+def test_few_frames_are_spread_over_the_scored_ones() -> None:
+    table = crops(*(("a", "x", i, 1, float(i), "g") for i in range(8)))
+    assert units(table, frames=1).score.tolist() == [4.0]  # place 0.5 * 8 = 4
+    assert units(table, frames=2).score.tolist() == [4.0]  # places 2 and 6
+    assert units(table, frames=99).score.tolist() == [3.5]
+
+
+def test_a_clip_in_two_leakage_groups_is_refused_by_name() -> None:
+    with pytest.raises(UnmaskError, match="x#1"):
+        units(crops(("a", "x", 0, 1, 1.0, "g"), ("a", "x", 1, 1, 1.0, "h")))
+
+
+def test_paired_keeps_both_sides_and_unpaired_never_does() -> None:
+    table = crops(
+        ("", "r1", 0, 0, 0.0, "g"), ("", "r2", 0, 0, 2.0, "h"), ("a", "f1", 0, 1, 1.0, "g"), ("a", "f2", 0, 1, 2.0, "h"),
+        ("a", "f3", 0, 1, 9.0, "i"),
+    )  # fmt: skip
+    original = {"f1": "r1", "f2": "r2", "f3": "gone"}
+    both = pairing(units(table), original, "paired")
+    assert sorted(both.media) == ["f1", "f2", "r1", "r2"]
+    assert sorted(pair_order(both, original)[both.label == 1]) == [0.5, 1.0]  # f2 ties with r2, f1 is above r1
+    single = set(pairing(units(table), original, "unpaired").media)
+    assert "f3" in single
+    assert len(single & {"f1", "r1"}) == len(single & {"f2", "r2"}) == 1
+
+
+def test_a_threshold_comes_from_validation_and_is_used_as_it_is() -> None:
+    # Validation: reals 0, 1, fakes 2, 3: every score from 2 up is called fake. Test: one of two reals above it.
+    limit = threshold(made([0, 0, 1, 1], [0, 1, 2, 3]), Threshold())
+    assert limit == 2
+    found = cell("d", "c", made([0, 0, 1, 1], [1.5, 2.5, 2.0, 9.0]), "balanced_accuracy", HOW, limit, {})
+    assert found.value == 0.75  # (2/2 + 1/2) / 2
+    alarms = cell("d", "c", made([0, 0, 1, 1], [1.5, 2.5, 2.0, 9.0]), "false_alarms", HOW, limit, {})
+    assert alarms.value == 0.5
+
+
+def test_what_cannot_be_measured_says_why() -> None:
+    assert cell("d", "c", made([1, 1], [0, 1]), "auroc", HOW, None, {}).why == "not both classes"
+    assert cell("d", "c", made([0, 1], [0, 1]), "ece", HOW, None, {}).why == "no calibration"
+    assert cell("d", "c", made([0, 1], [0, 1]), "false_alarms", HOW, None, {}).why.startswith("no validation rows")
+
+
+def test_only_a_difference_that_its_interval_separates_from_zero_is_marked() -> None:
+    rng = np.random.default_rng(0)
+    label = [0, 1] * 100
+    good, bad = (made(label, (rng.standard_normal(200) + shift * np.array(label)).tolist()) for shift in (3.0, 0.3))
+    twin = made(label, good.score.tolist())
+    cells = [cell(n, "c", u, "auroc", HOW, None, {}) for n, u in (("bad", bad), ("good", good))]
+    assert best_of(cells, [bad, good], HOW, {}) == 1
+    assert best_of([cells[1], cells[1]], [good, twin], HOW, {}) is None
+    errors = [cell(n, "c", u, "eer", HOW, None, {}) for n, u in (("bad", bad), ("good", good))]
+    assert best_of(errors, [bad, good], HOW, {}) == 1  # of errors the lower is better
