@@ -19,7 +19,8 @@ def labels(label: ArrayLike) -> Bools:
         raise UnmaskError(f"labels must be one row of numbers, not of shape {y.shape}: flatten them first")
     if y.dtype == bool:
         return np.asarray(y, bool)
-    y = np.asarray(y, np.float64)
+    if y.dtype.kind not in "iu":
+        y = np.asarray(y, np.float64)
     wrong = (y != 0) & (y != 1)
     if wrong.any():
         i = int(np.argmax(wrong))
@@ -72,7 +73,9 @@ def codes(groups: ArrayLike, name: str = "group") -> tuple[Longs, int]:
     if ids.dtype.kind == "f":
         numbers(ids, name)
     if ids.dtype.kind in "iu" and len(ids) and int(ids.min()) >= 0 and int(ids.max()) < 4 * len(ids) + 1024:
-        held = np.bincount(ids.astype(np.int64)) > 0  # small whole numbers need no sorting
-        return (np.cumsum(held) - 1)[ids], int(held.sum())
+        held = np.zeros(int(ids.max()) + 1, bool)  # small whole numbers need no sorting
+        held[ids] = True
+        rank = np.cumsum(held, dtype=np.int32 if len(ids) < 2**31 else np.int64)
+        return np.subtract(rank[ids], 1, dtype=np.int64), int(rank[-1])
     found, inverse = np.unique(ids, return_inverse=True)
     return inverse.astype(np.int64).reshape(-1), len(found)

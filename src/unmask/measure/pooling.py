@@ -65,17 +65,24 @@ def combined(ids: Sequence[ArrayLike]) -> tuple[Longs, int]:
     columns = [_column(c, f"id column {k}") for k, c in enumerate(ids)]
     if not columns:
         raise UnmaskError("pooling needs at least one id column: (dataset, method, compression, video)")
-    code, count = columns[0]
+    code, span = columns[0]
     for more, n in columns[1:]:
         same_length(first=code, other=more)
+        if span * n >= 2**62:
+            code, span = codes(code)
         if n > 1:
-            code, count = codes(code * n + more) if count * n < 2**62 else codes(codes(code)[0] * n + more)
-    return code, count
+            code, span = code * n, span * n
+            code += more
+    return codes(code)
 
 
 def _column(column: Any, name: str) -> tuple[Longs, int]:
+    """Whole numbers from 0 for a column, and one more than the largest possible: gaps are closed once, at the end."""
     if not hasattr(column, "dictionary_encode"):
-        return codes(column, name)
+        ids = np.asarray(column)
+        if ids.ndim == 1 and ids.dtype.kind in "iu" and len(ids) and int(ids.max()) < 2**31 and int(ids.min()) >= 0:
+            return ids.astype(np.int64, copy=False), int(ids.max()) + 1
+        return codes(ids, name)
     whole = column.combine_chunks() if hasattr(column, "combine_chunks") else column
     encoded = whole if hasattr(whole, "indices") else whole.dictionary_encode()
     if encoded.null_count:
