@@ -73,10 +73,9 @@ def test_a_clip_in_two_leakage_groups_is_refused_by_name() -> None:
 
 
 def test_paired_keeps_both_sides_and_unpaired_never_does() -> None:
-    table = crops(
-        ("", "r1", 0, 0, 0.0, "g"), ("", "r2", 0, 0, 2.0, "h"), ("a", "f1", 0, 1, 1.0, "g"), ("a", "f2", 0, 1, 2.0, "h"),
-        ("a", "f3", 0, 1, 9.0, "i"),
-    )  # fmt: skip
+    reals = ("", "r1", 0, 0, 0.0, "g"), ("", "r2", 0, 0, 2.0, "h")
+    fakes = ("a", "f1", 0, 1, 1.0, "g"), ("a", "f2", 0, 1, 2.0, "h"), ("a", "f3", 0, 1, 9.0, "i")
+    table = crops(*reals, *fakes)
     original = {"f1": "r1", "f2": "r2", "f3": "gone"}
     both = pairing(units(table), original, "paired")
     assert sorted(both.media) == ["f1", "f2", "r1", "r2"]
@@ -112,3 +111,12 @@ def test_only_a_difference_that_its_interval_separates_from_zero_is_marked() -> 
     assert best_of([cells[1], cells[1]], [good, twin], HOW, {}) is None
     errors = [cell(n, "c", u, "eer", HOW, None, {}) for n, u in (("bad", bad), ("good", good))]
     assert best_of(errors, [bad, good], HOW, {}) == 1  # of errors the lower is better
+
+
+def test_five_groups_are_too_few_to_mark_anything() -> None:
+    label, groups = [0, 1] * 20, [f"g{i // 8}" for i in range(40)]
+    good = made(label, [float(y) for y in label], groups)
+    bad = made(label, [-float(y) for y in label], groups)
+    cells = [cell(n, "c", u, "auroc", HOW, None, {}) for n, u in (("bad", bad), ("good", good))]
+    assert [c.value for c in cells] == [0.0, 1.0]
+    assert best_of(cells, [bad, good], HOW, {}) is None

@@ -16,6 +16,7 @@ from unmask.measure.units import Units, pair_order
 
 Values = NDArray[np.float64]
 Function = Callable[[ArrayLike, ArrayLike], float]
+FEW_GROUPS = 10  # with fewer, drawing groups says too little to call a difference real
 LOWER_IS_BETTER: frozenset[str] = frozenset({"eer", "ece", "false_alarms"})
 
 
@@ -105,6 +106,8 @@ def cell(
 
 def better(one: Units, a: Values, b: Values, metric: Metric, how: Interval) -> bool:
     """Whether `a` beats `b` on the same units: the paired group bootstrap's interval of the difference leaves out 0."""
+    if len(np.unique(one.group)) < FEW_GROUPS:
+        return False
     got = paired(FUNCTIONS[metric], one.label, a, b, one.group, how.rounds, how.seed, how.level)
     return got.high < 0 if metric in LOWER_IS_BETTER else got.low > 0
 

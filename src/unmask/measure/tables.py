@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from rich.table import Table
 from rich.text import Text
 
-from unmask.measure.cells import Cell
+from unmask.measure.cells import FEW_GROUPS, Cell
 from unmask.measure.protocol import Metric, Protocol
 from unmask.nouns import Plain, UnmaskError
 
@@ -73,7 +73,8 @@ class Result(Plain):
         yield (
             f"Level {p.level}, {p.pooling} of the raw margins; {p.interval.level:.0%} intervals from "
             f"{p.interval.rounds:,} resamples of whole leakage groups, seed {p.interval.seed}. Bold: better than the "
-            "second best, by the paired interval of their difference on the same resamples."
+            f"second best, by the paired interval of their difference on the same resamples; never with fewer than "
+            f"{FEW_GROUPS} groups."
         )
         yield "Detectors are finished bundles, or fitted on the protocol's training rows; test rows choose nothing."
         if {"balanced_accuracy", "false_alarms"} & set(p.metrics):

@@ -1,0 +1,159 @@
+"""`unmask bench` and `unmask compare` end to end, on crops drawn here: patterns, no faces."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from unmask.app.cli import app
+from unmask.data.manifest import FaceRow, Manifest, write
+from unmask.measure.tables import read
+
+RUNNER = CliRunner()
+METHODS = ("smooth", "stripes")
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Per split 12 noise pictures and 12 of each of two "forgeries" of them; one more crop has failed."""
+    folder = tmp_path_factory.mktemp("bench")
+    rng = np.random.default_rng(0)
+    rows = []
+    for split, shift in (("train", 0), ("val", 100), ("test", 200)):
+        for i in range(12):
+            noise = rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+            smooth = np.asarray(Image.fromarray(noise).resize((12, 12)).resize((32, 32)))
+            stripes = (noise // 2 + (np.arange(32) % 2 * 120)[None, :, None]).astype(np.uint8)
+            for method, picture in (("", noise), ("smooth", smooth), ("stripes", stripes)):
+                name = f"{method or 'real'}-{shift + i}"
+                Image.fromarray(picture).save(folder / f"{name}.png")
+                rows.append(row(name, method, split, f"g{shift + i}", f"{name}.png", f"real-{shift + i}"))
+    rows.append(row("lost", "smooth", "test", "g200", "", "", reason="no face"))
+    write(folder / "faces.parquet", rows, folder, FaceRow)
+    return folder / "faces.parquet"
+
+
+def row(name: str, method: str, split: str, group: str, relpath: str, pair: str, reason: str = "") -> FaceRow:
+    return FaceRow.model_validate(
+        {
+            "dataset": "made", "item_id": f"made/{name}#0", "media_id": name, "relpath": relpath, "frame": 0, "t": 0.0,
+            "label": int(bool(method)), "group_id": group, "method": method, "split": split, "pair_key": pair,
+            "size": 32, "margin": 1.25, "template": "gend5", "reason": reason,
+        }
+    )  # fmt: skip
+
+
+def bench(*words: str) -> tuple[int, str]:
+    result = RUNNER.invoke(app, ["bench", *words], env={"COLUMNS": "250", "NO_COLOR": "1"})
+    return result.exit_code, result.output
+
+
+@pytest.fixture(scope="module")
+def run(faces: Path) -> Path:
+    out = faces.parent / "out"
+    code, said = bench("cross-manipulation", "--detectors", "embedded,spectrum", "--data", str(faces), "-o", str(out))
+    assert code == 0, said
+    return out
+
+
+def test_a_table_holds_every_detector_and_says_what_was_left_out(run: Path) -> None:
+    result = read(run)
+    assert result.columns == ("made/smooth", "made/stripes")
+    floor = result.at("spectrum", "made/smooth", "auroc")
+    assert floor.value == 1.0  # the spectrum of smoothed noise cannot be mistaken
+    assert (floor.real, floor.fake, floor.groups, floor.failed) == (12, 12, 12, 1)
+    embedded = result.at("embedded", "made/smooth", "auroc")
+    assert embedded.value is not None
+    assert 0 <= (embedded.low or 0) <= embedded.value <= (embedded.high or 0) <= 1
+
+
+def test_every_form_of_the_table_shows_the_same_numbers(run: Path) -> None:
+    value = read(run).at("spectrum", "made/smooth", "auroc")
+    shown = f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
+    for name in ("table.md", "table.tex", "table.html"):
+        assert shown in (run / name).read_text(), name
+    assert "spectrum,made/smooth,auroc,1.0" in (run / "table.csv").read_text()
+
+
+def test_the_rebuild_line_gives_the_same_table_from_the_cache_and_from_nothing(run: Path, faces: Path) -> None:
+    words = shlex.split(read(run).rebuild)
+    assert words[:2] == ["unmask", "bench"]
+    words[words.index("--data") + 1] = str(faces)
+    for out in (run, run.parent / "again"):
+        words[words.index("-o") + 1] = str(out)
+        before = read(run).cells
+        code, said = bench(*words[2:], "--no-pictures")
+        assert code == 0, said
+        assert read(out).cells == before
+
+
+def test_another_hash_is_refused(run: Path, faces: Path) -> None:
+    common = ["cross-manipulation", "--detectors", "spectrum", "--data", str(faces), "-o", str(run.parent / "no")]
+    for option in ("--expect-data", "--expect-bundle", "--expect-protocol"):
+        code, said = bench(*common, option, "0" * 64)
+        assert code == 2
+        assert "expected" in said
+    assert not (run.parent / "no" / "result.json").exists()
+
+
+def test_one_method_left_out_is_trained_without_it_and_refuses_what_is_finished(faces: Path) -> None:
+    out = faces.parent / "left"
+    code, said = bench("leave-one-method-out", "--detectors", "spectrum", "--data", str(faces), "-o", str(out), "-q")
+    assert code == 0, said
+    assert read(out).columns == ("made/smooth", "made/stripes")
+    assert len(list((out / "scores").glob("*.parquet"))) == 2  # two trainings, two floors
+    code, said = bench("leave-one-method-out", "--detectors", "embedded", "--data", str(faces), "-o", str(out))
+    assert code == 2
+    assert "is finished" in said
+    code, said = bench("within", "--detectors", "recipes/x.yaml", "--data", str(faces), "-o", str(out))
+    assert code == 2
+    assert "train recipes/x.yaml first" in re.sub(r"\s+", " ", said)
+
+
+def test_pairs_are_ordered_by_the_originals_of_the_manifest(faces: Path) -> None:
+    out = faces.parent / "paired"
+    code, said = bench("paired", "--detectors", "spectrum", "--data", str(faces), "-o", str(out), "--no-pictures", "-q")
+    assert code == 0, said
+    found = read(out).at("spectrum", "made", "pair_order")
+    assert (found.real, found.fake) == (12, 24)
+    assert found.value == 1.0
+
+
+def test_a_crop_that_is_gone_is_an_error_that_names_it(faces: Path, tmp_path: Path) -> None:
+    rows = [row("a", "", "test", "g", "a.png", ""), row("b", "m", "test", "h", "b.png", "")]
+    write(tmp_path / "f.parquet", rows, tmp_path, FaceRow)
+    code, said = bench("within", "--detectors", "embedded", "--data", str(tmp_path / "f.parquet"), "-o", str(tmp_path))
+    assert code == 2
+    assert "made/a#0" in said
+
+
+def test_a_protocol_that_tests_on_training_rows_is_refused(faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("name: p\ntitle: P\ntest: {split: [train, test]}")
+    code, said = bench(str(tmp_path / "p.yaml"), "--detectors", "spectrum", "--data", str(faces), "-o", str(tmp_path))
+    assert code == 2
+    assert "tests on rows that it trains on" in said
+    assert len(Manifest(faces)) == 109
+
+
+def test_the_leaderboard_asks_for_nothing_from_outside(run: Path, tmp_path: Path) -> None:
+    found: list[tuple[str, str]] = []
+
+    class Links(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            found.extend((tag, v or "") for k, v in attrs if k in ("src", "href", "srcset", "action"))
+
+    result = RUNNER.invoke(app, ["compare", str(run), "-o", str(tmp_path / "board.html")])
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "board.html").read_text()
+    Links().feed(page)
+    assert found
+    assert all(tag == "img" and link.startswith("data:image/png;base64,") for tag, link in found)
+    assert "default-src 'none'" in page
+    assert RUNNER.invoke(app, ["compare", str(tmp_path)]).exit_code == 2

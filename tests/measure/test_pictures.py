@@ -1,0 +1,41 @@
+"""Pictures are files that open, the same each time, and the frequencies of a pattern stand where they belong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unmask.measure.pictures import features, frequencies, histograms, residual
+from unmask.measure.units import Units
+from unmask.nouns import UnmaskError
+
+
+def test_stripes_of_two_pixels_stand_at_the_edge_of_the_frequency_picture() -> None:
+    image = np.repeat((np.arange(64) % 2 * 200).astype(np.uint8)[None, :, None], 64, 0).repeat(3, 2)
+    power = residual(image)
+    assert np.unravel_index(power.argmax(), power.shape) == (32, 0)  # half a cycle a pixel, along x
+
+
+def test_each_picture_is_an_svg_and_a_legible_png(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    text = np.array(["x"] * 60)
+    found = Units(np.arange(60) % 2, rng.standard_normal(60), np.full(60, np.nan), text, text, text, text, text)
+    written = histograms([("a name that is far too long for a legend", found)], "made", tmp_path / "h")
+    written += features(rng.standard_normal((40, 8)).astype(np.float32), ["a", "b"] * 20, tmp_path / "t")
+    written += frequencies({k: rng.random((16, 16)) for k in ("real", "fake")}, tmp_path / "f")
+    for path in written:
+        assert min(Image.open(path).size) >= 400
+        assert path.with_suffix(".svg").read_text().startswith("<?xml")
+    first = (tmp_path / "f.svg").read_bytes()
+    frequencies({"real": np.ones((4, 4)), "fake": np.zeros((4, 4))}, tmp_path / "f")
+    other = (tmp_path / "f.svg").read_bytes()
+    frequencies({"real": np.ones((4, 4)), "fake": np.zeros((4, 4))}, tmp_path / "f")
+    assert other == (tmp_path / "f.svg").read_bytes() != first
+
+
+def test_a_map_of_three_features_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnmaskError, match="at least 10"):
+        features(np.zeros((3, 2), np.float32), ["a"] * 3, tmp_path / "t")
