@@ -157,3 +157,11 @@ def test_the_leaderboard_asks_for_nothing_from_outside(run: Path, tmp_path: Path
     assert all(tag == "img" and link.startswith("data:image/png;base64,") for tag, link in found)
     assert "default-src 'none'" in page
     assert RUNNER.invoke(app, ["compare", str(tmp_path)]).exit_code == 2
+
+
+def test_more_frames_than_a_clip_has_are_no_column(faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("name: p\ntitle: P\ncolumns: frames\nframes: [1, 8]")
+    words = [str(tmp_path / "p.yaml"), "--detectors", "spectrum", "--data", str(faces), "-o", str(tmp_path), "-q"]
+    code, said = bench(*words, "--no-pictures")
+    assert code == 0, said
+    assert read(tmp_path).columns == ("1 frame",)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -229,7 +230,11 @@ def _columns(protocol: Protocol, table: pa.Table) -> Iterator[Column]:
         for value in np.unique(text[kind][test]):
             yield Column(str(value) or "none named", train, test & (text[kind] == value))
     elif kind == "frames":
-        yield from (Column(f"{n} frame{'s' * (n > 1)}", train, test, frames=n) for n in protocol.frames)
+        part = table.filter(pa.array(test))
+        shown = {*zip(part["media_id"].to_pylist(), part["frame"].to_pylist(), strict=True)}
+        most = max(Counter(media for media, _ in shown).values())  # "32 frames" of clips that have 8 would be a lie
+        kept = [n for n in protocol.frames if n <= most] or [most]
+        yield from (Column(f"{n} frame{'s' * (n > 1)}", train, test, frames=n) for n in kept)
     elif kind == "degrade":
         yield Column("as it is", train, test)
         for spoil in protocol.degrade:

@@ -133,7 +133,10 @@ def severity(result: Result, folder: Path) -> list[Path]:
                 axes.plot(x, value, STYLES[i % len(STYLES)], color=colour, marker="o", ms=3, label=_short(detector))
                 axes.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
             axes.set_xticks(range(len(names)), ["none", *(f"{s:g}" for s in kind.steps)], rotation=45)
-            axes.set(title=kind.kind, ylim=(None, 1.0) if metric == "auroc" else None)
+            axes.set(title=kind.kind)
+        limits = [axes.get_ylim() for axes in panels]
+        for axes in panels:  # one scale, or the kinds could not be compared
+            axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
         panels[0].set_ylabel(NAMES[metric])
         panels[0].legend(frameon=False, loc="lower left")
         return _save(figure, folder / "severity")
