@@ -197,7 +197,7 @@ def test_the_net_learns_two_pictures() -> None:
     labels = [torch.from_numpy(p.faces) for p in pictures]
     truth = [x[:, :4] for x in labels], [x[:, 4:14].unflatten(1, (5, 2)) for x in labels], [torch.zeros(0, 4)] * 2
     optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
-    for _ in range(60):
+    for _ in range(100):
         terms = loss(decode(net(image)), *truth)
         optimiser.zero_grad()
         sum(terms.values()).backward()
