@@ -84,9 +84,7 @@ def test_conformal_sets_cover_as_promised_and_mondrian_ones_in_each_group() -> N
     new, truth, theirs = groups(20_000, 7)
     plain = coverage(truth, Conformal.fit(margin, label)(new), theirs)
     within = coverage(truth, Conformal.fit(margin, label, group)(new, theirs), theirs)
-    slack = (
-        0.01  # the limits are estimates too: two standard errors on the 4,000 noisy rows
-    )
+    slack = 0.01  # the limits are estimates too: two standard errors on the 4,000 noisy rows
     assert plain[0].rate.low - slack <= 0.9 <= plain[0].rate.high + slack
     assert all(c.rate.low - slack <= 0.9 <= c.rate.high + slack for c in within)
     assert [c.group for c in within] == ["all", "clean", "noisy"]

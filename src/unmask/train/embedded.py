@@ -67,7 +67,7 @@ def train(crops: Crops, start: Path, out: Path, steps: int, seed: int) -> Path:
     pairs = Pairs(crops, detector.input, COUNTS, seed)
     typical = torch.cat([pairs.batch(np.random.default_rng((seed, 1, k)))[0] for k in range(2)])
     rescale(detector.body, detector.normalise(typical.float() / 255))
-    detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    detector.to(memory_format=torch.channels_last)
     loader = DataLoader(pairs, batch_size=None, num_workers=1, prefetch_factor=6)
     return fit(detector, loader, validation(crops), out, steps=steps)
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from unmask.data.augment import place, together
-from unmask.data.manifest import Split
 from unmask.data.crops import Crops
+from unmask.data.manifest import Split
 from unmask.generators.self_blend import self_blend
 from unmask.nouns import InputSpec, Pixels
 

@@ -33,5 +33,5 @@ def adapter(name: str) -> Adapter:
         near = difflib.get_close_matches(known, names(), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(names())}"
         raise UnmaskError(f"no data set layout {name!r}; {hint}")
-    module: Adapter = importlib.import_module(f"{__name__}.{known}")  # type: ignore[assignment]
+    module: Adapter = importlib.import_module(f"{__name__}.{known}")
     return module

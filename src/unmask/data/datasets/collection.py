@@ -12,7 +12,7 @@ from unmask.nouns import UnmaskError
 
 CARD = DataCard(
     title="The research collection of the embedded detector",
-    paper="parts of DFDC (arXiv 2006.07397), FaceForensics++ (1901.08971), StyleGAN/FFHQ (1812.04948), LFW, UTKFace, CIPLAB",
+    paper="parts of DFDC (2006.07397), FaceForensics++ (1901.08971), StyleGAN/FFHQ (1812.04948), LFW, UTKFace, CIPLAB",
     access="not distributed: put together from the named sets, with a MANIFEST.csv.gz",
     terms="research use, set by set; UTKFace and FFHQ non-commercial",
     layout="distributor",

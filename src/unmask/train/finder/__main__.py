@@ -98,7 +98,7 @@ def train(
     net = FinderNet()
     if start is not None:
         net.load_state_dict(load_file(start))
-    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = net.to(memory_format=torch.channels_last)
     average: FinderNet = copy.deepcopy(net)
     heavy = [p for p in net.parameters() if p.ndim > 1]
     light = [p for p in net.parameters() if p.ndim <= 1]
