@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from unmask._version import __version__
-from unmask.app import bench_commands, data_commands, import_commands, methods_commands
+from unmask.app import bench_commands, coverage_commands, data_commands, import_commands, methods_commands
 from unmask.app.errors import errors_in_a_line
 
 app = typer.Typer(
@@ -236,6 +236,7 @@ app.command()(data_commands.index)
 app.command()(methods_commands.methods)
 app.command()(bench_commands.bench)
 app.command()(bench_commands.compare)
+app.command()(coverage_commands.coverage)
 app.add_typer(data_commands.data)
 app.add_typer(import_commands.app)
 

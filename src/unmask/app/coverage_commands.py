@@ -1,0 +1,72 @@
+"""`unmask coverage`: does a promised error rate hold on people whom the promise has never met?"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unmask.app.errors import errors_in_a_line
+
+
+def coverage(
+    detector: Annotated[str, typer.Argument(help="embedded, the path of a bundle, or hub:owner/name@revision.")],
+    data: Annotated[Path, typer.Option(help="Manifest of faces, with validation and test rows.", show_default=False)],
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Only this data set; may be repeated.", show_default=False)
+    ] = None,
+    level: Annotated[float, typer.Option(help="What is promised.", min=0.5, max=0.999)] = 0.9,
+    within: Annotated[
+        str, typer.Option(help="A promise within each of these: label, dataset, method, joined by commas; none = one.")
+    ] = "label",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Fit conformal sets on validation rows and count on the test rows how often the truth is in them.
+
+    One row for each picture or clip (mean margin of its crops). The exact interval takes them as independent; the other
+    one draws whole leakage groups.
+    """
+    with errors_in_a_line():
+        from dataclasses import asdict
+
+        from rich.console import Console
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.table import Table
+
+        from unmask.app.coverage import Wanted, run
+
+        stderr = Console(stderr=True)
+        columns = (SpinnerColumn(), TextColumn("scoring {task.completed:,} crops"), TimeElapsedColumn())
+        names = tuple(n.strip() for n in within.split(",") if n.strip() and n.strip() != "none")
+        with Progress(*columns, console=stderr, transient=True, disable=quiet or not stderr.is_terminal) as bar:
+            task = bar.add_task("", total=None)
+            wanted = Wanted(detector, data, tuple(dataset or ()), names, level)
+            found = run(wanted, lambda n: bar.advance(task, n))
+        if as_json:
+            typer.echo(json.dumps(asdict(found), indent=1))
+            return
+        table = Table("test rows", "n", "groups", "coverage", "exact", "by group", "both", "neither")
+        for row in found.rows:
+            table.add_row(
+                row.name,
+                f"{row.n:,}",
+                f"{row.groups:,}",
+                f"{row.exact.value:.3f}",
+                f"{row.exact.low:.3f} to {row.exact.high:.3f}",
+                f"{row.grouped.low:.3f} to {row.grouped.high:.3f}",
+                f"{row.both:.3f}",
+                f"{row.neither:.3f}",
+            )
+        stdout = Console(highlight=False)
+        stdout.print(table)
+        stdout.print(
+            f"Promised {level:g}, within {', '.join(names) or 'all rows'}; fitted on {found.fitted:,} validation rows "
+            f"of {found.fitted_groups:,} groups; {found.failed:,} media without a scored crop left out."
+        )
+        stdout.print(f"Data {found.data}; {found.name} {found.weights}.", soft_wrap=True)
+        again = ["unmask", "coverage", detector, "--data", data.name, "--within", within, "--level", f"{level:g}"]
+        stdout.print("Rebuild: " + shlex.join([*again, *(w for d in dataset or () for w in ("--dataset", d))]))
