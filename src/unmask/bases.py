@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,6 +26,19 @@ class Output:
     features: Tensor  # (B, D)
 
 
+class Engine(Protocol):
+    """What the training loop lends to `Detector.step`: precision, processes and accumulation are its trade."""
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Forward passes in here run in the recipe's precision."""
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of a scalar, its share of the batches that are accumulated."""
+
+    def update(self) -> None:
+        """One step of the optimiser, on the mean over processes; nothing while batches are still accumulated."""
+
+
 class Detector(nn.Module, ABC):
     """Tells real from fake. It takes RGB in 0..1 and owns its normalisation."""
 
@@ -36,3 +52,14 @@ class Detector(nn.Module, ABC):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Named, already weighted terms; their sum is minimised."""
         return {"cls": F.cross_entropy(self(batch.image).logits, batch.label)}
+
+    def step(self, batch: Batch, engine: Engine) -> dict[str, Tensor]:
+        """Learn from one batch; a method with a rule of its own writes this instead of `loss`.
+
+        Returns: the terms, for the log.
+        """
+        with engine.autocast():
+            terms = self.loss(batch)
+        engine.backward(torch.stack(list(terms.values())).sum())
+        engine.update()
+        return terms
