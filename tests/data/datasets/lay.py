@@ -21,13 +21,13 @@ def out(root: Path, *paths: str, content: bytes = b"x") -> Path:
     return root
 
 
-def read(name: str, root: Path) -> tuple[dict[str, Row], list[Problem]]:
-    """(relpath -> row, problems) of a layout; no row comes twice, by path or by id."""
+def read(name: str, root: Path, dataset: str = "") -> tuple[dict[str, Row], list[Problem]]:
+    """(relpath -> row, problems) of a layout, whose rows are of `dataset`; no row comes twice, by path or by id."""
     found = list(adapter(name).rows(root))
     rows = [one for one in found if isinstance(one, Row)]
     assert len({r.relpath for r in rows}) == len({r.item_id for r in rows}) == len(rows)
-    assert {r.dataset for r in rows} <= {name}
-    assert all(r.item_id.startswith(f"{name}/") for r in rows)
+    assert {r.dataset for r in rows} <= {dataset or name}
+    assert all(r.item_id.startswith(f"{dataset or name}/") for r in rows)
     return {r.relpath: r for r in rows}, [one for one in found if isinstance(one, Problem)]
 
 

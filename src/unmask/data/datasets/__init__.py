@@ -23,7 +23,12 @@ class Adapter(Protocol):
 
 
 def names() -> list[str]:
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    """The names of the files; the underscore of `csv_.py`, which keeps it apart from Python's own, is no part of it."""
+    return sorted(_modules())
+
+
+def _modules() -> dict[str, str]:
+    return {m.name.removesuffix("_"): m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")}
 
 
 def adapter(name: str) -> Adapter:
@@ -33,5 +38,5 @@ def adapter(name: str) -> Adapter:
         near = difflib.get_close_matches(known, names(), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(names())}"
         raise UnmaskError(f"no data set layout {name!r}; {hint}")
-    module: Adapter = importlib.import_module(f"{__name__}.{known}")
+    module: Adapter = importlib.import_module(f"{__name__}.{_modules()[known]}")
     return module
