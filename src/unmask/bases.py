@@ -18,6 +18,10 @@ from unmask.nouns import InputSpec
 class Batch:
     image: Tensor  # (B, 3, H, W) RGB in 0..1
     label: Tensor  # (B,) index into Detector.classes; 1 = fake
+    group: Tensor | None = None  # (B,) leakage group
+    pair: Tensor | None = None  # (B,) equal for a real picture and the forgeries made from it; -1 = of no pair
+    method: Tensor | None = None  # (B,) what made it
+    index: Tensor | None = None  # (B,) row of the data set
 
 
 @dataclass

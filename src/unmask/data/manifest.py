@@ -196,6 +196,10 @@ class Manifest:
             k: (path.absolute().parent / v).resolve() for k, v in json.loads(metadata["roots"]).items()
         }
 
+    def __reduce__(self) -> tuple[type[Manifest], tuple[Path]]:
+        """Another process opens the file anew."""
+        return Manifest, (self.path,)
+
     def __len__(self) -> int:
         return int(self._file.metadata.num_rows)
 

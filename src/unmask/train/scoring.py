@@ -6,17 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from PIL import Image
 
 from unmask.bundles import Scorer
 from unmask.bundles.calibration import margins, probabilities
+from unmask.data.fitting import check, fit, read
 from unmask.data.manifest import Manifest
 from unmask.measure.scores import COLUMNS, validate
-from unmask.nouns import InputSpec, Pixels, UnmaskError
+from unmask.nouns import Pixels, UnmaskError
 
 BATCH = 64
 _ROW = (
@@ -95,32 +94,14 @@ def by_bundle(scorer: Scorer) -> Margins:
     def judge(
         crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-        ready = np.stack([fit(c, r, card.input) for c, r in zip(crops, rows, strict=True)])
+        for row in rows:
+            check(card.input, row["margin"], row["template"], row["item_id"])
+        ready = np.stack([fit(c, card.input, r["margin"]) for c, r in zip(crops, rows, strict=True)])
         margin = margins(scorer.logits(ready), card.classes)
         said = None if card.calibration is None else probabilities(card.calibration, margin).astype(np.float64)
         return margin.astype(np.float64), said
 
     return judge
-
-
-def fit(crop: Pixels, row: dict[str, Any], spec: InputSpec) -> Pixels:
-    """The middle of a stored crop, of the width and size that a detector wants.
-
-    Raises: UnmaskError where the crop is narrower than that, or aligned to other points.
-    """
-    if row["template"] != spec.template or row["margin"] is None or row["margin"] < spec.margin - 1e-6:
-        raise UnmaskError(
-            f"crop {row['item_id']!r} is cut to {row['template'] or 'no'} template, margin {row['margin']}, but the "
-            f"detector wants {spec.template}, {spec.margin}: cut the faces again with that margin or a wider one"
-        )
-    side = crop.shape[0] * spec.margin / row["margin"]
-    edge = (crop.shape[0] - side) / 2
-    if abs(side - spec.size) < 1e-3 and abs(edge - round(edge)) < 1e-3:  # pixel by pixel the detector's own crop
-        low = round(edge)
-        return crop[low : low + spec.size, low : low + spec.size]
-    box = (edge, edge, edge + side, edge + side)
-    resized = Image.fromarray(crop).resize((spec.size, spec.size), Image.Resampling.BICUBIC, box=box)
-    return np.asarray(resized)
 
 
 def crops_of(manifest: Manifest, rows: Sequence[dict[str, Any]]) -> Iterator[Pixels]:
@@ -134,9 +115,5 @@ def _crops(manifest: Manifest, rows: Sequence[dict[str, Any]], spoil: Step | Non
         if row["reason"]:
             yield None
             continue
-        path = manifest.file(row["dataset"], row["relpath"])
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is None or picture.shape[0] != picture.shape[1]:
-            raise UnmaskError(f"{path}, the crop of {row['item_id']!r}, is no square picture: cut the faces again")
-        crop = np.ascontiguousarray(picture[..., ::-1], np.uint8)
+        crop = read(manifest.file(row["dataset"], row["relpath"]), row["item_id"])
         yield spoil(crop) if spoil else crop

@@ -1,0 +1,46 @@
+"""A stored crop as a detector wants it: read, checked, and cut to the detector's margin and size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from unmask.nouns import InputSpec, Pixels, UnmaskError
+
+
+def read(path: Path, item: str) -> Pixels:
+    """The crop of `item`, uint8 (S, S, 3). Raises: UnmaskError that names the path, if it is no square picture."""
+    return decoded(np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8), str(path), item)
+
+
+def decoded(data: bytes | np.typing.NDArray[np.uint8], source: str, item: str) -> Pixels:
+    """The same from bytes in memory, which came from `source`."""
+    bytes_ = np.frombuffer(data, np.uint8)
+    picture = cv2.imdecode(bytes_, cv2.IMREAD_COLOR) if len(bytes_) else None
+    if picture is None or picture.shape[0] != picture.shape[1]:
+        raise UnmaskError(f"{source}, the crop of {item!r}, is no square picture: cut the faces again")
+    return np.ascontiguousarray(picture[..., ::-1], np.uint8)
+
+
+def check(spec: InputSpec, margin: float | None, template: str, item: str) -> None:
+    """Raises: UnmaskError where a crop is narrower than a detector wants, or aligned to other points."""
+    if template != spec.template or margin is None or margin < spec.margin - 1e-6:
+        raise UnmaskError(
+            f"crop {item!r} is cut to {template or 'no'} template, margin {margin}, but the "
+            f"detector wants {spec.template}, {spec.margin}: cut the faces again with that margin or a wider one"
+        )
+
+
+def fit(crop: Pixels, spec: InputSpec, margin: float) -> Pixels:
+    """The middle of a crop (S, S, 3) cut with `margin`, of the width and size that a detector wants; see `check`."""
+    side = crop.shape[0] * spec.margin / margin
+    edge = (crop.shape[0] - side) / 2
+    if abs(side - spec.size) < 1e-3 and abs(edge - round(edge)) < 1e-3:  # pixel by pixel the detector's own crop
+        low = round(edge)
+        return crop[low : low + spec.size, low : low + spec.size]
+    box = (edge, edge, edge + side, edge + side)
+    resized = Image.fromarray(crop).resize((spec.size, spec.size), Image.Resampling.BICUBIC, box=box)
+    return np.asarray(resized)

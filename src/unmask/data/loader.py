@@ -1,0 +1,189 @@
+"""The crops of a face manifest as a torch data set: a million rows cost a worker some flat arrays, and no object each.
+
+An item is read, changed by the transform, and only then cut to the detector's input, so that a turned or shifted face
+still stands in picture. What cannot be read is an error that names the file; another sample never takes its place.
+`unmask.data.samplers` says which rows make a batch, `unmask.train.batches` makes `bases.Batch` of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from unmask.data.fitting import check, fit, read
+from unmask.data.manifest import Manifest
+from unmask.nouns import InputSpec, Pixels, UnmaskError
+
+Transform = Callable[[Pixels, np.random.Generator], Pixels]
+Key = int | Sequence[int]
+_COLUMNS = (
+    "relpath", "reason", "label", "group_id", "method", "dataset", "media_id", "pair_key", "frame", "box", "margin",
+    "template",
+)  # fmt: skip
+
+
+class Item(NamedTuple):
+    """One crop; torch's own collation makes of many the same with a first axis B."""
+
+    image: Pixels  # uint8 (S, S, 3)
+    label: int  # 1 = fake, 0 = real, -1 = not labelled
+    at: int  # index in the FaceSet
+    group: int  # code of the leakage group
+    pair: int  # equal for a real crop and the forgeries made from it, -1 = of no pair
+    method: int  # code of what made it
+
+
+class FaceSet(Dataset[Item]):
+    """Crops of a face manifest, of which rows without a crop are left out.
+
+    Attributes: the columns, one entry a crop, N in all.
+        row: int32, the row of the manifest.
+        label: int8, 1 = fake, 0 = real, -1 = not labelled.
+        group, method, dataset, media: int32 codes; `methods` and `datasets` say what two of them stand for.
+        pair: int32, `partners` of this set.
+        left_out: chosen rows of the manifest that have no crop.
+    """
+
+    def __init__(
+        self,
+        manifest: Path,
+        spec: InputSpec,
+        *,
+        where: NDArray[np.bool_] | None = None,
+        transform: Transform | None = None,
+    ) -> None:
+        """
+        Args:
+            where: a mask over all rows of the manifest; None = all.
+            transform: changes the crop as it is stored, before it is cut to `spec`.
+        Raises: UnmaskError for a manifest of media, a mask of another length, and crops that cannot give `spec`.
+        """
+        self.manifest, self.spec, self.transform = Manifest(manifest), spec, transform
+        if self.manifest.kind != "faces":
+            raise UnmaskError(f"{manifest} lists media, not faces: cut the crops with `unmask faces` first")
+        if where is not None and where.shape != (len(self.manifest),):
+            raise UnmaskError(f"a mask of shape {where.shape} does not fit the {len(self.manifest)} rows of {manifest}")
+        table = self.manifest.table(_COLUMNS)
+        wanted = np.ones(len(table), np.bool_) if where is None else where
+        has_crop = pc.equal(table["reason"], "").to_numpy(zero_copy_only=False)
+        self.row = np.flatnonzero(wanted & has_crop).astype(np.int32)
+        self.left_out = int(wanted.sum()) - len(self.row)
+        table = table.take(pa.array(self.row))
+        self._paths, self._starts = _flat(table["relpath"])
+        self.label = table["label"].fill_null(-1).to_numpy().astype(np.int8)
+        self.group, _ = _codes(table["group_id"])
+        self.media, _ = _codes(table["media_id"])
+        self.method, self.methods = _codes(table["method"])
+        self.dataset, self.datasets = _codes(table["dataset"])
+        self.margin = table["margin"].fill_null(-1).to_numpy().astype(np.float32)
+        self._check_input(table["template"])
+        source, _ = _codes(table["pair_key"])
+        none = pc.equal(table["pair_key"], "").to_numpy(zero_copy_only=False)
+        source[none] = -1
+        self.pair = partners(self.label, source, table["frame"].to_numpy(), _centres(table["box"]))
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def __getitem__(self, key: Key) -> Item:
+        """
+        Args:
+            key: the index, or the index and the numbers that seed the transform's draw (`samplers.Plan` gives those).
+        Raises: UnmaskError that names the file, if it cannot be read.
+        """
+        i, *seed = (key, key) if isinstance(key, int | np.integer) else key
+        image = read(self.path(i), f"row {self.row[i]} of {self.manifest.path}")
+        if self.transform is not None:
+            image = self.transform(image, np.random.default_rng([int(s) for s in seed]))
+        image = np.ascontiguousarray(fit(image, self.spec, float(self.margin[i])))
+        columns = (self.label, self.group, self.pair, self.method)
+        label, group, pair, method = (int(column[i]) for column in columns)
+        return Item(image, label, int(i), group, pair, method)
+
+    def path(self, i: int) -> Path:
+        """Where a crop lies. Raises: UnmaskError for a path that leaves the root of its data set."""
+        text = self._paths[self._starts[i] : self._starts[i + 1]].tobytes().decode()
+        return self.manifest.file(self.datasets[self.dataset[i]], text)
+
+    def _check_input(self, templates: pa.ChunkedArray) -> None:
+        for name in pc.unique(templates).to_pylist():
+            chosen = np.flatnonzero(pc.equal(templates, name).to_numpy(zero_copy_only=False))
+            worst = int(chosen[self.margin[chosen].argmin()])
+            margin = round(float(self.margin[worst]), 6)
+            check(self.spec, margin if margin >= 0 else None, name, str(self.path(worst)))
+
+
+def partners(
+    label: NDArray[np.int8],
+    source: NDArray[np.integer],
+    frame: NDArray[np.integer],
+    centre: NDArray[np.float32] | None = None,
+) -> NDArray[np.int32]:
+    """Which crops show the same face of the same moment, forged and not.
+
+    Each fake belongs to the real crop of its source whose frame is the nearest, the earlier of two; among several faces
+    of that frame to the one whose box lies the nearest.
+
+    Args:
+        label: (N,), 1 = fake, 0 = real.
+        source: (N,) code of the untouched original, -1 = unknown.
+        frame: (N,) position in the clip.
+        centre: (N, 2) of the face's box in pixels of the frame, NaN where unknown.
+    Returns: (N,) the index of the real crop, for itself too if it has a fake; -1 = of no pair.
+    """
+    pair = np.full(len(label), -1, np.int32)
+    real, fake = np.flatnonzero((label == 0) & (source >= 0)), np.flatnonzero((label == 1) & (source >= 0))
+    if not len(real) or not len(fake):
+        return pair
+    real = real[np.lexsort((frame[real], source[real]))]
+    wide = int(frame.max()) + 1
+    moments = source[real].astype(np.int64) * wide + frame[real]
+    wanted = source[fake].astype(np.int64) * wide + frame[fake]
+    after = np.searchsorted(moments, wanted).clip(max=len(real) - 1)
+    before = (np.searchsorted(moments, wanted) - 1).clip(min=0)
+    far = np.iinfo(np.int64).max
+    gap_before, gap_after = (
+        np.where(source[real[at]] == source[fake], np.abs(moments[at] - wanted), far) for at in (before, after)
+    )
+    near = np.where(gap_before <= gap_after, before, after)
+    found = np.minimum(gap_before, gap_after) < far
+    first, last = np.searchsorted(moments, moments[near]), np.searchsorted(moments, moments[near], side="right")
+    pair[fake[found]] = real[first[found]]
+    for n in np.flatnonzero(found & (last - first > 1)):  # several faces in one frame: rare
+        choice = real[first[n] : last[n]]
+        if centre is not None:
+            gap = np.square(centre[choice] - centre[fake[n]]).sum(1)
+            pair[fake[n]] = choice[np.where(np.isnan(gap), np.inf, gap).argmin()]
+    paired = np.unique(pair[pair >= 0])
+    pair[paired] = paired
+    return pair
+
+
+def _flat(text: pa.ChunkedArray) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """All strings as one run of UTF-8, and where each begins and ends."""
+    joined = pa.concat_arrays(text.cast(pa.large_string()).chunks) if text.num_chunks else pa.array([], "large_string")
+    _, starts, data = joined.buffers()
+    offsets = np.frombuffer(starts, np.int64)[joined.offset : joined.offset + len(joined) + 1]
+    run = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]] if len(joined) else np.empty(0, np.uint8)
+    return run.copy(), offsets - offsets[0]
+
+
+def _codes(text: pa.ChunkedArray) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    """A number for each distinct text, in the order of their first rows."""
+    names = pc.unique(text)
+    return pc.index_in(text, value_set=names).to_numpy().astype(np.int32), tuple(names.to_pylist())
+
+
+def _centres(box: pa.ChunkedArray) -> NDArray[np.float32]:
+    centre = np.full((len(box), 2), np.nan, np.float32)
+    known = pc.is_valid(box).to_numpy(zero_copy_only=False)
+    corners = pc.list_flatten(box).to_numpy().reshape(-1, 2, 2)
+    centre[known] = corners.mean(1)
+    return centre

@@ -1,0 +1,198 @@
+"""Which rows make a batch: once each, as many of each class, as many of each method, or a real face and its forgery.
+
+A sampler plans a whole epoch from (seed, epoch) alone. So training goes on in the middle of an epoch from the number of
+the step, and several processes share one plan: each takes its part of every batch.
+
+All plans share one idea. The rows of an epoch are sorted by what should be spread evenly (class, method, leakage
+group; chance decides within) and dealt to the batches like cards. Then any run of the sorted rows, a class, a method in
+it, a group in that, has in each batch its fair share: the floor or the ceiling of its rows over the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unmask.nouns import UnmaskError
+
+Ints = NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One epoch: `steps` batches of rows, the same for any number of processes.
+
+    Attributes:
+        units: (M, k) rows, batch after batch; what stands in a line (a pair) is never divided.
+        ends: (steps,) where in `units` each batch ends.
+    """
+
+    units: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    seed: int
+    epoch: int
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def batches(self, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[list[tuple[int, int, int, int]]]:
+        """The part of one process in each batch from step `start` on, as `FaceSet` keys: row, seed, epoch, place.
+
+        The place in the epoch seeds the transform's draw; a pair has one place, so that both are changed alike.
+        Raises: UnmaskError for a batch that cannot be shared evenly.
+        """
+        lows = np.concatenate([[0], self.ends[:-1]])
+        for low, high in zip(lows[start:].tolist(), self.ends[start:].tolist(), strict=True):
+            if (high - low) % world:
+                raise UnmaskError(
+                    f"a batch of {high - low} {'rows' if self.units.shape[1] == 1 else 'pairs'} cannot be shared by "
+                    f"{world} processes: choose a multiple of it"
+                )
+            places = range(low + rank, high, world)
+            yield [(int(row), self.seed, self.epoch, place) for place in places for row in self.units[place]]
+
+
+def shuffled(n: int, batch: int, seed: int, epoch: int, *, group: Ints | None = None, keep_last: bool = False) -> Plan:
+    """Each of `n` rows once; what is left over when the rows are no multiple of `batch` stays out by chance.
+
+    Args:
+        group: (N,) leakage groups, of which each has in a batch no more than its fair share.
+        keep_last: rather make one batch more, and all of them a little smaller, than leave rows out.
+    """
+    rng = _rng(seed, epoch)
+    rows = rng.permutation(n)
+    steps = -(-n // batch) if keep_last else n // batch
+    return _dealt(rows if keep_last else rows[: steps * batch], steps, rng, seed, epoch, group)
+
+
+def by_class(
+    label: Ints, batch: int, seed: int, epoch: int, *, group: Ints | None = None, steps: int | None = None
+) -> Plan:
+    """As many rows of each class in every batch. Rows are seen equally often within their class, give or take once.
+
+    Args:
+        label: (N,) class of each row; rows below 0 are left out.
+        steps: of the epoch; None = as many as N rows fill.
+    Raises: UnmaskError for a batch that is no multiple of the classes.
+    """
+    classes = np.unique(label[label >= 0])
+    steps = _steps(int((label >= 0).sum()), batch, steps)
+    if not len(classes) or batch % len(classes):
+        raise UnmaskError(f"a batch of {batch} cannot hold as many of each of {len(classes)} classes")
+    rng = _rng(seed, epoch)
+    count = steps * batch // len(classes)
+    rows = np.concatenate([_walk(np.flatnonzero(label == k), count, rng) for k in classes])
+    return _dealt(rows, steps, rng, seed, epoch, label, *([] if group is None else [group]))
+
+
+def by_method(
+    label: Ints,
+    method: Ints,
+    batch: int,
+    seed: int,
+    epoch: int,
+    *,
+    group: Ints | None = None,
+    steps: int | None = None,
+) -> Plan:
+    """Half of every batch real, the other half forged, in which each method has as many rows, give or take one.
+
+    Args:
+        label: (N,), 1 = fake, 0 = real; rows below 0 are left out.
+        method: (N,) what made each row; that of real ones is not looked at.
+    Raises: UnmaskError for an odd batch, and where there are no real or no forged rows.
+    """
+    real, fake = np.flatnonzero(label == 0), np.flatnonzero(label == 1)
+    if batch % 2 or not len(real) or not len(fake):
+        raise UnmaskError(f"a batch of {batch} cannot be half real ({len(real)} rows) and half forged ({len(fake)})")
+    steps = _steps(len(real) + len(fake), batch, steps)
+    rng = _rng(seed, epoch)
+    half = steps * batch // 2
+    methods = rng.permutation(np.unique(method[fake]))
+    counts = np.full(len(methods), half // len(methods)) + (np.arange(len(methods)) < half % len(methods))
+    forged = [_walk(fake[method[fake] == m], int(n), rng) for m, n in zip(methods, counts, strict=True)]
+    rows = np.concatenate([_walk(real, half, rng), *forged])
+    within = np.where(label == 1, method, -1)
+    return _dealt(rows, steps, rng, seed, epoch, label, within, *([] if group is None else [group]))
+
+
+def paired(
+    label: Ints,
+    pair: Ints,
+    batch: int,
+    seed: int,
+    epoch: int,
+    *,
+    every: str = "fake",
+    method: Ints | None = None,
+    group: Ints | None = None,
+) -> Plan:
+    """Pairs of a real crop and a forgery of it, side by side: real, fake, real, fake. Rows of no pair are left out.
+
+    Args:
+        label: (N,), 1 = fake, 0 = real.
+        pair: (N,) as `loader.partners` gives it: the index of the real crop.
+        every: "fake" = each forgery once, its real crop as often as it was forged; "real" = each real crop once, with
+            another of its forgeries in each epoch until all of them had their turn.
+        method: (N,) what made each row, spread evenly over the batches.
+    Raises: UnmaskError for an odd batch, and where there are fewer pairs than fill one.
+    """
+    fakes: Ints = np.flatnonzero((label == 1) & (pair >= 0))
+    if every == "real":
+        fakes = _in_turn(fakes, pair[fakes], seed, epoch)
+    elif every != "fake":
+        raise UnmaskError(f'every is "fake" or "real", not {every!r}')
+    steps = len(fakes) * 2 // batch
+    if batch % 2 or not steps:
+        raise UnmaskError(
+            f"{len(fakes)} pairs do not fill a batch of {batch}: it must be even, and no larger than that"
+        )
+    rng = _rng(seed, epoch)
+    chosen = rng.permutation(fakes)[: steps * batch // 2]
+    plan = _dealt(chosen, steps, rng, seed, epoch, *(c for c in (method, group) if c is not None))
+    return Plan(np.concatenate([pair[plan.units], plan.units], 1).astype(np.int64), plan.ends, seed, epoch)
+
+
+def _dealt(rows: Ints, steps: int, rng: np.random.Generator, seed: int, epoch: int, *columns: Ints | None) -> Plan:
+    """Rows in `steps` batches, each run of equal `columns` (over all rows, the first one outermost) spread evenly."""
+    if steps < 1:
+        raise UnmaskError(f"{len(rows)} rows do not fill one batch: choose a smaller one")
+    chance = rng.permutation(len(rows))
+    keys = [_mixed(column[rows], rng) for column in columns if column is not None]
+    order = rows[np.lexsort((chance, *reversed(keys)))]
+    dealt = [order[n::steps] for n in rng.permutation(steps)]
+    ends = np.cumsum([len(b) for b in dealt])
+    return Plan(np.concatenate(dealt)[:, None].astype(np.int64), ends, seed, epoch)
+
+
+def _mixed(code: Ints, rng: np.random.Generator) -> Ints:
+    """The same codes under other numbers, so that their order is chance."""
+    names, plain = np.unique(code, return_inverse=True)
+    mixed: Ints = rng.permutation(len(names))[plain]
+    return mixed
+
+
+def _walk(pool: Ints, count: int, rng: np.random.Generator) -> Ints:
+    """`count` of a pool: whole shuffles of it, one after another."""
+    turns = -(-count // len(pool))
+    return np.concatenate([rng.permutation(pool) for _ in range(turns)])[:count] if turns else pool[:0]
+
+
+def _in_turn(fakes: Ints, real: Ints, seed: int, epoch: int) -> Ints:
+    """One fake for each real, the next one in each epoch, in an order that the seed alone decides."""
+    chance = np.random.default_rng((seed, 1)).permutation(len(fakes))
+    order = np.lexsort((chance, real))
+    _, first, count = np.unique(real[order], return_index=True, return_counts=True)
+    turn: Ints = fakes[order[first + epoch % count]]
+    return turn
+
+
+def _steps(n: int, batch: int, steps: int | None) -> int:
+    return n // batch if steps is None else steps
+
+
+def _rng(seed: int, epoch: int) -> np.random.Generator:
+    return np.random.default_rng((seed, 0, epoch))
