@@ -12,7 +12,14 @@ from typing import Annotated
 import typer
 
 from unmask._version import __version__
-from unmask.app import bench_commands, coverage_commands, data_commands, import_commands, methods_commands
+from unmask.app import (
+    bench_commands,
+    coverage_commands,
+    data_commands,
+    faces_commands,
+    import_commands,
+    methods_commands,
+)
 from unmask.app.errors import errors_in_a_line
 
 app = typer.Typer(
@@ -233,6 +240,7 @@ def schema() -> None:
 
 # Commands that stand in files of their own; each imports its rooms when it runs.
 app.command()(data_commands.index)
+app.command(epilog=faces_commands.EXIT_CODES)(faces_commands.faces)
 app.command()(methods_commands.methods)
 app.command()(bench_commands.bench)
 app.command()(bench_commands.compare)

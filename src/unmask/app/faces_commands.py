@@ -1,0 +1,125 @@
+"""`unmask faces`: the faces of a manifest cut once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unmask.app.errors import errors_in_a_line
+
+if TYPE_CHECKING:
+    from unmask.data.cutting import Summary
+    from unmask.data.manifest import Manifest
+
+EXIT_CODES = "Exit codes: 0 all media were read, 2 wrong usage, 3 a file could not be read, 130 interrupted."
+
+
+class People(StrEnum):
+    """Whose faces are cut out of each medium."""
+
+    one = "one"
+    all = "all"
+
+
+class Format(StrEnum):
+    """How crops are written; both lossless."""
+
+    png = "png"
+    webp = "webp"
+
+
+def faces(
+    manifest: Annotated[
+        Path, typer.Argument(metavar="MANIFEST", help="Of media, or a faces.parquet whose crops are wanted anew.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="CROPS", help="The folder for crops and faces.parquet.")],
+    size: Annotated[int, typer.Option(min=16, max=2048, help="Side of a crop, pixels.")] = 256,
+    margin: Annotated[float, typer.Option(min=0.1, max=4, help="Side of a crop over that of the face template.")] = 1.3,
+    template: Annotated[str, typer.Option(help="Five points to align to: gend5 or arcface5.")] = "gend5",
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, max=10_000, help="Frames of a clip, evenly spaced in time.", show_default="32"),
+    ] = None,
+    finder: Annotated[
+        str | None,
+        typer.Option("--faces", help="Face finder: embedded, yunet, or an ONNX file.", show_default="embedded"),
+    ] = None,
+    people: Annotated[
+        People | None,
+        typer.Option(help="One person a medium (the largest, or the one under the mask), or all.", show_default="one"),
+    ] = None,
+    mask: Annotated[
+        bool, typer.Option("--mask", help="Use manipulation masks: choose the masked face, cut the mask too.")
+    ] = False,
+    form: Annotated[Format, typer.Option("--format", help="Lossless files of this format.")] = Format.png,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Media at once.", show_default="one for each core, at most 8")
+    ] = None,
+    max_file_seconds: Annotated[float, typer.Option(min=1, help="Time for one medium.")] = 900,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no table.")] = False,
+) -> None:
+    """Find, align and cut the faces of every medium of a manifest, once.
+
+    Killed at any moment, the same command goes on where it was. What gives no crop gives a row with the reason.
+    """
+    with errors_in_a_line():
+        from unmask.data.cutting import cut, inherited, summary
+        from unmask.data.faces import Options
+        from unmask.data.manifest import Manifest
+        from unmask.nouns import UnmaskError
+        from unmask.scan.batch import default_jobs
+
+        opened = Manifest(manifest)
+        searched = {"frames": frames, "faces": finder, "people": people and people.value, "mask": mask or None}
+        given = {name: value for name, value in searched.items() if value is not None}
+        options = Options(size=size, margin=margin, template=template, format=form.value)
+        if opened.kind == "faces":
+            if given:
+                raise UnmaskError(f"{manifest} holds faces: what was found stays, so leave out {', '.join(given)}")
+            kept = inherited(opened).model_dump(include={"frames", "faces", "people", "mask"})
+            options = options.model_copy(update=kept)
+        options = Options.model_validate(options.model_dump() | given)
+        with _progress(len(opened), quiet) as step:
+            made = cut(opened, out, options, jobs or default_jobs(len(opened)), seconds=max_file_seconds, progress=step)
+        found = summary(made)
+        if not quiet:
+            _show(made, found)
+    raise typer.Exit(3 if found.faulty else 0)
+
+
+@contextmanager
+def _progress(total: int, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A live bar on standard error, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
+        task, failed = progress.add_task("cutting", total=total), [0]
+
+        def step(rows: int, lost: int) -> None:
+            failed[0] += lost
+            progress.update(task, advance=rows, description=f"{failed[0]:,} with gaps" if failed[0] else "cutting")
+
+        yield step
+
+
+def _show(made: Manifest, found: Summary) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "", box=None, pad_edge=False, show_header=False)
+    table.columns[1].justify = "right"
+    table.add_row("media", f"{found.media:,}")
+    table.add_row("crops", f"{found.crops:,}")
+    for reason, n in found.reasons.items():
+        table.add_row(f"no crop: {reason}", f"{n:,}")
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"{len(made):,} rows: {made.path}", soft_wrap=True)

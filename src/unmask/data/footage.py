@@ -1,0 +1,111 @@
+"""The frames of a manifest's row, be it a clip, a picture or a folder of pictures, and the masks that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from unmask.data.adapter import PICTURES
+from unmask.media import MediaError, open_media, sampling
+from unmask.nouns import Frame, Unread
+
+DARK = 16  # mask values up to this are black: lossy mask clips ring by a few steps
+SAME_SHAPE = 0.01  # by how much the aspect of a mask may differ from its frame's
+
+
+class Unreadable(Exception):  # noqa: N818 - a state of a medium, which becomes a row
+    """A medium that gives no frames; the text is the reason that its row will carry, its kind before the colon."""
+
+
+@dataclass(frozen=True)
+class Footage:
+    """An opened row.
+
+    Attributes:
+        kind: "image", "video", or "folder" of pictures.
+        sha256: of the file's bytes; "" for a folder.
+        total: frames in all, where that is known.
+        frames: `frames(count)` as `Media.frames`. A folder has no clock: there t is the frame's place in it.
+    """
+
+    kind: str
+    sha256: str
+    total: int | None
+    frames: Callable[[int], Iterator[Frame | Unread]] = field(repr=False)
+
+
+def footage(root: Path, relpath: str, sha256: str = "") -> Footage:
+    """Opens what a row names.
+
+    Args:
+        sha256: what the file must contain; "" = anything.
+    Raises: Unreadable.
+    """
+    pure = PurePosixPath(relpath)
+    if not relpath or pure.is_absolute() or ".." in pure.parts or "\0" in relpath:
+        raise Unreadable("no path below the root of the data set")  # manifests come from others
+    path = root / pure
+    if not path.exists():
+        raise Unreadable("missing file")
+    if path.is_dir():
+        return _folder(path)
+    try:
+        media = open_media(path)
+    except MediaError as error:
+        raise Unreadable(f"unreadable: {error}".replace(str(path), relpath)) from None
+    if sha256 and media.sha256 != sha256:
+        raise Unreadable("changed: the file is not the one that was indexed")
+    return Footage(media.kind, media.sha256, media.total_frames, media.frames)
+
+
+def _folder(path: Path) -> Footage:
+    names = sorted(p.name for p in path.iterdir() if p.name.lower().endswith(PICTURES) and not p.name.startswith("."))
+    if not names:
+        raise Unreadable("unreadable: no pictures in this folder")
+
+    def frames(count: int) -> Iterator[Frame | Unread]:
+        for i in sampling.spread(range(len(names)), len(names), count):
+            try:
+                shown = next(open_media(path / names[i]).frames(1))
+            except MediaError as error:
+                shown = Unread(i, i, str(error).replace(str(path), path.name))
+            yield Frame(i, i, shown.image) if isinstance(shown, Frame) else Unread(i, i, shown.why)
+
+    return Footage("folder", "", len(names), frames)
+
+
+class Masks:
+    """The manipulation masks of a medium, asked for frame by frame in order of time."""
+
+    def __init__(self, masks: Footage, of: Footage, count: int) -> None:
+        """Raises: Unreadable where nobody can tell which mask belongs to which frame."""
+        if "folder" in (masks.kind, of.kind) and masks.total != of.total:
+            raise Unreadable(f"mask: {masks.total} mask pictures for {of.total} frames")
+        self._still = masks.kind == "image"
+        # Clips of equal length show equal frames; of unequal ones all are looked through for the frames' own numbers.
+        asked = count if masks.total == of.total else masks.total or 1
+        self._coming = masks.frames(asked)
+        self._held = next(self._coming, None)
+
+    def at(self, frame: Frame) -> NDArray[np.bool_]:
+        """(H, W) of the frame's size: True where it was manipulated. Raises: Unreadable."""
+        while self._held is not None and not self._still and self._held.index < frame.index:
+            self._held = next(self._coming, None)
+        held = self._held
+        if held is None or (held.index != frame.index and not self._still):
+            raise Unreadable("mask: none for this frame")
+        if isinstance(held, Unread):
+            raise Unreadable(f"mask: {held.why}")
+        height, width = frame.image.shape[:2]
+        h, w = held.image.shape[:2]
+        if abs(np.log(width * h / (height * w))) > SAME_SHAPE:
+            raise Unreadable(f"mask: {w} x {h} does not fit the frame's {width} x {height}")
+        marked = (held.image > DARK).any(axis=2)
+        if (h, w) == (height, width):
+            return np.asarray(marked, np.bool_)
+        return np.asarray(Image.fromarray(marked).resize((width, height), Image.Resampling.NEAREST), np.bool_)
