@@ -26,9 +26,16 @@ def resized(image: Pixels, factor: float, up: int = cv2.INTER_LINEAR, down: int 
     return np.asarray(cv2.resize(small, (width, height), interpolation=up), np.uint8)
 
 
-def blurred(image: Pixels, sigma: float) -> Pixels:
-    """Gaussian, sigma in pixels."""
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
+def pixelated(image: Pixels, factor: int) -> Pixels:
+    """Both sides divided by a whole number and back, bilinear both ways, so that pixels between samples are dropped."""
+    height, width = image.shape[:2]
+    small = cv2.resize(image, (max(1, width // factor), max(1, height // factor)), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def blurred(image: Pixels, sigma: float, kernel: int = 0) -> Pixels:
+    """Gaussian, sigma in pixels; `kernel`: its odd side, 0 = as wide as sigma asks for."""
+    return np.asarray(cv2.GaussianBlur(image, (kernel, kernel), sigma), np.uint8)
 
 
 def sharpened(image: Pixels, sigma: float, amount: float = 0.8) -> Pixels:
@@ -44,7 +51,16 @@ def noisy(image: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
 
 def jpeg(image: Pixels, quality: int) -> Pixels:
     """Encoded and decoded again; chroma at half resolution, as nearly all JPEG of the net."""
-    written, data = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return _coded(image, ".jpg", cv2.IMWRITE_JPEG_QUALITY, quality)
+
+
+def webp(image: Pixels, quality: int) -> Pixels:
+    """Encoded by lossy WebP, 1 <= quality <= 100, and decoded again."""
+    return _coded(image, ".webp", cv2.IMWRITE_WEBP_QUALITY, quality)
+
+
+def _coded(image: Pixels, suffix: str, option: int, quality: int) -> Pixels:
+    written, data = cv2.imencode(suffix, np.ascontiguousarray(image[..., ::-1]), [option, quality])
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
     assert written and decoded is not None  # a picture in memory cannot fail to encode
     return np.ascontiguousarray(np.asarray(decoded, np.uint8)[..., ::-1])
