@@ -44,14 +44,19 @@ class Medium:
 
 
 def files(
-    root: Path, below: str = "", suffixes: tuple[str, ...] = CLIPS, *, lists: tuple[str, ...] = ()
+    root: Path,
+    below: str = "",
+    suffixes: tuple[str, ...] = CLIPS,
+    *,
+    lists: tuple[str, ...] = (),
+    beside: tuple[str, ...] = (),
 ) -> Iterator[Medium | Problem]:
     """Every file with one of `suffixes` below `root/below`; other files and those of no bytes as problems.
 
-    `lists`: names of metadata files, passed over.
+    `lists`: names of metadata files, and `beside`: suffixes of what lies beside a clip (boxes of faces); passed over.
     """
     for path, size in walk(root, below):
-        if path.rpartition("/")[2] in lists:
+        if path.rpartition("/")[2] in lists or path.lower().endswith(beside):
             continue
         if not path.lower().endswith(suffixes):
             yield Problem(path, "unknown", f"not one of {' '.join(suffixes)}")
