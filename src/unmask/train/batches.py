@@ -26,7 +26,8 @@ def batches(
         for items in loader:
             yield batch_of(items, device)
     except UnmaskError as error:  # a worker's error comes with its traceback
-        raise UnmaskError(str(error).strip().rpartition("\n")[2].removeprefix("unmask.nouns.UnmaskError: ")) from None
+        said = str(error.with_traceback(None)).strip().rpartition("\n")[2]  # its frames would keep the workers waiting
+        raise UnmaskError(said.removeprefix("unmask.nouns.UnmaskError: ")) from None
 
 
 def batch_of(items: Item, device: torch.device | str = "cpu") -> Batch:
