@@ -19,6 +19,7 @@ from unmask.app import (
     faces_commands,
     import_commands,
     methods_commands,
+    train_commands,
 )
 from unmask.app.errors import errors_in_a_line
 
@@ -242,6 +243,7 @@ def schema() -> None:
 app.command()(data_commands.index)
 app.command(epilog=faces_commands.EXIT_CODES)(faces_commands.faces)
 app.command()(methods_commands.methods)
+app.command()(train_commands.train)
 app.command()(bench_commands.bench)
 app.command()(bench_commands.compare)
 app.command()(coverage_commands.coverage)

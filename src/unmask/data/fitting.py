@@ -36,11 +36,11 @@ def check(spec: InputSpec, margin: float | None, template: str, item: str) -> No
 
 def fit(crop: Pixels, spec: InputSpec, margin: float) -> Pixels:
     """The middle of a crop (S, S, 3) cut with `margin`, of the width and size that a detector wants; see `check`."""
-    side = crop.shape[0] * spec.margin / margin
+    side = min(crop.shape[0] * spec.margin / margin, crop.shape[0])  # a manifest's 1.3, in 32 bits, is a little less
     edge = (crop.shape[0] - side) / 2
     if abs(side - spec.size) < 1e-3 and abs(edge - round(edge)) < 1e-3:  # pixel by pixel the detector's own crop
         low = round(edge)
         return crop[low : low + spec.size, low : low + spec.size]
     box = (edge, edge, edge + side, edge + side)
     resized = Image.fromarray(crop).resize((spec.size, spec.size), Image.Resampling.BICUBIC, box=box)
-    return np.asarray(resized)
+    return np.array(resized)

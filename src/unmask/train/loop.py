@@ -1,0 +1,224 @@
+"""The training loop: a recipe and a manifest in, a run folder out. It knows no method by name.
+
+    torchrun --nproc-per-node 2 -m unmask train RECIPE --data faces.parquet --out RUN
+
+Stopped at any moment and started again, a run goes on from its last checkpoint and, on a CPU, comes to the same
+weights to the last bit: batches are planned from the seed and the epoch, and the random numbers of each step are a
+function of seed, step and process.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from unmask.bases import Batch, Detector
+from unmask.detectors import family
+from unmask.nouns import UnmaskError
+from unmask.train import checkpoint
+from unmask.train.batches import batches
+from unmask.train.engine import Engine, seeded
+from unmask.train.optim import rate
+from unmask.train.recipe import Recipe
+from unmask.train.rows import Rows, rows
+from unmask.train.run import BEST, FROZEN, LAST, Folder, sha256
+from unmask.train.validate import measured, read
+
+INITIAL = 2**32 - 1  # in the place of a step's number, for the random weights before the first one
+
+
+@dataclass
+class Progress:
+    """Where the run stands: everything that a checkpoint keeps besides tensors."""
+
+    step: int = 0  # updates done
+    best: float | None = None
+    best_step: int = 0
+    waited: int = 0  # validations since the best
+    over: bool = False
+    sums: dict[str, float] = field(default_factory=dict)  # of the terms since the last row of metrics, over `count`
+    count: int = 0
+
+
+Report = Callable[[int, int, dict[str, float] | None], None]  # steps done, steps in all, the row of a validation
+
+
+def create(recipe: Recipe) -> Detector:
+    """The detector of a recipe with the weights it starts from."""
+    seeded(recipe.seed, INITIAL)
+    detector: Detector = family.create(recipe.method, recipe.options)
+    if recipe.start:
+        begin = getattr(detector, "start", None)
+        if not callable(begin):
+            raise UnmaskError(f"{recipe.method} cannot start from an encoder: leave out start")
+        begin(Path(recipe.start))
+    return detector
+
+
+def train(
+    recipe: Recipe, data: Path, out: Path, *, workers: int = 0, cpu: bool = False, report: Report | None = None
+) -> Progress:
+    """Train, or go on with a run that was stopped.
+
+    Args:
+        data: a face manifest.
+        out: the run folder, see `unmask.train.run`.
+        report: called after each step, in the first process.
+    Raises: UnmaskError for a recipe, data or folder that do not fit each other.
+    """
+    accelerator = Accelerator(cpu=cpu)
+    if recipe.batch % accelerator.num_processes:
+        raise UnmaskError(f"a batch of {recipe.batch} cannot be shared by {accelerator.num_processes} processes")
+    detector = create(recipe).to(accelerator.device)
+    faces = rows(recipe, data, detector.input)
+    folder = Folder(out)
+    asked = (recipe, faces.train.manifest.digest, sha256(Path(recipe.start)) if recipe.start else "")
+    if accelerator.is_main_process:
+        folder.open(*asked)
+    accelerator.wait_for_everyone()
+    return Loop(recipe, faces, detector, folder, accelerator, workers, report).run()
+
+
+class Loop:
+    """One run in one process."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        faces: Rows,
+        detector: Detector,
+        folder: Folder,
+        accelerator: Accelerator,
+        workers: int,
+        report: Report | None,
+    ) -> None:
+        self.recipe, self.faces, self.detector, self.folder = recipe, faces, detector, folder
+        self.accelerator, self.workers = accelerator, workers
+        self.report = report if accelerator.is_main_process else None
+        self.engine = Engine(detector, recipe, accelerator)
+        self.progress = Progress()
+        self.per_epoch = len(faces.plan(recipe, 0)) // recipe.accumulate
+        if not self.per_epoch:
+            raise UnmaskError(f"an epoch has fewer batches than accumulate ({recipe.accumulate}): choose a smaller one")
+        self.steps = max(1, recipe.length.steps(self.per_epoch))
+        self.every = max(1, recipe.validate_.steps(self.per_epoch))
+        self.started = time.monotonic()
+
+    def run(self) -> Progress:
+        self._resume()
+        now = self.progress
+        for group in self._groups():
+            lr = rate(self.recipe.schedule, self.recipe.optimizer.lr, now.step, self.steps, self.per_epoch)
+            self._count(self.engine.learn(group, now.step, lr))
+            now.step += 1
+            row = self._validate(lr) if now.step % self.every == 0 or now.step == self.steps else None
+            if self.report:
+                self.report(now.step, self.steps, row)
+            if now.over:
+                break
+        return now
+
+    def _groups(self) -> Iterator[list[Batch]]:
+        """From where the run stands to its end: the batches of each step."""
+        now, share = self.progress, self.recipe.accumulate
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        while not now.over and now.step < self.steps:
+            epoch, done = divmod(now.step, self.per_epoch)
+            plan = self.faces.plan(self.recipe, epoch)
+            keys = list(islice(plan.batches(done * share, rank, world), (self.per_epoch - done) * share))
+            stream = batches(self.faces.train, keys, workers=self.workers, device=self.accelerator.device)
+            while group := list(islice(stream, share)):
+                yield group
+                if now.step == self.steps:
+                    return
+
+    def _count(self, terms: dict[str, Tensor]) -> None:
+        now = self.progress
+        for name, value in terms.items():
+            now.sums[name] = now.sums.get(name, 0.0) + float(value)
+        now.count += 1
+
+    def _validate(self, lr: float) -> dict[str, float]:
+        """Measure, keep the weights if they are the best, and write a checkpoint."""
+        now, recipe, engine = self.progress, self.recipe, self.engine
+        engine.share_buffers()
+        current = {name: value.clone() for name, value in engine.state.items()} if engine.average else {}
+        if engine.average:
+            checkpoint.fill(engine.state, engine.average.mean, "the average")
+        found = read(
+            self.detector,
+            self.faces.validate,
+            self.accelerator,
+            batch=max(1, recipe.batch // self.accelerator.num_processes),
+            workers=self.workers,
+            bf16=recipe.precision == "bf16",
+        )
+        numbers = measured(self.faces.validate, found)
+        value = numbers[recipe.best]
+        better = now.best is None or (value < now.best if recipe.lower_is_better else value > now.best)
+        now.waited = 0 if better else now.waited + 1
+        if better:
+            now.best, now.best_step = value, now.step
+            self._write(BEST, engine.state, {"step": now.step, recipe.best: value})
+        if engine.average:
+            checkpoint.fill(engine.state, current, "the weights")
+        now.over = now.step == self.steps or bool(recipe.patience and now.waited >= recipe.patience)
+        row = self._row(lr, numbers)
+        if self.accelerator.is_main_process:
+            self.folder.record(row)
+        held, facts = engine.saved()
+        self._write(LAST, held, {**facts, "progress": vars(now)})
+        return row
+
+    def _row(self, lr: float, numbers: dict[str, float]) -> dict[str, float]:
+        """A row of metrics: the mean of each training term over steps and processes, and the validation's numbers."""
+        now = self.progress
+        here = [{name: total / now.count for name, total in now.sums.items()}]
+        everywhere = here if self.accelerator.num_processes == 1 else gather_object(here)
+        terms = {f"train_{name}": math.fsum(p[name] for p in everywhere) / len(everywhere) for name in here[0]}
+        now.sums, now.count = {}, 0
+        place = {"step": now.step, "epoch": now.step / self.per_epoch, "lr": lr, "seconds": self._seconds()}
+        return place | terms | {f"val_{name}": value for name, value in numbers.items()}
+
+    def _seconds(self) -> float:
+        return round(time.monotonic() - self.started, 3)
+
+    def _write(self, name: str, tensors: dict[str, Tensor], facts: dict[str, object]) -> None:
+        if self.accelerator.is_main_process:
+            checkpoint.save(self.folder / name, tensors, facts)
+
+    def _resume(self) -> None:
+        frozen = checkpoint.frozen(self.detector)
+        if frozen and not (self.folder / FROZEN).is_file():
+            self._write(FROZEN, frozen, {})
+        last = self.folder / LAST
+        if not last.is_file():
+            return
+        if frozen:
+            checkpoint.fill(frozen, checkpoint.load(self.folder / FROZEN)[0], str(self.folder / FROZEN))
+        held, facts = checkpoint.load(last)
+        self.engine.restore(held, facts, str(last))
+        self.progress = Progress(**facts["progress"])
+        self.folder.resume(self.progress.step)
+
+
+def restore(folder: Path) -> tuple[Detector, Recipe]:
+    """The detector of a run with its best weights, on the CPU. Raises: UnmaskError where there are none yet."""
+    run = Folder(folder)
+    recipe = run.recipe()
+    if not (run / BEST).is_file():
+        raise UnmaskError(f"{folder} has no best weights yet: train it until its first validation")
+    detector: Detector = family.create(recipe.method, recipe.options)
+    if frozen := checkpoint.frozen(detector):
+        checkpoint.fill(frozen, checkpoint.load(run / FROZEN)[0], str(run / FROZEN))
+    held, _ = checkpoint.load(run / BEST)
+    checkpoint.fill(checkpoint.learnt(detector), held, str(run / BEST))
+    return detector.eval(), recipe

@@ -1,0 +1,94 @@
+"""Which crops of a manifest a recipe trains and validates on, and in which batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from unmask.data import samplers
+from unmask.data.augment import degrade
+from unmask.data.loader import FaceSet, Transform
+from unmask.data.manifest import Manifest
+from unmask.data.samplers import Plan
+from unmask.measure.pooling import combined
+from unmask.measure.protocol import Where
+from unmask.nouns import InputSpec, UnmaskError
+from unmask.train.recipe import Recipe
+
+CLIP = ("dataset", "method", "compression", "media_id")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The two sets of a run."""
+
+    train: FaceSet
+    validate: FaceSet
+
+    def plan(self, recipe: Recipe, epoch: int) -> Plan:
+        """The batches of one epoch."""
+        kind, faces, seed = recipe.sampler, self.train, recipe.seed
+        group = faces.group if kind.spread_groups else None
+        if kind.name == "by_class":
+            return samplers.by_class(faces.label, recipe.batch, seed, epoch, group=group)
+        if kind.name == "by_method":
+            return samplers.by_method(faces.label, faces.method, recipe.batch, seed, epoch, group=group)
+        if kind.name == "paired":
+            return samplers.paired(faces.label, faces.pair, recipe.batch, seed, epoch, every=kind.every, group=group)
+        return samplers.shuffled(len(faces), recipe.batch, seed, epoch, group=group)
+
+
+def rows(recipe: Recipe, data: Path, spec: InputSpec) -> Rows:
+    """Raises: UnmaskError for filters that leave nothing of a class, and where leakage groups stand on both sides."""
+    manifest = Manifest(data)
+    if manifest.kind != "faces":
+        raise UnmaskError(f"{data} lists media, not faces: cut the crops with `unmask faces` first")
+    table = manifest.table(list(manifest.arrow_schema.names))
+    masks = {
+        "train": _mask(table, recipe.data.train, recipe),
+        "validate": _mask(table, recipe.data.validate_, recipe),
+    }
+    label, group = table["label"].fill_null(-1).to_numpy(), np.asarray(table["group_id"].to_pylist(), str)
+    for name, mask in masks.items():
+        if set(np.unique(label[mask])) != {0, 1}:
+            raise UnmaskError(
+                f"data.{name} must leave real and forged rows of {data}: it leaves {int(mask.sum())} rows"
+            )
+    both = set(group[masks["train"]]) & set(group[masks["validate"]])
+    if both:
+        raise UnmaskError(
+            f"{len(both)} leakage groups stand in data.train and in data.validate, for one {min(both)!r}: "
+            "the best checkpoint would be chosen on what it was trained on"
+        )
+    return Rows(
+        FaceSet(data, spec, where=masks["train"], transform=_transform(recipe.transforms)),
+        FaceSet(data, spec, where=masks["validate"]),
+    )
+
+
+def _transform(name: str) -> Transform | None:
+    """Raises: UnmaskError for an unknown name."""
+    known: dict[str, Transform | None] = {"none": None, "degrade": degrade}
+    if name not in known:
+        raise UnmaskError(f"there are no transforms {name!r}; there is {', '.join(known)}")
+    return known[name]
+
+
+def _mask(table: pa.Table, where: Where, recipe: Recipe) -> NDArray[np.bool_]:
+    mask: NDArray[np.bool_] = where.mask(table) & np.asarray([not r for r in table["reason"].to_pylist()], bool)
+    if recipe.data.frames is None:
+        return mask
+    clip = combined([table[c] for c in CLIP])[0]
+    kept = np.zeros(len(mask), bool)
+    chosen = np.flatnonzero(mask)
+    rng = np.random.default_rng(recipe.seed)
+    order = chosen[np.lexsort((table["frame"].to_numpy()[chosen], clip[chosen]))]
+    for members in np.split(order, np.flatnonzero(np.diff(clip[order])) + 1):
+        n = min(recipe.data.frames, len(members))
+        even = ((np.arange(n) + 0.5) * len(members) / n).astype(int)
+        kept[members[even if recipe.data.pick == "even" else rng.permutation(len(members))[:n]]] = True
+    return kept
