@@ -30,6 +30,7 @@ LOADING = 120.0  # seconds that a worker may take to load its parts, however bus
 K = TypeVar("K")
 T = TypeVar("T")
 A = TypeVar("A")
+W = TypeVar("W", bound="Worker")
 Handle = Callable[[bytes], bytes]
 
 
@@ -97,16 +98,21 @@ class Worker:
 
 
 def ask_all(
-    tasks: Iterator[tuple[K, T]], hire: Callable[[], Worker], ask: Callable[[Worker, T], A], jobs: int, tries: int = 1
+    tasks: Iterator[tuple[K, T]],
+    hire: Callable[[], W],
+    ask: Callable[[Callable[[], W], T], A],
+    jobs: int,
+    tries: int = 1,
 ) -> Iterator[tuple[K, A | WorkerError]]:
     """Answers (key, task) pairs in `jobs` processes; yields (key, answer) as they finish, in no order.
 
-    A worker that dies is replaced, and its item tried again by another, `tries` times in all; then its answer is the
-    WorkerError. Closing the generator ends all workers at once.
+    `ask(worker, task)` calls `worker()` for a process, unless it knows the answer without one. A worker that dies is
+    replaced, and its item tried again by the next, `tries` times in all; then its answer is the WorkerError. Closing
+    the generator ends all workers at once.
     """
     answers: queue.SimpleQueue[tuple[K, A | WorkerError] | Exception | None] = queue.SimpleQueue()
     pull, stop = threading.Lock(), threading.Event()
-    workers: dict[int, Worker] = {}
+    workers: dict[int, W] = {}
 
     def end(number: int) -> None:
         worker = workers.pop(number, None)
@@ -119,7 +125,7 @@ def ask_all(
             if stop.is_set():
                 break
             try:
-                return ask(workers.get(number) or workers.setdefault(number, hire()), task)
+                return ask(lambda: workers.get(number) or workers.setdefault(number, hire()), task)
             except WorkerError as error:
                 died = error
                 end(number)

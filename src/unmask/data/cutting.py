@@ -243,10 +243,10 @@ def _work(
         progress(task.rows, int(any(face["reason"] for face in faces)))
 
 
-def _ask(worker: Worker, task: Task) -> list[dict[str, Any]]:
+def _ask(worker: Callable[[], Worker], task: Task) -> list[dict[str, Any]]:
     known = [face.model_dump(mode="json") for face in task.known]
     said = json.dumps({"row": task.row.model_dump(mode="json"), "root": str(task.root), "known": known})
-    answer = json.loads(worker.ask(said))
+    answer = json.loads(worker().ask(said))
     if isinstance(answer, dict):
         raise UnmaskError(answer["error"])
     return list(answer)
