@@ -6,7 +6,7 @@ often its group was drawn); metrics of the ROC read it off a ranking that was so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
@@ -19,6 +19,7 @@ from unmask.measure.metrics import OF_CURVE, Ranking, auroc, share
 from unmask.nouns import UnmaskError
 
 Score = Callable[[ArrayLike, ArrayLike], float]  # a metric: (label, score) -> number
+Part = tuple[Score, ArrayLike, ArrayLike, ArrayLike]  # metric, label, score, groups
 Of = Callable[[Longs], float]  # a metric of some data, given how often each group counts
 Kind = Literal["percentile", "bca", "delong", "wilson", "clopper-pearson"]
 NORMAL = NormalDist()
@@ -109,6 +110,29 @@ def paired(
     return Difference(value, float(low), float(high), p, level, "percentile", rounds, count)
 
 
+def joint(parts: Sequence[Part], rounds: int = 1000, seed: int = 0) -> tuple[Doubles, Doubles]:
+    """K metrics on the same resamples of groups: what an interval of their mean, sum or difference is made from.
+
+    The parts need not hold the same rows, nor the same groups: a group counts in each part where it occurs.
+
+    Returns: the values (K,), and those of the resamples (rounds, K); NaN where a metric is not defined.
+    """
+    ids = [np.asarray(groups).astype(str) for *_, groups in parts]
+    among = np.unique(np.concatenate(ids)) if ids else np.zeros(0, str)
+    of = []
+    for (metric, label, score, _), own in zip(parts, ids, strict=True):
+        y, s = checked(label, score)
+        same_length(label=y, group=own)
+        of.append(_of(metric, y, s, np.searchsorted(among, own).astype(np.int64), len(among)))
+    rng = np.random.default_rng(seed)
+    draws = [np.ones(len(among), np.int64)]
+    draws += [np.bincount(rng.integers(len(among), size=len(among)), minlength=len(among)) for _ in range(rounds)]
+    values = np.array(
+        [[one(drawn) for one in of] for drawn in draws] if len(among) else np.full((rounds + 1, len(of)), np.nan)
+    )
+    return values[0], values[1:]
+
+
 def wilson(hits: int, n: int, level: float = 0.95) -> Interval:
     """Wilson's (1927) score interval of a rate; NaN for n = 0. Its coverage is right on average, not always."""
     _possible(hits, n)
@@ -142,21 +166,25 @@ def _prepared(metric: Score, label: ArrayLike, score: ArrayLike, groups: ArrayLi
     y, s = checked(label, score)
     code, count = codes(groups)
     same_length(label=y, group=code)
+    return _of(metric, y, s, code, count), count
+
+
+def _of(metric: Score, y: Bools, s: Doubles, code: Longs, count: int) -> Of:
     if metric is share:
         total, size = np.bincount(code, s, count), np.bincount(code, minlength=count)
-        return (lambda drawn: float(drawn @ total / (drawn @ size))), count
+        return lambda drawn: float(drawn @ total / n) if (n := int(drawn @ size)) else float("nan")
     if metric is auroc:
-        return _mann_whitney(y, s, code), count
+        return _mann_whitney(y, s, code)
     if of_curve := OF_CURVE.get(metric):
         ranking = Ranking(y, s)
         ranked = code[ranking.order]
-        return (lambda drawn: of_curve(ranking.curve(drawn.astype(np.float64)[ranked]))), count
+        return lambda drawn: of_curve(ranking.curve(drawn.astype(np.float64)[ranked]))
 
     def repeated(drawn: Longs) -> float:
         rows = np.repeat(np.arange(len(y)), drawn[code])
         return metric(y[rows], s[rows])
 
-    return repeated, count
+    return repeated
 
 
 def _mann_whitney(y: Bools, s: Doubles, code: Longs) -> Of:

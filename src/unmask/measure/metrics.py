@@ -95,6 +95,11 @@ def crossing(curve: Curve) -> float:
     return float(fpr[i - 1] + (fpr[i] - fpr[i - 1]) * d0 / (d0 + d1))
 
 
+def sensitivity(curve: Curve, fpr: float = 0.05) -> float:
+    """The largest TPR of a vertex whose FPR is at most `fpr`."""
+    return float(curve.tpr[_at_most(curve, fpr)]) if curve.both else NAN
+
+
 def auroc(label: ArrayLike, score: ArrayLike) -> float:
     """Probability that a fake scores above a real one, ties counting half (Mann-Whitney); NaN without both classes."""
     return area(Ranking(label, score).curve())
@@ -131,8 +136,7 @@ def tpr_at_fpr(label: ArrayLike, score: ArrayLike, fpr: float = 0.05) -> float:
 
     The threshold here comes from the same data. For a promise about new data: `threshold_at_fpr` on validation.
     """
-    curve = Ranking(label, score).curve()
-    return float(curve.tpr[_at_most(curve, fpr)]) if curve.both else NAN
+    return sensitivity(Ranking(label, score).curve(), fpr)
 
 
 def partial_auc(label: ArrayLike, score: ArrayLike, fpr: float = 0.1, standardised: bool = True) -> float:
@@ -258,4 +262,5 @@ OF_CURVE: dict[Callable[..., float], Callable[[Curve], float]] = {
     auroc: area,
     average_precision: precision_sum,
     eer: crossing,
+    tpr_at_fpr: sensitivity,
 }
