@@ -57,6 +57,9 @@ def faces(
         bool, typer.Option("--mask", help="Use manipulation masks: choose the masked face, cut the mask too.")
     ] = False,
     form: Annotated[Format, typer.Option("--format", help="Lossless files of this format.")] = Format.png,
+    shards: Annotated[
+        bool, typer.Option("--shards", help="Then pack the crops into CROPS/shards, tar files of 1,000 (WebDataset).")
+    ] = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Media at once.", show_default="one for each core, at most 8")
     ] = None,
@@ -71,6 +74,7 @@ def faces(
         from unmask.data.cutting import cut, inherited, summary
         from unmask.data.faces import Options
         from unmask.data.manifest import Manifest
+        from unmask.data.shards import pack
         from unmask.nouns import UnmaskError
         from unmask.scan.batch import default_jobs
 
@@ -87,13 +91,16 @@ def faces(
         with _progress(len(opened), quiet) as step:
             made = cut(opened, out, options, jobs or default_jobs(len(opened)), seconds=max_file_seconds, progress=step)
         found = summary(made)
+        if shards:
+            with _progress(found.crops, quiet, "packing") as step:
+                pack(made, out / "shards", progress=lambda crops: step(crops, 0))
         if not quiet:
             _show(made, found)
     raise typer.Exit(3 if found.faulty else 0)
 
 
 @contextmanager
-def _progress(total: int, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+def _progress(total: int, quiet: bool, what: str = "cutting") -> Iterator[Callable[[int, int], None]]:
     """A live bar on standard error, where that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -101,11 +108,11 @@ def _progress(total: int, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
-        task, failed = progress.add_task("cutting", total=total), [0]
+        task, failed = progress.add_task(what, total=total), [0]
 
         def step(rows: int, lost: int) -> None:
             failed[0] += lost
-            progress.update(task, advance=rows, description=f"{failed[0]:,} with gaps" if failed[0] else "cutting")
+            progress.update(task, advance=rows, description=f"{failed[0]:,} with gaps" if failed[0] else what)
 
         yield step
 
