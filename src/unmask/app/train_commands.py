@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,7 @@ def train(
         chosen = recipes.load(recipe, changes or ())
         with _shown(quiet) as report:
             done = run(chosen, data, out, workers=workers, cpu=cpu, report=report)
-        if not quiet and report:
+        if not quiet and os.environ.get("RANK", "0") == "0":
             typer.echo(f"{out}: {done.step} steps, best {chosen.best} {done.best:.4f} at step {done.best_step}")
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
@@ -44,8 +45,8 @@ class Progress:
     best_step: int = 0
     waited: int = 0  # validations since the best
     over: bool = False
-    sums: dict[str, float] = field(default_factory=dict)  # of the terms since the last row of metrics, over `count`
-    count: int = 0
+    sums: dict[str, float] = field(default_factory=dict)  # of the loss's terms since the last row of metrics ...
+    count: int = 0  # ... which are so many steps
 
 
 Report = Callable[[int, int, dict[str, float] | None], None]  # steps done, steps in all, the row of a validation
@@ -110,6 +111,8 @@ class Loop:
             raise UnmaskError(f"an epoch has fewer batches than accumulate ({recipe.accumulate}): choose a smaller one")
         self.steps = max(1, recipe.length.steps(self.per_epoch))
         self.every = max(1, recipe.validate_.steps(self.per_epoch))
+        self.save = max(1, recipe.save.steps(self.per_epoch)) if recipe.save else None
+        self.sums: dict[str, Tensor] = {}  # of this process, on its device: reading them each step would make it wait
         self.started = time.monotonic()
 
     def run(self) -> Progress:
@@ -120,6 +123,8 @@ class Loop:
             self._count(self.engine.learn(group, now.step, lr))
             now.step += 1
             row = self._validate(lr) if now.step % self.every == 0 or now.step == self.steps else None
+            if row is None and self.save and now.step % self.save == 0:
+                self._checkpoint()
             if self.report:
                 self.report(now.step, self.steps, row)
             if now.over:
@@ -141,10 +146,22 @@ class Loop:
                     return
 
     def _count(self, terms: dict[str, Tensor]) -> None:
-        now = self.progress
         for name, value in terms.items():
-            now.sums[name] = now.sums.get(name, 0.0) + float(value)
-        now.count += 1
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.progress.count += 1
+
+    def _fold(self) -> dict[str, float]:
+        """The sums of all processes become their mean, in each of them."""
+        here = [{name: float(value) for name, value in self.sums.items()}]
+        everywhere = here if self.accelerator.num_processes == 1 else gather_object(here)
+        mean = {name: math.fsum(p[name] for p in everywhere) / len(everywhere) for name in here[0]}
+        self._restart(mean)
+        return mean
+
+    def _restart(self, sums: dict[str, float]) -> None:
+        self.progress.sums = sums
+        device = self.accelerator.device
+        self.sums = {name: torch.tensor(v, dtype=torch.double, device=device) for name, v in sums.items()}
 
     def _validate(self, lr: float) -> dict[str, float]:
         """Measure, keep the weights if they are the best, and write a checkpoint."""
@@ -174,19 +191,23 @@ class Loop:
         row = self._row(lr, numbers)
         if self.accelerator.is_main_process:
             self.folder.record(row)
-        held, facts = engine.saved()
-        self._write(LAST, held, {**facts, "progress": vars(now)})
+        self._checkpoint()
         return row
 
     def _row(self, lr: float, numbers: dict[str, float]) -> dict[str, float]:
         """A row of metrics: the mean of each training term over steps and processes, and the validation's numbers."""
         now = self.progress
-        here = [{name: total / now.count for name, total in now.sums.items()}]
-        everywhere = here if self.accelerator.num_processes == 1 else gather_object(here)
-        terms = {f"train_{name}": math.fsum(p[name] for p in everywhere) / len(everywhere) for name in here[0]}
-        now.sums, now.count = {}, 0
+        terms = {f"train_{name}": total / now.count for name, total in self._fold().items()}
+        self._restart({})
+        now.count = 0
         place = {"step": now.step, "epoch": now.step / self.per_epoch, "lr": lr, "seconds": self._seconds()}
         return place | terms | {f"val_{name}": value for name, value in numbers.items()}
+
+    def _checkpoint(self) -> None:
+        self.engine.share_buffers()
+        self._fold()
+        held, facts = self.engine.saved()
+        self._write(LAST, held, {**facts, "progress": vars(self.progress)})
 
     def _seconds(self) -> float:
         return round(time.monotonic() - self.started, 3)
@@ -207,6 +228,7 @@ class Loop:
         held, facts = checkpoint.load(last)
         self.engine.restore(held, facts, str(last))
         self.progress = Progress(**facts["progress"])
+        self._restart(self.progress.sums)
         self.folder.resume(self.progress.step)
 
 

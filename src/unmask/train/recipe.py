@@ -130,6 +130,7 @@ class Recipe(Plain):
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = Field(0, ge=0)
     validate_: Length = Field(EPOCH, alias="validate", description="how often")
+    save: Length | None = Field(None, description="how often a checkpoint is written besides, between validations")
     best: Best = "video_auroc"
     patience: int | None = Field(None, ge=1, description="stop after so many validations without a better one")
     card: Words = Words()
