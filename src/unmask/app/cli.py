@@ -46,6 +46,13 @@ class FailOn(StrEnum):
     failed = "failed"
 
 
+class On(StrEnum):
+    """What runs a scan."""
+
+    local = "local"
+    ray = "ray"
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"unmask {__version__}")
@@ -141,6 +148,22 @@ def scan(
             show_default="cores / jobs",
         ),
     ] = None,
+    on: Annotated[
+        On,
+        typer.Option(
+            help="This machine, or a Ray cluster: --out is then a folder, and all hosts see it and the files.",
+            rich_help_panel=SPEED,
+        ),
+    ] = On.local,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|HOST:PORT",
+            help="Where the Ray cluster is.",
+            rich_help_panel=SPEED,
+            show_default="one is started here",
+        ),
+    ] = None,
     url: Annotated[bool, typer.Option("--url", help="Also open http(s) addresses.")] = False,
     camera: Annotated[int | None, typer.Option(min=0, help="Scan what camera N sees.", show_default=False)] = None,
     camera_seconds: Annotated[float, typer.Option(min=0.1, max=60, help="How long the camera records.")] = 5.0,
@@ -168,7 +191,7 @@ def scan(
     Each file gets a verdict in words, and a calibrated probability with its interval where a detector could speak.
     """
     with errors_in_a_line():
-        from unmask.app.scanning import Wanted, run
+        from unmask.app.scanning import Wanted, run, run_on_ray
         from unmask.media import Limits
         from unmask.scan import batch
         from unmask.scan.options import Options
@@ -176,7 +199,7 @@ def scan(
         files = batch.expand(paths or [], allow_url=url)
         if not files and camera is None:
             raise typer.BadParameter("name a file, a folder or a --camera", param_hint="PATH")
-        jobs = jobs or batch.default_jobs(len(files))
+        workers, jobs = jobs, jobs or batch.default_jobs(len(files))
         limits = Limits(
             bytes=max_bytes or Limits.bytes,
             pixels=max_pixels or Limits.pixels,
@@ -194,12 +217,16 @@ def scan(
             checks=not no_checks,
             pictures=html is not None,
             allow_url=url,
-            threads=threads or max(1, batch.cores() // jobs),
+            threads=threads or (1 if on is On.ray else max(1, batch.cores() // jobs)),
             limits=limits,
             seconds_per_file=max_file_seconds,
         )
         wanted = Wanted(json=json, html=html, out=out, quiet=quiet)
-        states = run(files, options, jobs, wanted, (camera, camera_seconds) if camera is not None else None)
+        recorded = (camera, camera_seconds) if camera is not None else None
+        if on is On.ray:
+            states = run_on_ray(files, options, workers, wanted, address, recorded)
+        else:
+            states = run(files, options, jobs, wanted, recorded)
     if any(state.value in states for state in fail_on or ()):
         raise typer.Exit(1)
     raise typer.Exit(3 if "failed" in states else 0)

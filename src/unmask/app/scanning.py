@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from unmask.media import camera
@@ -59,6 +67,43 @@ def run(
         _show([lines[i] for i in sorted(lines)], report, wanted)
         _write(report, wanted)
     return {state for state, _ in lines.values()}
+
+
+def run_on_ray(
+    paths: Sequence[str],
+    options: Options,
+    workers: int | None,
+    wanted: Wanted,
+    address: str | None,
+    recorded: tuple[int, float] | None = None,
+) -> set[State]:
+    """As `run`, on a Ray cluster: all answers go into the folder `wanted.out`, and how many are what is shown.
+
+    Returns: the states that occurred.
+    """
+    if wanted.out is None or wanted.json or wanted.html or recorded:
+        raise UnmaskError("--on ray writes its answers into a folder: give --out FOLDER, no --json, --html or --camera")
+    from unmask.app import cluster
+
+    cluster.require()
+    from unmask.app.on_ray import scan
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=wanted.quiet or not console.is_terminal
+    ) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=total)
+            progress.advance(tasks[stage], done)
+
+        states = scan(paths, options, wanted.out, address, workers, advance)
+    if not wanted.quiet:
+        Console(highlight=False, soft_wrap=True).print(text.summary(states))
+    return set(states)
 
 
 def _scanned(

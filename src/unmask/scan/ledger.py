@@ -184,14 +184,14 @@ def _newest(table: Path, journal: Path) -> tuple[str, list[str]]:
     columns = ", ".join(COLUMNS)
     types = ", ".join(f"{name}: '{kind}'" for name, kind in COLUMNS.items())
     lines = f"read_json(?, format = 'newline_delimited', columns = {{{types}}})"
-    rows, files = f"SELECT *, row_number() OVER () AS line FROM {lines}", [_literally(journal)]  # noqa: S608
+    rows, files = f"SELECT *, row_number() OVER () AS line FROM {lines}", [literally(journal)]  # noqa: S608
     if table.exists():
-        rows, files = f"{rows} UNION ALL SELECT {columns}, 0 FROM read_parquet(?)", [*files, _literally(table)]  # noqa: S608
+        rows, files = f"{rows} UNION ALL SELECT {columns}, 0 FROM read_parquet(?)", [*files, literally(table)]  # noqa: S608
     newest = "row_number() OVER (PARTITION BY path ORDER BY line DESC) = 1"
     return f"SELECT {columns} FROM ({rows}) QUALIFY {newest} ORDER BY path", files  # noqa: S608
 
 
-def _literally(path: Path) -> str:
+def literally(path: Path) -> str:
     """The path for a function that would take * ? [ in it for patterns."""
     return re.sub(r"[*?\[]", r"[\g<0>]", str(path.absolute()))
 

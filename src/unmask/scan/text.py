@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 
 from rich.text import Text
 
@@ -60,13 +60,12 @@ def single(file: FileReport, report: Report) -> Text:
     return Text("\n").join(rows)
 
 
-def summary(states: Sequence[State]) -> Text:
-    """How many files are what."""
+def summary(states: Iterable[State] | Mapping[State, int]) -> Text:
+    """How many files are what; `states` of the files, or how many are in each."""
     counts = Counter(states)
+    files = counts.total()
     parts = [f"{counts[state]} {SHORT[state].lower()}" for state in STATES if counts[state]]
-    return Text(
-        f"{len(states)} {'file' if len(states) == 1 else 'files'}: {', '.join(parts) or 'nothing to report'}", "bold"
-    )
+    return Text(f"{files:,} {'file' if files == 1 else 'files'}: {', '.join(parts) or 'nothing to report'}", "bold")
 
 
 def number(found: FileReport | FaceReport) -> str:

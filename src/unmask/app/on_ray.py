@@ -1,0 +1,201 @@
+"""`unmask scan --on ray`: the same answers as a local scan, from as many machines as a Ray cluster has.
+
+Two passes. The first hashes every file. The second scans each content once that has no answer yet, in parts: a worker
+answers all of a part and writes it as one file. A part whose worker dies is given out again by Ray, and goes on where
+its journal ends.
+As in a local scan the file itself is read in a process of its own: a codec that crashes or hangs costs one file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from unmask._version import __version__
+from unmask.app import cluster
+from unmask.app.results import LISTED, Journal, Results, file_of, write
+from unmask.media import Limits, MediaError
+from unmask.media.source import from_path
+from unmask.nouns import DetectorInfo, FileReport, State, UnmaskError
+from unmask.scan.batch import is_url, printable
+from unmask.scan.ledger import asked_of, row_of
+from unmask.scan.options import Options
+from unmask.scan.pool import Worker, WorkerError
+
+HOST = os.uname().nodename
+ATTEMPTS = 2  # how often a file is tried that ends the process reading it
+LIVES = 3  # workers that may die while they scan one file, of whatever cause, before it is given up
+PARTS = 32  # for each worker: enough that none waits long for the last one
+SMALLEST, LARGEST = 8, 1024  # files in a part: what a killed worker has to do again
+HASHED = 4096  # files hashed by one task
+
+
+def scan(
+    paths: Sequence[str],
+    options: Options,
+    out: Path,
+    address: str | None = None,
+    workers: int | None = None,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> dict[State, int]:
+    """Scans `paths` into the folder `out`, which every host must see under the same name, as it must the files.
+
+    workers: at most so many files at once; otherwise as many as the cluster has processors for.
+    progress: called with the stage ("hashing", "scanning"), how many are newly done, and how many there are.
+
+    Returns: how many paths are in which state.
+
+    Raises: UnmaskError when `out` cannot be used, a path is an address, or Ray gives up.
+    """
+    if any(map(is_url, paths)):
+        raise UnmaskError("--on ray reads files only; fetch addresses first, or leave out --on ray")
+    files = [str(Path(path).absolute()) for path in paths]
+    options = options.model_copy(update={name: _absolute(getattr(options, name)) for name in ("detector", "faces")})
+    scanner = options.ready()
+    question = {
+        "asked": asked_of(scanner),
+        "version": __version__,
+        "settings": scanner.settings.model_dump(mode="json"),
+        "detector": scanner.detector.model_dump(mode="json"),
+    }
+    with (
+        Results(out.absolute(), question) as results,
+        cluster.cluster(address, workers and workers * options.threads) as cpus,
+    ):
+        workers = workers or max(1, cpus // options.threads)
+        hashed = cluster.each(_listings(files), listed, {"limits": options.limits}, workers)
+        results.list_paths(_counted(hashed, "hashing", len(files), progress))
+        results.forget_failed()
+        todo = results.unanswered(again=True)
+        arguments = {
+            "options": options.model_dump_json(),
+            "detector": scanner.detector.model_dump_json(),
+            "version": __version__,
+            "asked": question["asked"],
+            "answers": str(results.answers),
+        }
+        done = cluster.each(_parts(todo, files, workers), Answer, arguments, workers, options.threads)
+        for _ in _counted(done, "scanning", len(todo), progress):
+            pass
+        results.prove()
+        return results.states()
+
+
+def listed(block: pa.Table, limits: Limits) -> pa.Table:
+    """Hashes files: a block of (position, path) -> LISTED."""
+    rows = []
+    for row in block.to_pylist():
+        name = os.fsdecode(row["path"])
+        found: dict[str, Any] = {"position": row["position"], "path": printable(name)}
+        try:
+            source = from_path(Path(name), limits)
+            rows.append(found | {"sha256": source.sha256, "bytes": source.size})
+        except MediaError as error:
+            rows.append(found | {"reason": str(error)})
+    return pa.Table.from_pylist(rows, LISTED)
+
+
+class Answer:
+    """An actor that scans one part after another: (sha256, path) -> (state)."""
+
+    def __init__(self, options: str, detector: str, version: str, asked: str, answers: str) -> None:
+        self._options, self._detector = Options.model_validate_json(options), DetectorInfo.model_validate_json(detector)
+        self._version, self._asked, self._answers = version, asked, Path(answers)
+        self._worker: Worker | None = None
+
+    def __call__(self, part: pa.Table) -> pa.Table:
+        if __version__ != self._version:
+            raise UnmaskError(f"{HOST} has unmask {__version__}, not {self._version}; install the same on every host")
+        file = file_of(self._answers, part["sha256"].to_pylist())
+        if not file.exists():  # else a worker died after it wrote, and before it said so
+            path = file.with_suffix(Journal.SUFFIX)
+            with Journal(path) as journal:
+                for row in part.to_pylist():
+                    if row["sha256"] not in journal.rows:
+                        journal.add(self._row(row["sha256"], os.fsdecode(row["path"]), journal))
+                write(file, list(journal.rows.values()))
+            path.unlink()
+        return pq.ParquetFile(file).read(["state"])
+
+    def _row(self, sha256: str, path: str, journal: Journal) -> dict[str, object]:
+        if journal.deaths[sha256] < LIVES:
+            journal.begin(sha256)
+            report = self._report(path)
+        else:
+            report = self._failed(path, f"{LIVES} workers died while they scanned it")
+        if report.sha256 and report.sha256 != sha256:
+            report = self._failed(path, f"{path} changed while the scan ran; scan it again once it is complete")
+        return row_of(report.model_copy(update={"path": printable(path), "sha256": sha256}), self._asked)
+
+    def _report(self, path: str) -> FileReport:
+        why = ""
+        for _ in range(ATTEMPTS):
+            try:
+                self._worker = self._worker or Worker(self._options, self._options.seconds_per_file)
+                report = self._worker.scan(path)
+            except WorkerError as died:
+                why = str(died)
+                if self._worker:
+                    self._worker.kill()
+                self._worker = None
+                continue
+            if report.detector != self._detector:
+                raise UnmaskError(f"{HOST} has other weights of {self._detector.name}; install the same on every host")
+            return report
+        return self._failed(path, f"{why}, {ATTEMPTS} times")
+
+    def _failed(self, path: str, why: str) -> FileReport:
+        return FileReport(path=path, state="failed", reasons=(why,), detector=self._detector)
+
+
+def _listings(files: Sequence[str]) -> list[pa.Table]:
+    """File names as bytes, because not every name is UTF-8."""
+    return [
+        pa.table(
+            {
+                "position": range(start, min(start + HASHED, len(files))),
+                "path": pa.array(map(os.fsencode, files[start : start + HASHED]), pa.binary()),
+            }
+        )
+        for start in range(0, len(files), HASHED)
+    ]
+
+
+def _parts(todo: Sequence[tuple[str, int]], files: Sequence[str], workers: int) -> list[pa.Table]:
+    """Cuts `todo`, sorted by hash, so that all of a part begins with the same digit."""
+    size = min(max(len(todo) // (workers * PARTS), SMALLEST), LARGEST)
+    cut, part = list[list[tuple[str, int]]](), list[tuple[str, int]]()
+    for sha256, position in todo:
+        if part and (len(part) == size or part[0][0][0] != sha256[0]):
+            cut.append(part)
+            part = []
+        part.append((sha256, position))
+    return [
+        pa.table(
+            {
+                "sha256": pa.array([sha256 for sha256, _ in part], pa.string()),
+                "path": pa.array([os.fsencode(files[position]) for _, position in part], pa.binary()),
+            }
+        )
+        for part in [*cut, part]
+        if part
+    ]
+
+
+def _counted(
+    tables: Iterator[pa.Table], stage: str, total: int, progress: Callable[[str, int, int], None]
+) -> Iterator[pa.Table]:
+    progress(stage, 0, total)
+    for table in tables:
+        progress(stage, table.num_rows, total)
+        yield table
+
+
+def _absolute(name: str) -> str:
+    """A worker's current folder is another one."""
+    return str(Path(name).absolute()) if Path(name).exists() else name
