@@ -14,6 +14,7 @@ from unmask.nouns import UnmaskError
 from unmask.train.loop import create
 from unmask.train.optim import Average, Sharpness, optimizer, rate
 from unmask.train.recipe import Optimizer, Recipe, Schedule, Span, load
+from unmask.train.rows import transform
 
 SHIPPED = sorted((REPOSITORY / "recipes").glob("*.yaml"))
 LEAST = "name: a\nmethod: gend\nlength: 2 epochs\noptimizer: {lr: 1e-3}\n"
@@ -34,6 +35,7 @@ def test_every_shipped_recipe_fits_and_builds(path: Path) -> None:
     trained = [p for p in detector.parameters() if p.requires_grad]
     assert trained
     optimizer(recipe.optimizer, trained)
+    transform(recipe)
 
 
 def test_what_ships() -> None:

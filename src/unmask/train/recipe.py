@@ -118,7 +118,9 @@ class Recipe(Plain):
     start: str | None = Field(None, description="encoder to start from: a file that `unmask import encoder` wrote")
     data: Data = Data()
     sampler: Sampler = Sampler()
-    transforms: str = Field("none", description="what is done to training crops")
+    transforms: str | tuple[dict[str, dict[str, Any] | None], ...] = Field(
+        "none", description='of training crops: "degrade", a preset or a list of steps of `unmask.data.transforms`'
+    )
     batch: int = Field(32, ge=1, description="pictures of a batch, over all processes together")
     accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
     length: Length

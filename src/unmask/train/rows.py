@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from unmask.data import samplers
+from unmask.data import samplers, transforms
 from unmask.data.augment import degrade
 from unmask.data.loader import FaceSet, Transform
 from unmask.data.manifest import Manifest
@@ -65,17 +65,16 @@ def rows(recipe: Recipe, data: Path, spec: InputSpec) -> Rows:
             "the best checkpoint would be chosen on what it was trained on"
         )
     return Rows(
-        FaceSet(data, spec, where=masks["train"], transform=_transform(recipe.transforms)),
+        FaceSet(data, spec, where=masks["train"], transform=transform(recipe)),
         FaceSet(data, spec, where=masks["validate"]),
     )
 
 
-def _transform(name: str) -> Transform | None:
-    """Raises: UnmaskError for an unknown name."""
-    known: dict[str, Transform | None] = {"none": None, "degrade": degrade}
-    if name not in known:
-        raise UnmaskError(f"there are no transforms {name!r}; there is {', '.join(known)}")
-    return known[name]
+def transform(recipe: Recipe) -> Transform | None:
+    """Raises: UnmaskError for an unknown name or step."""
+    if recipe.transforms == "degrade":  # what the embedded detector is trained with; presets stand in data.transforms
+        return degrade
+    return transforms.build(recipe.transforms) if recipe.transforms != "none" else None
 
 
 def _mask(table: pa.Table, where: Where, recipe: Recipe) -> NDArray[np.bool_]:
