@@ -62,6 +62,8 @@ def test_the_truth_is_counted_as_a_loop_counts_it(faces: Path, within: str) -> N
         assert found[name]["n"] == len(test) == 15
         assert found[name]["exact"]["value"] == pytest.approx(hits / 15)
         assert found[name]["exact"]["low"] <= hits / 15 <= found[name]["exact"]["high"]
+        # Two pictures of a group are of unlike classes here, so rows of a class are exchangeable: the promise holds.
+        assert within == "none" or 0.77 < found[name]["dealt"] < 0.87
     assert found["all"]["groups"] == 15
     assert found["all"]["exact"]["value"] == pytest.approx(
         (found["real"]["exact"]["value"] + found["fake"]["exact"]["value"]) / 2

@@ -28,7 +28,7 @@ def coverage(
     """Fit conformal sets on validation rows and count on the test rows how often the truth is in them.
 
     One row for each picture or clip (mean margin of its crops). The exact interval takes them as independent; the other
-    one draws whole leakage groups.
+    one draws whole leakage groups. "dealt": mean coverage when the groups of validation and test are mixed at random.
     """
     with errors_in_a_line():
         from dataclasses import asdict
@@ -49,15 +49,19 @@ def coverage(
         if as_json:
             typer.echo(json.dumps(asdict(found), indent=1))
             return
-        table = Table("test rows", "n", "groups", "coverage", "exact", "by group", "both", "neither")
+        heads = ("test rows", "n", "groups", "coverage", "exact", "by group", "dealt", "both", "neither")
+        table = Table(box=None, pad_edge=False)
+        for head in heads:
+            table.add_column(head, no_wrap=head != heads[0], justify="left" if head == heads[0] else "right")
         for row in found.rows:
             table.add_row(
                 row.name,
                 f"{row.n:,}",
                 f"{row.groups:,}",
                 f"{row.exact.value:.3f}",
-                f"{row.exact.low:.3f} to {row.exact.high:.3f}",
-                f"{row.grouped.low:.3f} to {row.grouped.high:.3f}",
+                f"{row.exact.low:.3f}-{row.exact.high:.3f}",
+                f"{row.grouped.low:.3f}-{row.grouped.high:.3f}",
+                f"{row.dealt:.3f}",
                 f"{row.both:.3f}",
                 f"{row.neither:.3f}",
             )
@@ -65,8 +69,10 @@ def coverage(
         stdout.print(table)
         stdout.print(
             f"Promised {level:g}, within {', '.join(names) or 'all rows'}; fitted on {found.fitted:,} validation rows "
-            f"of {found.fitted_groups:,} groups; {found.failed:,} media without a scored crop left out."
+            f"of {found.fitted_groups:,} groups; {found.failed:,} media without a scored crop left out.",
+            soft_wrap=True,
         )
         stdout.print(f"Data {found.data}; {found.name} {found.weights}.", soft_wrap=True)
         again = ["unmask", "coverage", detector, "--data", data.name, "--within", within, "--level", f"{level:g}"]
-        stdout.print("Rebuild: " + shlex.join([*again, *(w for d in dataset or () for w in ("--dataset", d))]))
+        again += [w for d in dataset or () for w in ("--dataset", d)]
+        stdout.print("Rebuild: " + shlex.join(again), soft_wrap=True)

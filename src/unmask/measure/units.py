@@ -94,6 +94,12 @@ def units(table: pa.Table, level: Level = "video", pooling: Pooling = "mean", fr
     )
 
 
+def joined(first: Units, second: Units) -> Units:
+    """The units of two tables, one after the other."""
+    arrays = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in _ARRAYS}
+    return Units(**arrays, failed=first.failed + second.failed)
+
+
 def pairing(found: Units, original: dict[str, str], kind: Literal["all", "paired", "unpaired"]) -> Units:
     """Keeps forgeries with their own originals, or never both sides.
 
