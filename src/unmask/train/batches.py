@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
+import cv2
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from unmask.bases import Batch
 from unmask.data.loader import FaceSet, Item, Key
+from unmask.data.streaming import ShardSet
 from unmask.nouns import UnmaskError
 
 
@@ -20,8 +23,27 @@ def batches(
 
     Raises: UnmaskError that names the file, if one cannot be read.
     """
+    yield from _loaded(DataLoader(faces, batch_sampler=keys, **_how(workers, device)), device)  # type: ignore[arg-type]
+
+
+def streamed(shards: ShardSet, batch: int, *, workers: int = 0, device: torch.device | str = "cpu") -> Iterator[Batch]:
+    """Shards as batches of `batch` crops; the last one of each worker may be smaller.
+
+    Raises: UnmaskError that names the shard, if one cannot be read.
+    """
+    yield from _loaded(DataLoader(shards, batch_size=batch, **_how(workers, device)), device)
+
+
+def _how(workers: int, device: torch.device | str) -> dict[str, Any]:
     pinned = torch.device(device).type == "cuda"
-    loader: DataLoader[Item] = DataLoader(faces, batch_sampler=keys, num_workers=workers, pin_memory=pinned)  # type: ignore[arg-type]
+    return {"num_workers": workers, "pin_memory": pinned, "worker_init_fn": _alone if workers else None}
+
+
+def _alone(worker: int) -> None:
+    cv2.setNumThreads(0)  # OpenCV's threads do not survive a fork, and each worker is a thread's worth of work
+
+
+def _loaded(loader: DataLoader[Item], device: torch.device | str) -> Iterator[Batch]:
     try:
         for items in loader:
             yield batch_of(items, device)
