@@ -159,6 +159,8 @@ def test_draws_are_one_a_row_but_one_a_pair() -> None:
     for keys in paired(label, pair, 24, 0, 0).batches():
         assert [k[1:] for k in keys[0::2]] == [k[1:] for k in keys[1::2]]
         assert len({k[1:] for k in keys}) == 12
+    apart = [key[1:] for keys in paired(label, pair, 24, 0, 0, alike=False).batches() for key in keys]
+    assert len(set(apart)) == len(apart)
 
 
 def test_what_cannot_be_planned_is_said() -> None:

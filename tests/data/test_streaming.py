@@ -20,10 +20,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from tests.data.crops import clips, face, picture  # noqa: E402
+from tests.data.crops import clips, face, lay, picture  # noqa: E402
 
-from unmask.data import streaming  # noqa: E402
-from unmask.data.manifest import FaceRow  # noqa: E402
+from unmask.data import shards, streaming  # noqa: E402
+from unmask.data.manifest import FaceRow, Manifest  # noqa: E402
 from unmask.data.streaming import ShardSet, code  # noqa: E402
 from unmask.nouns import InputSpec, Pixels, UnmaskError  # noqa: E402
 from unmask.train.batches import streamed  # noqa: E402
@@ -31,12 +31,12 @@ from unmask.train.batches import streamed  # noqa: E402
 SPEC = InputSpec(size=32, margin=1.0)
 
 
-def pack(root: Path, rows: list[FaceRow], shards: int) -> Path:
+def pack(root: Path, rows: list[FaceRow], count: int) -> Path:
     """Shards in the published layout, of unequal sizes."""
     root.mkdir(parents=True, exist_ok=True)
     entries = []
-    for s in range(shards):
-        data, mine = io.BytesIO(), rows[s::shards]
+    for s in range(count):
+        data, mine = io.BytesIO(), rows[s::count]
         with tarfile.open(fileobj=data, mode="w") as tar:
             for n, row in enumerate(mine):
                 members = {f"{n:06d}.json": row.model_dump_json().encode()}
@@ -54,8 +54,8 @@ def pack(root: Path, rows: list[FaceRow], shards: int) -> Path:
     return root
 
 
-def seen(shards: ShardSet, workers: int = 0, batch: int = 5) -> list[int]:
-    return [at for b in streamed(shards, batch, workers=workers) if b.index is not None for at in b.index.tolist()]
+def seen(stream: ShardSet, workers: int = 0, batch: int = 5) -> list[int]:
+    return [at for b in streamed(stream, batch, workers=workers) if b.index is not None for at in b.index.tolist()]
 
 
 ROWS = clips(7, 3)
@@ -74,9 +74,22 @@ def test_an_item_is_its_crop_cut_to_the_input_with_its_row(tmp_path: Path) -> No
     assert sorted(map(sorted, pairs.values())) == [[0, 1, 1]] * 21
 
 
-@pytest.mark.parametrize("shards", [4, 9])
-def test_every_crop_comes_exactly_once_over_two_workers_of_two_processes(tmp_path: Path, shards: int) -> None:
-    pack(tmp_path, ROWS, shards)
+def test_shards_that_were_written_here_are_read(tmp_path: Path) -> None:
+    rows = clips(5, 2)
+    rows[4] = face("swap1", 7, 1, source="p1", mask_relpath="mask.png")
+    path = lay(tmp_path / "crops", rows)
+    cv2.imwrite(str(tmp_path / "crops" / "mask.png"), picture("mask"))
+    index = shards.pack(Manifest(path), tmp_path / "shards", crops=8)
+    found = {item.at: item for item in ShardSet(index, SPEC)}
+    assert len(list(tmp_path.glob("shards/*.tar"))) == 4
+    assert set(found) == {code(r.item_id) for r in rows}
+    for row in rows:
+        np.testing.assert_array_equal(found[code(row.item_id)].image, picture(row.relpath)[4:36, 4:36])
+
+
+@pytest.mark.parametrize("count", [4, 9])
+def test_every_crop_comes_exactly_once_over_two_workers_of_two_processes(tmp_path: Path, count: int) -> None:
+    pack(tmp_path, ROWS, count)
     parts = [seen(ShardSet(tmp_path, SPEC, rank=r, world=2, buffer=8), workers=2) for r in range(2)]
     assert all(parts)
     assert Counter(itertools.chain(*parts)) == ALL
@@ -109,8 +122,8 @@ def test_draws_are_the_items_own_or_the_pairs(tmp_path: Path) -> None:
     pack(tmp_path, ROWS, 3)
 
     def values(epoch: int, alike: bool, buffer: int = 1) -> dict[int, tuple[int, int]]:
-        shards = ShardSet(tmp_path, SPEC, transform=draw, epoch=epoch, alike=alike, buffer=buffer)
-        return {item.at: (item.pair, int(item.image[0, 0, 0])) for item in shards}
+        stream = ShardSet(tmp_path, SPEC, transform=draw, epoch=epoch, alike=alike, buffer=buffer)
+        return {item.at: (item.pair, int(item.image[0, 0, 0])) for item in stream}
 
     own, alike = values(0, False), values(0, True)
     assert own == values(0, False, buffer=30)  # whatever the order
@@ -121,9 +134,9 @@ def test_draws_are_the_items_own_or_the_pairs(tmp_path: Path) -> None:
 
 def test_rows_without_a_crop_and_unwanted_rows_are_left_out(tmp_path: Path) -> None:
     rows = [*ROWS, face("p0", 90, 0, reason="no face", size=None, margin=None, template="")]
-    shards = ShardSet(pack(tmp_path, rows, 2), SPEC)
-    assert shards.count == len(rows)
-    assert Counter(seen(shards)) == ALL
+    stream = ShardSet(pack(tmp_path, rows, 2), SPEC)
+    assert stream.count == len(rows)
+    assert Counter(seen(stream)) == ALL
     reals = seen(ShardSet(tmp_path, SPEC, where=lambda row: row.label == 0))
     assert sorted(reals) == sorted(code(r.item_id) for r in ROWS if r.label == 0)
 
@@ -194,8 +207,8 @@ def test_an_index_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnmaskError, match="cannot be read"):
         ShardSet(tmp_path, SPEC)
     good = {"name": "0.tar", "count": 1, "sha256": "0" * 64}
-    for shards in ([good | {"name": "../0.tar"}], [good | {"name": "/etc/0.tar"}], [good | {"sha256": "x"}], 3):
-        (tmp_path / "index.json").write_text(json.dumps({"format": "unmask.shards/1", "shards": shards}))
+    for listed in ([good | {"name": "../0.tar"}], [good | {"name": "/etc/0.tar"}], [good | {"sha256": "x"}], 3):
+        (tmp_path / "index.json").write_text(json.dumps({"format": "unmask.shards/1", "shards": listed}))
         with pytest.raises(UnmaskError, match=r"is no unmask\.shards/1 index"):
             ShardSet(tmp_path, SPEC)
     with pytest.raises(UnmaskError, match="2 shards cannot be shared by 3 processes"):

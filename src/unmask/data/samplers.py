@@ -28,12 +28,14 @@ class Plan:
     Attributes:
         units: (M, k) rows, batch after batch; what stands in a line (a pair) is never divided.
         ends: (steps,) where in `units` each batch ends.
+        alike: whether the rows of a line share one draw of the transform.
     """
 
     units: NDArray[np.int64]
     ends: NDArray[np.int64]
     seed: int
     epoch: int
+    alike: bool = True
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -41,7 +43,7 @@ class Plan:
     def batches(self, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[list[tuple[int, int, int, int]]]:
         """The part of one process in each batch from step `start` on, as `FaceSet` keys: row, seed, epoch, place.
 
-        The place in the epoch seeds the transform's draw; a pair has one place, so that both are changed alike.
+        The place in the epoch seeds the transform's draw.
         Raises: UnmaskError for a batch that cannot be shared evenly.
         """
         lows = np.concatenate([[0], self.ends[:-1]])
@@ -51,8 +53,12 @@ class Plan:
                     f"a batch of {high - low} {'rows' if self.units.shape[1] == 1 else 'pairs'} cannot be shared by "
                     f"{world} processes: choose a multiple of it"
                 )
-            places = range(low + rank, high, world)
-            yield [(int(row), self.seed, self.epoch, place) for place in places for row in self.units[place]]
+            wide = 1 if self.alike else self.units.shape[1]
+            yield [
+                (int(row), self.seed, self.epoch, place * wide + n % wide)
+                for place in range(low + rank, high, world)
+                for n, row in enumerate(self.units[place])
+            ]
 
 
 def shuffled(n: int, batch: int, seed: int, epoch: int, *, group: Ints | None = None, keep_last: bool = False) -> Plan:
@@ -127,6 +133,7 @@ def paired(
     epoch: int,
     *,
     every: str = "fake",
+    alike: bool = True,
     method: Ints | None = None,
     group: Ints | None = None,
 ) -> Plan:
@@ -137,6 +144,7 @@ def paired(
         pair: (N,) as `loader.partners` gives it: the index of the real crop.
         every: "fake" = each forgery once, its real crop as often as it was forged; "real" = each real crop once, with
             another of its forgeries in each epoch until all of them had their turn.
+        alike: both of a pair are changed by the same draw, so that the forgery is all that tells them apart.
         method: (N,) what made each row, spread evenly over the batches.
     Raises: UnmaskError for an odd batch, and where there are fewer pairs than fill one.
     """
@@ -153,7 +161,7 @@ def paired(
     rng = _rng(seed, epoch)
     chosen = rng.permutation(fakes)[: steps * batch // 2]
     plan = _dealt(chosen, steps, rng, seed, epoch, *(c for c in (method, group) if c is not None))
-    return Plan(np.concatenate([pair[plan.units], plan.units], 1).astype(np.int64), plan.ends, seed, epoch)
+    return Plan(np.concatenate([pair[plan.units], plan.units], 1).astype(np.int64), plan.ends, seed, epoch, alike)
 
 
 def _dealt(rows: Ints, steps: int, rng: np.random.Generator, seed: int, epoch: int, *columns: Ints | None) -> Plan:

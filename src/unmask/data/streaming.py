@@ -1,7 +1,7 @@
 """Crops streamed from tar shards, on disk or behind http(s): for sets too large to lie beside the machine that trains.
 
-Shards are WebDataset's: `<key>.png` or `.webp` beside `<key>.json`, a `FaceRow`. `index.json` beside them names each
-with its count and sha256. (seed, epoch) decides the order of the shards and what is drawn from a buffer of crops.
+The shards are those of `unmask.data.shards`: `<key>.png` or `.webp` beside `<key>.json`, a `FaceRow`; masks are passed
+over. (seed, epoch) decides the order of the shards and what is drawn from a buffer of crops.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Literal
 from urllib.parse import urljoin
 
@@ -28,7 +28,7 @@ from unmask.data.manifest import FaceRow
 from unmask.nouns import InputSpec, UnmaskError
 
 FORMAT = "unmask.shards/1"
-PICTURES = (".png", ".webp")
+PICTURES, MASK = (".png", ".webp"), ".mask.png"
 LARGEST = 64 << 20  # bytes of a member: a crop is not larger, and a worker's memory is finite
 ATTEMPTS, PAUSE, TIMEOUT = 3, 1.0, 60.0  # of an http(s) shard; seconds
 
@@ -171,18 +171,20 @@ def _once(address: str, shard: Shard) -> Iterator[Packed]:
 def _together(address: str, tar: tarfile.TarFile) -> Iterator[Packed]:
     """Members that stand beside one another under one key."""
     held: dict[str, bytes] = {}
-    key = ""
+    last = ""
     for member in tar:
-        name = PurePosixPath(member.name)
-        if not member.isfile() or member.size > LARGEST or name.suffix not in (*PICTURES, ".json"):
+        if member.name.endswith(MASK):
+            continue
+        key, dot, suffix = member.name.rpartition(".")
+        if not member.isfile() or member.size > LARGEST or dot + suffix not in (*PICTURES, ".json"):
             raise UnmaskError(f"{address}: {member.name!r} is neither a crop nor its row: write the shards again")
-        if held and str(name.with_suffix("")) != key:
-            yield _packed(address, key, held)
+        part = "row" if suffix == "json" else "picture"
+        if held and (key != last or part in held):
+            yield _packed(address, last, held)
             held.clear()
-        key = str(name.with_suffix(""))
-        held["row" if name.suffix == ".json" else "picture"] = _content(tar, member)
+        last, held[part] = key, _content(tar, member)
     if held:
-        yield _packed(address, key, held)
+        yield _packed(address, last, held)
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
