@@ -13,7 +13,7 @@ Generalizes Across Benchmarks", WACV 2026, arXiv 2508.06248 (GenD: three backbon
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -58,6 +58,7 @@ class GenD(Detector):
         self.encoder = Encoder(backbone)
         self.input = self.encoder.kind.input
         adapt(self.encoder, adaptation, rank=rank, last=last)
+        self.adaptation = adaptation
         self.head = nn.Linear(self.encoder.kind.features, len(self.classes))
         self.unit, self.uniform, self.align, self.mix = head == "norm", uniform, align, mix
 
@@ -85,6 +86,10 @@ class GenD(Detector):
         """Load the encoder alone, from a file that `unmask import encoder` wrote. Raises: UnmaskError for another's."""
         load(self.encoder, weights)
 
-    def merge(self) -> None:
-        """Fold low-rank updates into the encoder, in place, before an export."""
+    def merge(self) -> dict[str, Any]:
+        """Fold low-rank updates into the encoder, in place, before an export.
+
+        Returns: options that a detector of these weights is now built with instead.
+        """
         merge(self.encoder)
+        return {"adaptation": "ln"} if self.adaptation in ("lora", "dora") else {}

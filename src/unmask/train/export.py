@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from unmask.nn.distance import Boxed
 from unmask.nouns import Pixels, UnmaskError
@@ -23,20 +24,8 @@ def to_onnx(model: Boxed, path: Path, crops: Pixels, tolerance: float = 0.02, *,
     """
     import onnxruntime
 
-    model.eval()
     image = torch.from_numpy(crops.transpose(0, 3, 1, 2).copy()).float() / 255
-    torch.onnx.export(
-        model,
-        (image[:2],),
-        str(path),
-        input_names=["image"],
-        output_names=list(model.outputs),
-        dynamic_shapes={"image": {0: torch.export.Dim("batch", min=1, max=4096)}},
-        dynamo=True,
-        external_data=False,
-        verbose=False,  # it would write to standard output, where a scan may be writing its report
-    )
-    _cleaned(path, halves)
+    write_onnx(model, path, image[:2], halves=halves)
     with torch.no_grad():
         want, *far = (t.numpy() for t in model(image))
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -51,6 +40,26 @@ def to_onnx(model: Boxed, path: Path, crops: Pixels, tolerance: float = 0.02, *,
                 f"the exported model answers otherwise at batch {size}: logits differ by up to {worst:.2g}"
             )
     return worst
+
+
+def write_onnx(model: Boxed, path: Path, image: Tensor, *, halves: bool = False) -> None:
+    """Write `path`: "image" float32 (N, 3, S, S) in 0..1 -> the outputs that the model names, for any N.
+
+    Args:
+        image: two pictures, whatever they show.
+    """
+    torch.onnx.export(
+        model.eval(),
+        (image,),
+        str(path),
+        input_names=["image"],
+        output_names=list(model.outputs),
+        dynamic_shapes={"image": {0: torch.export.Dim("batch", min=1, max=4096)}},
+        dynamo=True,
+        external_data=False,
+        verbose=False,  # it would write to standard output, where a scan may be writing its report
+    )
+    _cleaned(path, halves)
 
 
 def _cleaned(path: Path, halves: bool) -> None:
