@@ -24,13 +24,14 @@ from typing import Any, BinaryIO, Literal
 
 from pydantic import ValidationError
 
-from unmask.data.faces import WORK, Options, again, extract, finder, media_row
+from unmask.data.faces import WORK, Options, again, extract, finder, media_row, writing
 from unmask.data.manifest import FaceRow, Manifest, Row, Writer
 from unmask.journal import appended, lock
 from unmask.nouns import Plain, UnmaskError
 from unmask.workers import Worker, WorkerError, ask_all, serve
 
 TABLE, JOB, JOURNAL = "faces.parquet", "job.json", "journal.jsonl"
+BUSY = "another run is cutting into {}; wait for it"
 SECONDS = 900.0  # for one medium, after which its process is ended
 # Kinds of reasons that lie with the file or the machine, not with what the picture shows.
 FAULTS = ("missing file", "no path below the root of the data set", "unreadable", "changed", "mask", "not decoded",
@@ -45,6 +46,10 @@ class Job(Plain):
     finder: str
     source: str
     roots: dict[str, str]
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        return {name: Path(root) for name, root in self.roots.items()}
 
 
 @dataclass(frozen=True)
@@ -87,12 +92,13 @@ def cut(
         progress: called for each medium with the rows of `manifest` that are done by it, and 1 if a row of it failed.
     Raises: UnmaskError for a folder that holds other crops or that another run works on.
     """
-    with _claimed(out, _job(manifest, options)):
+    job = _job(manifest, options)
+    with writing(out), _claimed(out, job):
         if not (out / TABLE).exists():
-            with appended(out / JOURNAL, f"another run is cutting into {out}; wait for it") as journal:
+            with appended(out / JOURNAL, BUSY.format(out)) as journal:
                 done = _done(journal, len(manifest))
-                _work(manifest, out, options, jobs, seconds, journal, done, progress)
-                _merge(manifest, out, journal, done)
+                _work(manifest, out, job, jobs, seconds, journal, done, progress)
+                _merge(manifest, out, job, journal, done)
         (out / JOURNAL).unlink(missing_ok=True)
         shutil.rmtree(out / WORK, ignore_errors=True)
     return Manifest(out / TABLE)
@@ -157,15 +163,12 @@ def digest(manifest: Manifest) -> str:
 
 def _claimed(out: Path, job: Job) -> BinaryIO:
     """Takes the folder for this job; closing what it returns gives it back."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        strangers = [p.name for p in out.iterdir() if p.name != JOB] if not (out / JOB).exists() else []
-        if strangers:
-            raise UnmaskError(f"{out} holds other files ({strangers[0]}); give a new folder for the crops")
-        file = (out / JOB).open("a+b")
-    except OSError as error:
-        raise UnmaskError(f"cannot write crops to {out}: {error.strerror}; give another folder") from error
-    lock(file, f"another run is cutting into {out}; wait for it")
+    out.mkdir(parents=True, exist_ok=True)
+    strangers = [p.name for p in out.iterdir() if p.name != JOB] if not (out / JOB).exists() else []
+    if strangers:
+        raise UnmaskError(f"{out} holds other files ({strangers[0]}); give a new folder for the crops")
+    file = (out / JOB).open("a+b")
+    lock(file, BUSY.format(out))
     file.seek(0)
     said = file.read()
     try:
@@ -211,14 +214,10 @@ def tasks(manifest: Manifest, roots: dict[str, Path]) -> Iterator[Task]:
         at += len(known)
 
 
-def _roots(out: Path) -> dict[str, Path]:
-    return {name: Path(root) for name, root in Job.model_validate_json((out / JOB).read_bytes()).roots.items()}
-
-
 def _work(
     manifest: Manifest,
     out: Path,
-    options: Options,
+    job: Job,
     jobs: int,
     seconds: float,
     journal: BinaryIO,
@@ -226,16 +225,16 @@ def _work(
     progress: Callable[[int, int], None],
 ) -> None:
     def left() -> Iterator[tuple[Task, Task]]:
-        for task in tasks(manifest, _roots(out)):
+        for task in tasks(manifest, job.folders):
             if done[task.at] < 0:
                 yield task, task
             else:
                 progress(task.rows, 0)
 
-    order = json.dumps({"options": options.model_dump(), "out": str(out)})
+    order = json.dumps({"options": job.options.model_dump(), "out": str(out)})
     answers = ask_all(left(), lambda: Worker(__name__, order, seconds), _ask, jobs, tries=2)
     for task, answer in answers:
-        faces = [_died(task, out, options, answer)] if isinstance(answer, WorkerError) else answer
+        faces = [_died(task, answer)] if isinstance(answer, WorkerError) else answer
         line = json.dumps({"at": task.at, "faces": faces}, separators=(",", ":")).encode() + b"\n"
         done[task.at] = journal.seek(0, 2)
         journal.write(line)
@@ -252,7 +251,7 @@ def _ask(worker: Callable[[], Worker], task: Task) -> list[dict[str, Any]]:
     return list(answer)
 
 
-def _died(task: Task, out: Path, options: Options, why: WorkerError) -> dict[str, Any]:
+def _died(task: Task, why: WorkerError) -> dict[str, Any]:
     face = FaceRow(**task.row.model_dump() | _failed(task.row, f"worker: {why}"))
     return own(task.row, [face])[0]
 
@@ -310,9 +309,9 @@ def _done(journal: BinaryIO, rows: int) -> array[int]:
     return done
 
 
-def _merge(manifest: Manifest, out: Path, journal: BinaryIO, done: array[int]) -> None:
+def _merge(manifest: Manifest, out: Path, job: Job, journal: BinaryIO, done: array[int]) -> None:
     with Writer(out / TABLE, out, FaceRow) as table:
-        for task in tasks(manifest, _roots(out)):
+        for task in tasks(manifest, job.folders):
             journal.seek(done[task.at])
             base = task.row.model_dump()
             for face in json.loads(journal.readline())["faces"]:

@@ -14,6 +14,7 @@ import hashlib
 import io
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -92,7 +93,7 @@ def extract(row: Row, root: Path, out: Path, options: Options) -> list[FaceRow]:
         row: a medium whose paths are relative to `root`.
         out: the folder that the crops' `relpath` is relative to.
     Returns: rows in order of time; for a medium that cannot be read, one row with the reason.
-    Raises: UnmaskError for a finder or template that does not exist, OSError when `out` cannot be written.
+    Raises: UnmaskError for a finder or template that does not exist, or when `out` cannot be written.
     """
     search = finder(options)
     sheet = Sheet(row, out, options, search.sha256)
@@ -166,38 +167,34 @@ def _cut(sheet: Sheet, looks: list[Look], spool: Spool) -> Iterator[FaceRow]:
     """The rows of all looks, the crops of the chosen people written."""
     tracks = track([[s.face for s in look.seen] for look in looks], [[s.thumb for s in look.seen] for look in looks])
     number = {id(face): n for n, one in enumerate(tracks) for face in one}
-    overlap = {id(s.face): s.overlap for look in looks for s in look.seen}
-    wanted = chosen(tracks, overlap, sheet.options)
+    people: list[list[Seen]] = [[] for _ in tracks]
+    for s in (s for look in looks for s in look.seen):
+        people[number[id(s.face)]].append(s)
+    wanted = set(range(len(people))) if sheet.options.people == "all" else chosen(people)
     for look in looks:
         kept = [s for s in look.seen if number[id(s.face)] in wanted]
+        if not kept and wanted:  # a track was lost, but the mask says who it is
+            kept = sorted((s for s in look.seen if (s.overlap or 0) >= TOUCHED), key=weight)[-1:]
         if not kept:
-            why = look.why or (SOMEBODY_ELSE if wanted else UNTOUCHED)
-            yield sheet.failed(why, look.frame, look.t)
+            yield sheet.failed(look.why or (SOMEBODY_ELSE if wanted else UNTOUCHED), look.frame, look.t)
         for s in kept:
             picture, mask = spool.get(s.place, masked=s.overlap is not None)
             yield sheet.face(s.face, number[id(s.face)], s.matrix, picture, mask, s.overlap)
 
 
-def chosen(tracks: Sequence[Sequence[Face]], overlap: dict[int, float | None], options: Options) -> set[int]:
-    """Which tracks are cut out: all, or the one of the largest sum of side^2, with masks of side^2 overlap^2.
+def chosen(people: Sequence[Sequence[Seen]]) -> set[int]:
+    """The person who is cut out, of the largest sum of weights; nobody where there is a mask and it touches none."""
+    touched = {n for n, seen in enumerate(people) if any(s.overlap is None or s.overlap >= TOUCHED for s in seen)}
+    return set(sorted(touched, key=lambda n: (-sum(map(weight, people[n])), n))[:1])
+
+
+def weight(seen: Seen) -> float:
+    """side^2, times overlap^2 where there is a mask.
 
     The square of the overlap sets a small face that is covered above a large one that a mask merely touches, and the
     sum over frames sets both above a false find inside the mask.
-
-    Args:
-        overlap: of each face, by its id(); None where there is no mask.
-    Returns: none where there is a mask and it touches nobody.
     """
-    if options.people == "all" or not tracks:
-        return set(range(len(tracks)))
-
-    def weight(face: Face) -> float:
-        share = overlap[id(face)]
-        return face.side**2 * (1.0 if share is None else share**2)
-
-    best = max(range(len(tracks)), key=lambda n: sum(map(weight, tracks[n])))
-    shares = [share for face in tracks[best] if (share := overlap[id(face)]) is not None]
-    return set() if shares and max(shares) < TOUCHED else {best}
+    return seen.face.side**2 * (1.0 if seen.overlap is None else seen.overlap**2)
 
 
 def _mask_crop(mask: NDArray[np.bool_] | None, m: Floats, size: int) -> Pixels | None:
@@ -217,9 +214,10 @@ class Spool:
     """Crops that wait until it is known whose they are."""
 
     def __init__(self, out: Path, options: Options) -> None:
-        self._side = options.size
-        (out / WORK).mkdir(parents=True, exist_ok=True)
-        self._file: IO[bytes] = SpooledTemporaryFile(SPOOL, dir=str(out / WORK))  # noqa: SIM115 - it lives as long as we
+        self._side, self._at = options.size, out / WORK
+        with writing(self._at):
+            self._at.mkdir(parents=True, exist_ok=True)
+        self._file: IO[bytes] = SpooledTemporaryFile(SPOOL, dir=str(self._at))  # noqa: SIM115 - it lives as long as we
 
     def __enter__(self) -> Spool:
         return self
@@ -229,9 +227,8 @@ class Spool:
 
     def put(self, picture: Pixels, mask: Pixels | None) -> int:
         place = self._file.seek(0, os.SEEK_END)
-        self._file.write(picture.tobytes())
-        if mask is not None:
-            self._file.write(mask.tobytes())
+        with writing(self._at):
+            self._file.write(picture.tobytes() + (b"" if mask is None else mask.tobytes()))
         return place
 
     def get(self, place: int, *, masked: bool) -> tuple[Pixels, Pixels | None]:
@@ -296,12 +293,23 @@ class Sheet:
         key = self._key.hexdigest()[:20]
         relpath = f"{kind}/{key[:3]}/{key}-{name}.{form}"
         data = encoded(picture, form)
-        path = self.out / relpath
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.out / WORK / f"{os.getpid()}-{path.name}"
-        fresh.write_bytes(data)
-        fresh.replace(path)
+        path, fresh = self.out / relpath, self.out / WORK / f"{os.getpid()}-{key}-{name}.{form}"
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fresh.write_bytes(data)
+            fresh.replace(path)
         return relpath, hashlib.sha256(data).hexdigest(), len(data)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A full disk is no property of the medium: the run ends, and goes on from here when it is started again."""
+    try:
+        yield
+    except OSError as error:
+        raise UnmaskError(
+            f"cannot write {path}: {error.strerror or error}; mend that and run the same again"
+        ) from error
 
 
 def encoded(picture: Pixels, form: str) -> bytes:
@@ -318,43 +326,39 @@ def again(rows: Sequence[FaceRow], root: Path, out: Path, options: Options) -> l
     Args:
         rows: all rows of one medium out of a manifest of faces; `root` as in `extract`.
         options: `frames` and `mask` as in the run that found the faces.
-    Returns: a row for each of `rows`, in their order.
+    Returns: a row for each of `rows`, in their order; one without a crop keeps its reason.
     """
-    known, medium = (
-        {frame: [r for r in rows if r.frame == frame] for frame in {r.frame for r in rows}},
-        media_row(rows[0]),
-    )
-    sheet = Sheet(medium, out, options, rows[0].finder)
-    fresh: dict[str, FaceRow] = {}
+    if not any(r.points for r in rows):
+        return list(rows)
+    medium = media_row(rows[0])
+    sheet, why, fresh = Sheet(medium, out, options, rows[0].finder), "not decoded: no such frame", dict[str, FaceRow]()
     try:
         film, masks = _opened(medium, root, options)
         sheet.sha256 = film.sha256
-        (out / WORK).mkdir(parents=True, exist_ok=True)
+        with writing(out / WORK):
+            (out / WORK).mkdir(parents=True, exist_ok=True)
         for item in film.frames(options.frames):
-            for r in known.get(item.index, ()):
-                if r.points is not None:
-                    fresh[r.item_id] = _warped(r, item, masks, sheet)
-    except (Unreadable, MediaError) as why:
-        if not any(r.points for r in rows):
-            return [sheet.failed(r.reason, r.frame, r.t) for r in rows]
-        return [sheet.failed(str(why))]
-    return [fresh.get(r.item_id) or sheet.failed(r.reason or "not decoded: no such frame", r.frame, r.t) for r in rows]
+            here = [r for r in rows if r.frame == item.index and r.points]
+            mask = masks.at(item) if masks and isinstance(item, Frame) else None
+            fresh |= {r.item_id: _warped(r, item, mask, sheet) for r in here}
+    except (Unreadable, MediaError) as error:
+        why = str(error)
+    return [fresh.get(r.item_id) or (r if r.reason else _lost(r, sheet, why)) for r in rows]
 
 
-def _warped(r: FaceRow, item: Frame | Unread, masks: Masks | None, sheet: Sheet) -> FaceRow:
+def _warped(r: FaceRow, item: Frame | Unread, mask: NDArray[np.bool_] | None, sheet: Sheet) -> FaceRow:
     assert r.points is not None
     assert r.box is not None
     if isinstance(item, Unread):
-        return sheet.failed(f"not decoded: {item.why}", item.index, item.t)
-    try:
-        mask = masks.at(item) if masks else None
-    except Unreadable as why:
-        return sheet.failed(str(why), item.index, item.t)
+        return _lost(r, sheet, f"not decoded: {item.why}")
     face = Face(item.index, item.t, r.box, np.array(r.points, np.float32).reshape(5, 2), r.score or 0.0)
     m = matrix(face.points, sheet.options.spec)
     picture = align(item.image, m, sheet.options.size)
-    overlap = None if mask is None else covered(face.box, mask)
-    return sheet.face(face, r.track or 0, m, picture, _mask_crop(mask, m, sheet.options.size), overlap)
+    return sheet.face(face, r.track or 0, m, picture, _mask_crop(mask, m, sheet.options.size), r.overlap)
+
+
+def _lost(r: FaceRow, sheet: Sheet, why: str) -> FaceRow:
+    return sheet.failed(why, r.frame, r.t).model_copy(update={"item_id": r.item_id, "track": r.track})
 
 
 def media_row(face: FaceRow) -> Row:

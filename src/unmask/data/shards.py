@@ -55,6 +55,8 @@ def pack(
             done.append({"name": name, "count": len(rows), "sha256": _shard(manifest, rows, out / name)})
             _write(out / BEGUN, json.dumps(begun | {"shards": done}).encode())
         progress(len(rows))
+    for stale in {p.name for p in out.glob("[0-9]*.tar")} - {s["name"] for s in done}:
+        (out / stale).unlink()  # of another table, or of larger shards
     _write(out / INDEX, json.dumps(begun | {"shards": done}, indent=1).encode())
     (out / BEGUN).unlink(missing_ok=True)
     shutil.rmtree(out / SORTING, ignore_errors=True)
