@@ -13,17 +13,16 @@ import hashlib
 import json
 import os
 import re
-import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
 import duckdb
 
 from unmask._version import __version__
+from unmask.journal import appended
 from unmask.nouns import FileReport, UnmaskError
 from unmask.scan.pipeline import Scanner
 
@@ -98,11 +97,10 @@ class Ledger:
         self._known: dict[str, bytes] = {}
         self._paths: set[tuple[str, str | None]] = set()  # as they stand in the table
         try:
-            self._file = self.journal.open("a+b")
+            busy = f"another scan is writing to {path}; wait for it, or choose another --out"
+            self._file = appended(self.journal, busy)
         except OSError as error:
             raise UnmaskError(f"cannot write {self.journal}: {error.strerror}; choose another --out") from error
-        _lock(self._file, path)
-        _cut_torn_line(self._file)
         self._remember()
 
     def find(self, sha256: str) -> FileReport | None:
@@ -194,29 +192,3 @@ def _newest(table: Path, journal: Path) -> tuple[str, list[str]]:
 def literally(path: Path) -> str:
     """The path for a function that would take * ? [ in it for patterns."""
     return re.sub(r"[*?\[]", r"[\g<0>]", str(path.absolute()))
-
-
-def _lock(file: BinaryIO, table: Path) -> None:
-    """Holds the journal for this process, until it ends in whatever way."""
-    if sys.platform == "win32":
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise UnmaskError(f"another scan is writing to {table}; wait for it, or choose another --out") from error
-
-
-def _cut_torn_line(file: BinaryIO) -> None:
-    """Takes off what a killed run had begun to write: everything after the last end of line."""
-    end = file.seek(0, os.SEEK_END)
-    while end > 0:
-        start = max(0, end - 65536)
-        file.seek(start)
-        last = file.read(end - start).rfind(b"\n")
-        if last >= 0:
-            file.truncate(start + last + 1)
-            return
-        end = start
-    file.truncate(0)
