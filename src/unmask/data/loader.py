@@ -88,6 +88,8 @@ class FaceSet(Dataset[Item]):
         none = pc.equal(table["pair_key"], "").to_numpy(zero_copy_only=False)
         source[none] = -1
         self.pair = partners(self.label, source, table["frame"].to_numpy(), _centres(table["box"]))
+        del table
+        pa.default_memory_pool().release_unused()  # or each worker is forked with what the table took
 
     def __len__(self) -> int:
         return len(self.row)
