@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from unmask.nouns import Plain, UnmaskError
 
@@ -25,6 +25,8 @@ class MethodCard(Plain):
     task: str  # what goes in and what comes out, in a few words
     licence: str  # of the code here, and of published weights where there are any
     verified: str  # what was held against the paper or its weights, and what was not
+    # Options of one that a laptop trains in seconds; for tests, and not shown.
+    small: dict[str, Any] = Field(default_factory=dict, exclude=True)
 
 
 class Family:

@@ -29,6 +29,7 @@ CARD = {
     "task": "one aligned face -> real or fake",
     "licence": "Apache-2.0; the authors' code and weights say MIT, each backbone has terms of its own",
     "verified": "formulas and layouts of the checkpoints on random weights; not the published weights or tables",
+    "small": {"backbone": "tiny-dinov2", "head": "linear"},
 }
 
 
