@@ -5,7 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from unmask.app.cli import app
 from unmask.data import datasets
 from unmask.data.adapter import DataCard, Problem
 from unmask.data.manifest import Row
@@ -35,3 +37,13 @@ def test_an_empty_folder_has_no_rows_and_says_so_without_a_crash(name: str, tmp_
     with suppress(UnmaskError):  # a clear refusal is an answer too
         found.extend(datasets.adapter(name).rows(tmp_path))
     assert not [one for one in found if isinstance(one, Row)]
+
+
+def test_the_list_of_layouts_says_what_of_each_is_not_verified() -> None:
+    listed = CliRunner().invoke(app, ["data", "list"])
+    assert listed.exit_code == 0, listed.output
+    blocks = dict(block.split("  ", 1) for block in listed.output.replace("\n  ", "\0").splitlines())
+    assert list(blocks) == datasets.names()
+    for name, text in blocks.items():
+        card = datasets.adapter(name).CARD
+        assert all(said in text for said in (card.title, card.access, card.splits, card.layout, *card.unverified))

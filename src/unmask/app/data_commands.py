@@ -57,16 +57,19 @@ def layouts() -> None:
     """The data set layouts, how a copy is had, and what of a layout is not verified."""
     with errors_in_a_line():
         from rich.console import Console
-        from rich.table import Table
+        from rich.markup import escape
 
         from unmask.data.datasets import adapter, names
 
-        table = Table("name", "title", "rows", "splits", "layout known from", box=None, pad_edge=False)
+        console = Console(highlight=False)
         for name in names():
             card = adapter(name).CARD
-            rows = ", ".join(f"{n:,} {k}" for k, n in card.counts.items() if k in ("real", "fake")) or "-"
-            table.add_row(name, card.title, rows, card.splits, card.layout)
-        Console(highlight=False).print(table)
+            console.print(f"[bold]{name}[/]  {escape(card.title)}", soft_wrap=True)
+            rows = ", ".join(f"{n:,} {k}" for k, n in card.counts.items() if k in ("real", "fake"))
+            said = {"rows": rows, "access": card.access, "splits": card.splits, "layout": f"known from {card.layout}"}
+            for key, text in (*said.items(), *(("unverified", text) for text in card.unverified)):
+                if text:
+                    console.print(f"  {key:10}  {escape(text)}", soft_wrap=True)
 
 
 @data.command()
@@ -74,6 +77,7 @@ def card(name: Annotated[str, typer.Argument(help="The layout's name.")]) -> Non
     """All that is known of one data set: paper, access, terms, counts, traps, what is unverified."""
     with errors_in_a_line():
         from rich.console import Console
+        from rich.markup import escape
 
         from unmask.data.datasets import adapter
 
@@ -82,7 +86,7 @@ def card(name: Annotated[str, typer.Argument(help="The layout's name.")]) -> Non
             if isinstance(value, dict):
                 value = ", ".join(f"{k} {n:,}" for k, n in value.items())
             for line in value if isinstance(value, (list, tuple)) else [value] if value else []:
-                console.print(f"[bold]{key:11}[/] {line}", soft_wrap=True)
+                console.print(f"[bold]{key:11}[/] {escape(line)}", soft_wrap=True)
 
 
 @data.command()
