@@ -107,6 +107,25 @@ def test_mixing_happens_in_training_only_and_follows_the_features() -> None:
     assert len({detector.loss(batch)["cls"].item() for _ in range(3)}) == 1
 
 
+def test_pairs_mix_as_pairs() -> None:
+    torch.manual_seed(0)
+    detector = GenD("tiny-vit", uniform=0, align=0, mix="pair")
+    label, pair = torch.tensor([0, 1, 0, 1]), torch.tensor([7, 7, 9, 9])
+    seen = []
+    detector.head.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
+    for _ in range(8):
+        detector.loss(Batch(pictures(detector), label, pair=pair))
+    still, mixed = seen[0], torch.stack(seen[1::2])  # the head looks at features as they are, then at mixed ones
+    moved = (mixed - still).norm(dim=2) > 1e-4
+    assert moved.any(1).sum() > 0
+    assert (moved[:, 0] == moved[:, 1]).all()  # a real face moves if and only if its forgery does
+    assert (moved[:, 2] == moved[:, 3]).all()
+    alone = detector.loss(Batch(pictures(detector), label, pair=torch.full((4,), -1)))["cls"]
+    torch.testing.assert_close(alone, detector.eval().loss(Batch(pictures(detector), label))["cls"])
+    with pytest.raises(UnmaskError, match="which rows are pairs"):
+        detector.train().loss(Batch(pictures(detector), label))
+
+
 @pytest.mark.parametrize("how", ["lora", "dora"])
 @pytest.mark.parametrize("name", ["tiny-vit", "tiny-pe"])
 def test_low_rank_updates_fold_into_the_encoder_without_a_trace(name: str, how: str) -> None:

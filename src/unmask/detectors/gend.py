@@ -21,7 +21,8 @@ from torch.nn import functional as F
 from unmask.bases import Batch, Detector, Output
 from unmask.nn.adapt import How, adapt, merge
 from unmask.nn.backbones import Encoder, load
-from unmask.nn.hypersphere import alignment, mixed_by_class, uniformity
+from unmask.nn.hypersphere import alignment, mixed_by_class, mixed_by_pair, uniformity
+from unmask.nouns import UnmaskError
 
 CARD = {
     "title": "GenD (LN-tuned CLIP, Perception Encoder or DINOv3)",
@@ -45,7 +46,7 @@ class GenD(Detector):
         head: Literal["norm", "linear"] = "norm",
         uniform: float = 0.5,
         align: float = 0.1,
-        mix: Literal["none", "class"] = "none",
+        mix: Literal["none", "class", "pair"] = "none",
     ) -> None:
         """
         Args:
@@ -53,7 +54,8 @@ class GenD(Detector):
             adaptation, rank, last: what of it trains, see `unmask.nn.adapt`.
             head: "norm" looks at unit features, "linear" at features as they are.
             uniform, align: weights of the two losses; 0 leaves one out.
-            mix: "class" moves training features to others of their class along an arc (paper 1).
+            mix: "class" moves training features to others of their class along an arc (paper 1), "pair" moves a real
+                face and its forgeries together to those of another pair (our own variant; for paired batches).
         """
         super().__init__()
         self.encoder = Encoder(backbone)
@@ -72,8 +74,8 @@ class GenD(Detector):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """L = CE + 0.5 uniformity + 0.1 alignment (arXiv 2508.06248, "LN + L2 + UnAl"), the last two on the sphere."""
         out = self(batch.image)
-        if self.mix == "class" and self.training:
-            features = mixed_by_class(out.features, batch.label)
+        if self.mix != "none" and self.training:
+            features = self._mixed(out.features, batch)
             out = Output(self.head(features), features)
         terms = {"cls": F.cross_entropy(out.logits, batch.label)}
         z = F.normalize(out.features.float(), dim=1)
@@ -82,6 +84,13 @@ class GenD(Detector):
         if self.align:
             terms["align"] = self.align * alignment(z, batch.label)
         return terms
+
+    def _mixed(self, features: Tensor, batch: Batch) -> Tensor:
+        if self.mix == "class":
+            return mixed_by_class(features, batch.label)
+        if batch.pair is None:
+            raise UnmaskError('mix "pair" needs batches that say which rows are pairs: train on a manifest of faces')
+        return mixed_by_pair(features, batch.label, batch.pair)
 
     def start(self, weights: Path) -> None:
         """Load the encoder alone, from a file that `unmask import encoder` wrote. Raises: UnmaskError for another's."""
