@@ -157,7 +157,12 @@ def _margins(scorer: Scorer, faces: FaceSet) -> NDArray[np.float64]:
 
 def _calibrated(frames: Units, faces: FaceSet) -> Calibration:
     said = f"{', '.join(faces.datasets)}, validation rows of the run: {len(frames)} frames, {_groups(frames)} groups"
-    return calibrate(frames.label, frames.score, frames.group.tolist(), said)
+    found = calibrate(frames.label, frames.score, frames.group.tolist(), said)
+    if found.slope <= 0:
+        raise UnmaskError(
+            "higher scores go with real faces in the validation rows: this run has learnt nothing to export"
+        )
+    return found
 
 
 def _metrics(level: Level, found: Units, faces: FaceSet) -> Iterator[Metric]:
