@@ -17,7 +17,7 @@ pytest.importorskip("pyarrow")
 from tests.media.make import clip as lively
 from tests.scan.make import clip
 
-from unmask.data.faces import Options, again, covered, extract
+from unmask.data.faces import LOST, Options, again, covered, extract
 from unmask.data.manifest import FaceRow, Row
 from unmask.faces import TEMPLATES, Finder
 from unmask.nouns import Pixels, UnmaskError
@@ -363,7 +363,7 @@ def test_a_frame_without_the_chosen_person_says_so(tmp_path: Path, portrait: Pix
     other[:, :384] = 120
     clip([two_faces(portrait)] * 4 + [nobody] * 2 + [other] * 2, tmp_path / "a.mp4")
     rows = cut(tmp_path, "a.mp4", FEW)
-    assert [(r.frame, r.reason) for r in rows] == [(1, ""), (3, ""), (5, "no face"), (7, "somebody else")]
+    assert [(r.frame, r.reason) for r in rows] == [(1, ""), (3, ""), (5, "no face"), (7, LOST)]
 
 
 # --- once more -------------------------------------------------------------------------------------------------------

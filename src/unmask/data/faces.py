@@ -37,7 +37,7 @@ FACES_PER_FRAME = 20  # the largest, where one person is cut out: bounds time in
 TOUCHED = 0.05  # share of a face box under the mask from which on the face counts as manipulated: a mouth is 0.1
 SPOOL = 64 << 20  # bytes of one medium's crops that wait in memory; what is more waits in a file
 WORK = ".work"  # below the crops' folder: where files are written before they get their names
-NO_FACE, SOMEBODY_ELSE, UNTOUCHED = "no face", "somebody else", "no face under the mask"
+NO_FACE, LOST, UNTOUCHED = "no face", "lost track: faces, but none surely the same person", "no face under the mask"
 
 
 class Options(Plain):
@@ -176,7 +176,7 @@ def _cut(sheet: Sheet, looks: list[Look], spool: Spool) -> Iterator[FaceRow]:
         if not kept and wanted:  # a track was lost, but the mask says who it is
             kept = sorted((s for s in look.seen if (s.overlap or 0) >= TOUCHED), key=weight)[-1:]
         if not kept:
-            yield sheet.failed(look.why or (SOMEBODY_ELSE if wanted else UNTOUCHED), look.frame, look.t)
+            yield sheet.failed(look.why or (LOST if wanted else UNTOUCHED), look.frame, look.t)
         for s in kept:
             picture, mask = spool.get(s.place, masked=s.overlap is not None)
             yield sheet.face(s.face, number[id(s.face)], s.matrix, picture, mask, s.overlap)
