@@ -269,6 +269,26 @@ def test_a_worker_that_dies_costs_its_medium_a_second_try(
     assert summary(Manifest(tmp_path / "twice" / "faces.parquet")).faulty == 3
 
 
+def test_media_that_could_not_be_read_are_tried_again_when_asked(
+    media: Manifest, crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(media.roots["d"], tmp_path / "root")
+    moved = write(tmp_path / "moved.parquet", list(media), tmp_path / "root")
+    lay(tmp_path / "root", "gone.mp4", content=CLIP)
+    before = {p: p.stat().st_mtime_ns for p in crops.rglob("*.png")}
+    dying(monkeypatch, "b.jpg", 99)  # nobody may be asked for it: it is done
+    assert summary(cut(moved, crops, FEW)).crops == 8  # nothing without --retry
+    assert summary(cut(moved, crops, FEW, retry=True)).crops == 11
+    rows = list(Manifest(crops / "faces.parquet"))
+    assert [r.reason for r in rows if isinstance(r, FaceRow) and r.reason] == [
+        r.reason for r in rows if isinstance(r, FaceRow) and r.media_id == "d/torn.jpg"
+    ]
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    monkeypatch.undo()
+    cut(moved, tmp_path / "whole", FEW, jobs=2)
+    assert files(crops) == files(tmp_path / "whole")
+
+
 # --- the command -----------------------------------------------------------------------------------------------------
 
 

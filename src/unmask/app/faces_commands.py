@@ -60,6 +60,9 @@ def faces(
     shards: Annotated[
         bool, typer.Option("--shards", help="Then pack the crops into CROPS/shards, tar files of 1,000 (WebDataset).")
     ] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Try those media again that an earlier run could not read.")
+    ] = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Media at once.", show_default="one for each core, at most 8")
     ] = None,

@@ -65,6 +65,15 @@ class Task:
     def rows(self) -> int:
         return len(self.known) or 1
 
+    def line(self) -> str:
+        """What a worker is asked."""
+        known = [face.model_dump(mode="json") for face in self.known]
+        return json.dumps({"row": self.row.model_dump(mode="json"), "root": str(self.root), "known": known})
+
+
+# Tasks and a worker's order -> each task and the worker's line, in any order; `main` here is what answers them.
+Elsewhere = Callable[[Iterator[Task], str], Iterator[tuple[Task, bytes | WorkerError]]]
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -83,21 +92,26 @@ def cut(
     jobs: int = 1,
     *,
     seconds: float = SECONDS,
+    retry: bool = False,
     progress: Callable[[int, int], None] = lambda rows, failed: None,
 ) -> Manifest:
     """Cuts the faces of `manifest` (of media, or of faces to be cropped anew) into the folder `out`.
 
     Args:
         options: for a manifest of faces as `inherited` gives them.
+        retry: cut those media again that an earlier run could not read: a disk was away, a process was ended.
         progress: called for each medium with the rows of `manifest` that are done by it, and 1 if a row of it failed.
+        elsewhere: what asks processes on other machines, in place of `jobs` here.
     Raises: UnmaskError for a folder that holds other crops or that another run works on.
     """
     job = _job(manifest, options)
     with writing(out), _claimed(out, job):
+        if retry and (out / TABLE).exists():
+            _reopen(manifest, out, job)
         if not (out / TABLE).exists():
             with appended(out / JOURNAL, BUSY.format(out)) as journal:
-                done = _done(journal, len(manifest))
-                _work(manifest, out, job, jobs, seconds, journal, done, progress)
+                done = _done(journal, len(manifest), retry)
+                _work(manifest, out, job, elsewhere or _here(jobs, seconds), journal, done, progress)
                 _merge(manifest, out, job, journal, done)
         (out / JOURNAL).unlink(missing_ok=True)
         shutil.rmtree(out / WORK, ignore_errors=True)
@@ -218,37 +232,48 @@ def _work(
     manifest: Manifest,
     out: Path,
     job: Job,
-    jobs: int,
-    seconds: float,
+    ask: Elsewhere,
     journal: BinaryIO,
     done: array[int],
     progress: Callable[[int, int], None],
 ) -> None:
-    def left() -> Iterator[tuple[Task, Task]]:
+    def left() -> Iterator[Task]:
         for task in tasks(manifest, job.folders):
             if done[task.at] < 0:
-                yield task, task
+                yield task
             else:
                 progress(task.rows, 0)
 
     order = json.dumps({"options": job.options.model_dump(), "out": str(out)})
-    answers = ask_all(left(), lambda: Worker(__name__, order, seconds), _ask, jobs, tries=2)
-    for task, answer in answers:
-        faces = [_died(task, answer)] if isinstance(answer, WorkerError) else answer
-        line = json.dumps({"at": task.at, "faces": faces}, separators=(",", ":")).encode() + b"\n"
+    for task, answer in ask(left(), order):
+        faces = [_died(task, answer)] if isinstance(answer, WorkerError) else _read(answer)
         done[task.at] = journal.seek(0, 2)
-        journal.write(line)
+        journal.write(_line(task.at, faces))
         journal.flush()
-        progress(task.rows, int(any(face["reason"] for face in faces)))
+        progress(task.rows, int(any(face.get("reason") for face in faces)))
 
 
-def _ask(worker: Callable[[], Worker], task: Task) -> list[dict[str, Any]]:
-    known = [face.model_dump(mode="json") for face in task.known]
-    said = json.dumps({"row": task.row.model_dump(mode="json"), "root": str(task.root), "known": known})
-    answer = json.loads(worker().ask(said))
-    if isinstance(answer, dict):
-        raise UnmaskError(answer["error"])
-    return list(answer)
+def _here(jobs: int, seconds: float) -> Elsewhere:
+    """Asks `jobs` processes of this machine."""
+
+    def ask(tasks: Iterator[Task], order: str) -> Iterator[tuple[Task, bytes | WorkerError]]:
+        pairs = ((task, task) for task in tasks)
+        return ask_all(
+            pairs,
+            lambda: Worker(__name__, order, seconds),
+            lambda worker, task: worker().ask(task.line()),
+            jobs,
+            tries=2,
+        )
+
+    return ask
+
+
+def _read(answer: bytes) -> list[dict[str, Any]]:
+    said = json.loads(answer)
+    if isinstance(said, dict):
+        raise UnmaskError(said["error"])
+    return list(said)
 
 
 def _died(task: Task, why: WorkerError) -> dict[str, Any]:
@@ -298,15 +323,35 @@ def _ready(order: bytes) -> Callable[[bytes], bytes]:
 # --- the journal -----------------------------------------------------------------------------------------------------
 
 
-def _done(journal: BinaryIO, rows: int) -> array[int]:
-    """Where the line of each medium begins, by its place in the manifest; -1 where there is none yet."""
+def _done(journal: BinaryIO, rows: int, retry: bool) -> array[int]:
+    """Where the line of each medium begins, by its place in the manifest; -1 where there is none, or none to keep."""
     done = array("q", [-1]) * rows
     journal.seek(0)
     place = 0
     for line in journal:
-        done[json.loads(line)["at"]] = place
+        said = json.loads(line)
+        if not (retry and any(kind(face.get("reason", "")) in FAULTS for face in said["faces"])):
+            done[said["at"]] = place
         place += len(line)
     return done
+
+
+def _line(at: int, faces: list[dict[str, Any]]) -> bytes:
+    return json.dumps({"at": at, "faces": faces}, separators=(",", ":")).encode() + b"\n"
+
+
+def _reopen(manifest: Manifest, out: Path, job: Job) -> None:
+    """Back from a finished table to the journal that it came from."""
+    rows = (row for row in Manifest(out / TABLE) if isinstance(row, FaceRow))
+    media = ((key, list(group)) for key, group in groupby(rows, lambda r: (r.dataset, r.media_id)))
+    with (out / WORK / JOURNAL).open("wb") as journal:
+        for task in tasks(manifest, job.folders):
+            key, faces = next(media, (None, []))
+            if key != (task.row.dataset, task.row.item_id):
+                raise UnmaskError(f"{manifest.path} has ids that come twice; give {out} up and cut into a new folder")
+            journal.write(_line(task.at, own(task.row, faces)))
+    (out / WORK / JOURNAL).replace(out / JOURNAL)
+    (out / TABLE).unlink()
 
 
 def _merge(manifest: Manifest, out: Path, job: Job, journal: BinaryIO, done: array[int]) -> None:
