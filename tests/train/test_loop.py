@@ -158,6 +158,9 @@ def test_data_that_would_mislead_is_refused(data: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "leaking.parquet", leaking, manifest.roots, FaceRow).path
     with pytest.raises(UnmaskError, match=r"1 leakage groups stand in data\.train and in data\.validate"):
         train(recipe(), path, tmp_path / "a", cpu=True)
+    torn = [r.model_copy(update={"flags": ("straddles-source",)}) if r.split == "train" else r for r in leaking]
+    path = write(tmp_path / "torn.parquet", [*manifest, *torn], manifest.roots, FaceRow).path
+    assert len(loop.rows(recipe(), path, loop.create(recipe()).input).train) == 30  # the flagged ones stay out
     with pytest.raises(UnmaskError, match=r"data\.validate must leave real and forged rows .* it leaves 0 rows"):
         train(recipe(data={"validate": {"split": ["test"]}}), data, tmp_path / "b", cpu=True)
     assert not (tmp_path / "a").exists()

@@ -13,7 +13,7 @@ from unmask.detectors import family
 from unmask.nouns import UnmaskError
 from unmask.train.loop import create
 from unmask.train.optim import Average, Sharpness, optimizer, rate
-from unmask.train.recipe import Optimizer, Recipe, Schedule, Span, load
+from unmask.train.recipe import Data, Optimizer, Recipe, Sampler, Schedule, Span, Words, load
 from unmask.train.rows import transform
 
 SHIPPED = sorted((REPOSITORY / "recipes").glob("*.yaml"))
@@ -62,6 +62,7 @@ def test_values_on_the_command_line_are_yaml(tmp_path: Path) -> None:
     recipe = load(written(tmp_path), [*changes, "schedule.warmup=3 steps", "name=b.c"])
     assert recipe.optimizer.lr == 2e-4
     assert recipe.data.train.dataset == ("a", "b")
+    assert recipe.data.train.split == ("train",)  # a filter on one column opens no other split
     assert (recipe.ema, recipe.seed, recipe.name, recipe.options) == (0.9, 3, "b.c", {"adaptation": "lora"})
     assert recipe.schedule.warmup == Span(count=3, unit="steps")
     assert Recipe.model_validate(yaml.safe_load(recipe.as_yaml())) == recipe
@@ -73,7 +74,7 @@ def test_values_on_the_command_line_are_yaml(tmp_path: Path) -> None:
         ("optimiser.lr=1", "unknown key 'optimiser', did you mean 'optimizer'?"),
         ("optimizer.momentm=1", "unknown key 'optimizer.momentm', did you mean 'momentum'?"),
         ("data.validate.splits=[val]", "unknown key 'data.validate.splits', did you mean 'split'?"),
-        ("data.test=1", "unknown key 'data.test', known are train, validate, frames, pick"),
+        ("data.test=1", "unknown key 'data.test', known are train, validate, leave_out, frames, pick"),
         ("sampler.name=pairs", "sampler.name: Input should be 'shuffled', 'by_class', 'by_method' or 'paired'"),
         ("length=3", 'length: a length is written "3 epochs" or "500 steps"'),
         ("length=3 weeks", 'length: a length is written "3 epochs" or "500 steps"'),
@@ -145,3 +146,12 @@ def test_sharpness_climbs_rho_along_the_gradient_and_comes_back_exactly() -> Non
     sharp.back()
     assert torch.equal(weights[0], torch.tensor([0.1, 0.2]))
     assert torch.equal(weights[1], torch.tensor([0.3]))
+
+
+def test_the_page_lists_every_key() -> None:
+    page = (REPOSITORY / "docs" / "train.md").read_text("utf-8")
+    inner = {"data": Data, "sampler": Sampler, "optimizer": Optimizer, "schedule": Schedule, "card": Words}
+    for name, field in Recipe.model_fields.items():
+        assert f"`{field.alias or name}" in page, name
+        for key, part in inner[name].model_fields.items() if name in inner else ():
+            assert any(f"`{before}{part.alias or key}`" in page for before in (f"{name}.", ".", "")), (name, key)

@@ -38,18 +38,27 @@ def _span(value: Any) -> Any:
 
 
 def _written(span: Span) -> str:
-    return f"{span.count:g} {span.unit}"
+    return f"{span.count:g} {span.unit.removesuffix('s') if span.count == 1 else span.unit}"
 
 
 Length = Annotated[Span, BeforeValidator(_span), PlainSerializer(_written, return_type=str)]
 NONE, EPOCH = Span(count=0, unit="steps"), Span(count=1, unit="epochs")
 
 
+def _of_split(split: str) -> BeforeValidator:
+    """A filter that names no split means this one: `{dataset: [a]}` must not open the others."""
+    return BeforeValidator(lambda where: {"split": [split], **where} if isinstance(where, dict) else where)
+
+
 class Data(Plain):
     """Which rows of the face manifest take part."""
 
-    train: Where = Where(split=("train",))
-    validate_: Where = Field(Where(split=("val",)), alias="validate")
+    train: Annotated[Where, _of_split("train")] = Where(split=("train",))
+    validate_: Annotated[Where, _of_split("val")] = Field(Where(split=("val",)), alias="validate")
+    leave_out: tuple[str, ...] = Field(
+        ("duplicate", "resembles-held-out", "straddles-source", "straddles-identity"),
+        description="training rows that carry one of these flags are left out",
+    )
     frames: int | None = Field(None, ge=1, description="at most so many frames of each clip; None = all")
     pick: Literal["even", "random"] = Field("even", description="which: evenly spaced, or drawn by the seed")
 

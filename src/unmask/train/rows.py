@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def rows(recipe: Recipe, data: Path, spec: InputSpec) -> Rows:
         raise UnmaskError(f"{data} lists media, not faces: cut the crops with `unmask faces` first")
     table = manifest.table(list(manifest.arrow_schema.names))
     masks = {
-        "train": _mask(table, recipe.data.train, recipe),
+        "train": _mask(table, recipe.data.train, recipe) & ~_flagged(table, recipe.data.leave_out),
         "validate": _mask(table, recipe.data.validate_, recipe),
     }
     label, group = table["label"].fill_null(-1).to_numpy(), np.asarray(table["group_id"].to_pylist(), str)
@@ -61,7 +62,7 @@ def rows(recipe: Recipe, data: Path, spec: InputSpec) -> Rows:
     both = set(group[masks["train"]]) & set(group[masks["validate"]])
     if both:
         raise UnmaskError(
-            f"{len(both)} leakage groups stand in data.train and in data.validate, for one {min(both)!r}: "
+            f"{len(both)} leakage groups stand in data.train and in data.validate, for one {str(min(both))!r}: "
             "the best checkpoint would be chosen on what it was trained on"
         )
     return Rows(
@@ -91,3 +92,8 @@ def _mask(table: pa.Table, where: Where, recipe: Recipe) -> NDArray[np.bool_]:
         even = ((np.arange(n) + 0.5) * len(members) / n).astype(int)
         kept[members[even if recipe.data.pick == "even" else rng.permutation(len(members))[:n]]] = True
     return kept
+
+
+def _flagged(table: pa.Table, flags: Sequence[str]) -> NDArray[np.bool_]:
+    """(N,), True for rows with one of the flags."""
+    return np.array([not set(flags).isdisjoint(of or ()) for of in table["flags"].to_pylist()], bool)
