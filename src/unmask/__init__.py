@@ -7,20 +7,35 @@ from unmask._version import __version__
 
 if TYPE_CHECKING:
     from unmask.bundles import load
+    from unmask.detectors import card, create, names
     from unmask.media import open_media
     from unmask.scan import scan
+    from unmask.train.boxing import export
+    from unmask.train.evaluate import evaluate
+    from unmask.train.loop import train as fit
 
-__all__ = ["__version__", "load", "open_media", "scan"]
+__all__ = ["__version__", "card", "create", "evaluate", "export", "fit", "load", "names", "open_media", "scan"]
 
 # Where the verbs live. They are imported when first asked for: `import unmask` and `unmask --help` stay quick.
-_VERBS = {"load": "unmask.bundles", "open_media": "unmask.media", "scan": "unmask.scan"}
+_VERBS = {
+    "card": "unmask.detectors:card",
+    "create": "unmask.detectors:create",
+    "evaluate": "unmask.train.evaluate:evaluate",
+    "export": "unmask.train.boxing:export",
+    "fit": "unmask.train.loop:train",
+    "load": "unmask.bundles:load",
+    "names": "unmask.detectors:names",
+    "open_media": "unmask.media:open_media",
+}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "scan":  # the room scan can be called: it is the verb
+        return import_module("unmask.scan")
     if name not in _VERBS:
         raise AttributeError(f"module 'unmask' has no attribute {name!r}")
-    room = import_module(_VERBS[name])
-    return room if name == "scan" else getattr(room, name)  # the room scan can be called: it is the verb
+    room, _, verb = _VERBS[name].partition(":")
+    return getattr(import_module(room), verb)
 
 
 def __dir__() -> list[str]:

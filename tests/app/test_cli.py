@@ -190,7 +190,8 @@ def test_the_shell_is_completed() -> None:
 
 
 def test_the_verbs() -> None:
-    assert unmask.__all__ == ["__version__", "load", "open_media", "scan"]
+    verbs = ["card", "create", "evaluate", "export", "fit", "load", "names", "open_media", "scan"]
+    assert unmask.__all__ == ["__version__", *verbs]
     code = """
 import sys, unmask
 assert not {"numpy", "pydantic", "av"} & set(sys.modules)

@@ -3,3 +3,4 @@
 from unmask.registry import Family
 
 family = Family(__name__, "unmask.bases:Detector")
+names, card, create = family.names, family.card, family.create
