@@ -94,6 +94,7 @@ def cut(
     seconds: float = SECONDS,
     retry: bool = False,
     progress: Callable[[int, int], None] = lambda rows, failed: None,
+    elsewhere: Elsewhere | None = None,
 ) -> Manifest:
     """Cuts the faces of `manifest` (of media, or of faces to be cropped anew) into the folder `out`.
 
