@@ -88,11 +88,46 @@ def test_a_clip_of_several_splits_is_a_test_clip_once_and_said(tmp_path: Path) -
         "id1_0000": (0, "train"),
         "id0_id1_0000": (1, "train"),
     }
-    assert [p.why for p in problems] == [
-        "1 clips of CelebDFv2_real stand in train and val and test: each is taken as the last"
-    ]
+    assert [p.why for p in problems] == ["1 clips of CelebDFv2_real stand in test and train and val: taken as test"]
     assert by_name["id0_id1_0000"].group_id == _celeb_df.group("id0")
     assert (by_name["id0_id1_0000"].flags, by_name["id1_0000"].flags) == (("straddles-identity",), ())
+
+
+def test_dfdc_as_the_script_writes_it(tmp_path: Path) -> None:
+    """Validation is overwritten by one clip without a name, then holds all of train."""
+    train = {n: clip("DFDC_Fake", f"DFDC/train/dfdc_train_part_0/frames/{n}", "000.png") for n in ("aaa", "bbb")}
+    test = {"ttt": clip("DFDC_Fake", "DFDC/test/frames/ttt", "000.png")}
+    lay.out(tmp_path, *(f for c in (*train.values(), *test.values()) for f in c["frames"]))  # type: ignore[attr-defined]
+    val = {**test["ttt"], **train}
+    arranged(tmp_path, {"DFDC": {"DFDC_Fake": {"train": train, "val": val, "test": test}}})  # type: ignore[dict-item]
+    rows, problems = lay.read("deepfakebench_json", tmp_path, "dfdc")
+    assert {Path(p).name: r.split for p, r in rows.items()} == {"aaa": "train", "bbb": "train", "ttt": "test"}
+    assert sorted(p.why for p in problems) == [
+        "2 clips of DFDC_Fake stand in train and val: taken as train",
+        "val of DFDC_Fake has label and frames among its clips: a clip without a name",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "group"),
+    [
+        ("id3_id7_0001", "CelebDFv1_fake", "celeb_df/id3"),
+        ("00012", "CelebDFv2_real", "celeb_df/00012"),
+        ("07_02__walk__ABCD1234", "DFD_fake", "dfd/actor/07"),
+        ("202_101_A_001", "DFDCP_FakeA", "dfdc_preview/101"),
+        ("101_A_001", "DFDCP_Real", "dfdc_preview/101"),
+        ("0007_fake", "UADFV_Fake", "uadfv/0007"),
+        ("071_M101", "DF_fake", _ffpp.groups()["071"]),
+        ("M101_light_up_happy_camera_front", "DF_real", "deeperforensics/M101"),
+        ("abcdefghij", "DFDC_Real", "dfdc/abcdefghij"),
+    ],
+)
+def test_groups_are_those_of_the_sets_own_layouts(name: str, label: str, group: str, tmp_path: Path) -> None:
+    lay.out(tmp_path, f"set/frames/{name}/0.png")
+    arranged(tmp_path, {"Set": {label: {"test": {name: clip(label, f"set/frames/{name}", "0.png")}}}})
+    (row,) = adapter("deepfakebench_json").rows(tmp_path)
+    assert isinstance(row, Row)
+    assert row.group_id == group
 
 
 @pytest.mark.parametrize(("label", "known"), LABELS.items())

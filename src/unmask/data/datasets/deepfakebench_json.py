@@ -24,11 +24,11 @@ CARD = DataCard(
     access="made by the preprocessing of github.com/SCLBD/DeepfakeBench, or downloaded with its frames",
     terms="those of the data sets it was made from",
     layout="distributor",
-    splits="the JSON's; a clip listed in several is taken once, as test before val before train, and reported",
-    unverified=("clip names of DFDC Preview, and so its groups, are from memory",),
+    splits="the JSON's; a clip listed in several is taken once, as test or else as train, and reported",
     traps=(
         "in the published lists validation is a copy of test, and Celeb-DF's train holds the test clips too",
-        "DFD and UADFV are listed whole in every split",
+        "DFD and UADFV are listed whole in every split, DFDC's train in validation too",
+        "DFDC's validation also holds one clip without a name, which is reported",
         "Celeb-DF's YouTube-real clips are missing or stand in for Celeb-real",
         "DF_real are the actors' source videos, which the set's authors do not count as its real class",
         "DFDC names no originals here, so each clip is a leakage group of its own",
@@ -56,7 +56,7 @@ LABELS: dict[str, Known] = {
     "DFDC_Real": (0, "dfdc", ""),
     "DFDC_Fake": (1, "dfdc", ""),
     "DF_real": (0, "deeperforensics", ""),
-    "DF_fake": (1, "deeperforensics", "end_to_end"),
+    "DF_fake": (1, "deeperforensics", "DeeperForensics"),
     "UADFV_Real": (0, "uadfv", ""),
     "UADFV_Fake": (1, "uadfv", "FakeApp"),
 }
@@ -64,7 +64,7 @@ _OTHERS = re.compile(r"(?P<name>.*?)[-_]?(?P<label>real|fake)", re.IGNORECASE)
 # data set -> what of a clip's name is its leakage group
 _GROUPS = {
     "faceforensics": re.compile(r"(\d{3})(?:_\d{3})?"),
-    "deeperforensics": re.compile(r"(\d{3})_[MW]\d{3}"),
+    "deeperforensics": re.compile(r"(\d{3})_[MW]\d{3}|([MW]\d{3})_.+"),
     "celeb_df_v1": re.compile(r"(id\d+|\d{5})(?:_.*)?"),
     "celeb_df_v2": re.compile(r"(id\d+|\d{5})(?:_.*)?"),
     "dfd": re.compile(r"(\d{2})_.*"),
@@ -72,8 +72,9 @@ _GROUPS = {
     "uadfv": re.compile(r"(\d{4})(?:_fake)?"),
 }
 _ONE_PERSON = ("celeb_df_v1", "celeb_df_v2", "dfd", "dfdc_preview")
-_STRICT: tuple[Split, ...] = ("train", "val", "test")
-_HOMES = ("", "dataset_json", "preprocessing/dataset_json")
+# Of the splits that list a clip the last counts: a copy of another split is no validation, and test is no training.
+_RANK: tuple[Split, ...] = ("val", "train", "test")
+_HOMES = tuple(f"{above}dataset_json{version}" for above in ("", "preprocessing/") for version in ("", "_v3"))
 
 
 class _Clip(BaseModel):
@@ -82,7 +83,7 @@ class _Clip(BaseModel):
     masks: list[str] = []
 
 
-_Clips = dict[str, _Clip | dict[str, _Clip]]  # clip, or compression -> clip
+_Clips = dict[str, _Clip | dict[str, _Clip] | str | list[str]]  # clip, or compression -> clip; see `_named`
 _FORM = TypeAdapter(dict[str, dict[str, dict[Split, _Clips]]])  # data set -> label -> split
 
 
@@ -107,14 +108,14 @@ class _Listed:
 
     @property
     def split(self) -> Split:
-        return max(self.splits, key=_STRICT.index)
+        return max(self.splits, key=_RANK.index)
 
     @property
     def group(self) -> str:
         """The group that the set's own layout gives, so that manifests joined with it do not leak."""
         dataset = self.known[1]
         match = _GROUPS[dataset].fullmatch(self.name) if dataset in _GROUPS else None
-        who = match[1] if match else self.name
+        who = next(filter(None, match.groups())) if match else self.name
         if dataset in ("faceforensics", "deeperforensics"):
             return _ffpp.groups().get(who, f"{dataset}/{who}")
         if dataset.startswith("celeb_df"):
@@ -129,10 +130,10 @@ def rows(root: Path) -> Iterator[Row | Problem]:
 
     Raises: UnmaskError without a JSON, and for one of another form.
     """
-    tables = [root] if root.is_file() else sorted(p for home in _HOMES for p in (root / home).glob("*.json"))
+    tables = [root] if root.is_file() else sorted(p for home in ("", *_HOMES) for p in (root / home).glob("*.json"))
     tables = [t for t in tables if not t.name.endswith(".report.json")]
     if not tables:
-        raise UnmaskError(f"{root} holds no JSON, nor do {' and '.join(_HOMES[1:])} below it; name the JSON itself")
+        raise UnmaskError(f"{root} holds no JSON, nor do {' and '.join(_HOMES)} below it; name the JSON itself")
     home, found = root if root.is_dir() else root.parent, dict[str, _Listed]()
     for table in tables:
         for one in _listed(table):
@@ -141,18 +142,18 @@ def rows(root: Path) -> Iterator[Row | Problem]:
             else:
                 found.setdefault(one.item_id, one).splits.update(one.splits)
     torn = in_two_splits((one.group, one.split) for one in found.values())
-    folders, several = dict[str, str](), Counter[tuple[str, str, str]]()
+    folders, several = dict[str, str](), Counter[tuple[str, str, str, Split]]()
     for item_id, one in sorted(found.items()):
         placed = _row(one, home, torn)
         if isinstance(placed, Row) and folders.setdefault(placed.relpath, item_id) != item_id:
             placed = Problem(placed.relpath, "inconsistent", f"{one.source} gives the folder to two clips")
         if len(one.splits) > 1:
-            several[one.source, one.native, " and ".join(s for s in _STRICT if s in one.splits)] += 1
+            several[one.source, one.native, " and ".join(sorted(one.splits)), one.split] += 1
         yield placed
         if isinstance(placed, Row):
             yield from _frames(one, home, placed.relpath)
-    for (source, native, splits), n in several.items():
-        yield Problem(source, "inconsistent", f"{n} clips of {native} stand in {splits}: each is taken as the last")
+    for (source, native, splits, chosen), n in several.items():
+        yield Problem(source, "inconsistent", f"{n} clips of {native} stand in {splits}: taken as {chosen}")
 
 
 def _listed(table: Path) -> Iterator[_Listed | Problem]:
@@ -163,16 +164,23 @@ def _listed(table: Path) -> Iterator[_Listed | Problem]:
                 yield Problem(table.name, "unknown", f"the label {native!r} says neither real nor fake")
                 continue
             for split, clips in splits.items():
-                for name, clip in clips.items():
-                    # one level more, the compression, stands above the clips of FaceForensics++
-                    some = {"": {name: clip}} if isinstance(clip, _Clip) else {name: clip}
-                    for compression, these in some.items():
-                        for stem, one in these.items():
-                            if one.label != native:
-                                why = f"{stem} is {one.label!r} below {native!r}"
-                                yield Problem(table.name, "inconsistent", why)
-                            else:
-                                yield _Listed(known, native, compression, stem, one, table.name, {split})
+                if unnamed := [key for key, clip in clips.items() if isinstance(clip, str | list)]:
+                    why = f"{split} of {native} has {' and '.join(unnamed)} among its clips: a clip without a name"
+                    yield Problem(table.name, "inconsistent", why)
+                for compression, name, clip in _named(clips):
+                    if clip.label == native:
+                        yield _Listed(known, native, compression, name, clip, table.name, {split})
+                    else:
+                        yield Problem(table.name, "inconsistent", f"{name} is {clip.label!r} below {native!r}")
+
+
+def _named(clips: _Clips) -> Iterator[tuple[str, str, _Clip]]:
+    """(compression or "", name, clip). DeepfakeBench's script writes one clip of DFDC over the level of names."""
+    for name, clip in clips.items():
+        if isinstance(clip, _Clip):
+            yield "", name, clip
+        elif isinstance(clip, dict):
+            yield from ((name, stem, one) for stem, one in clip.items())
 
 
 def _known(native: str, dataset: str) -> Known | None:
