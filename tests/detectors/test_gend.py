@@ -156,6 +156,18 @@ def test_each_adaptation_trains_what_it_says() -> None:
     assert all("lora_" in n for n in trained("lora"))
 
 
+@pytest.mark.parametrize("how", ["probe", "lora", "dora"])
+def test_whatever_of_it_trains_an_encoder_starts_from_its_file(tmp_path: Path, how: str) -> None:
+    source = Encoder("tiny-vit")
+    save_file(source.body.state_dict(), tmp_path / "encoder.safetensors", {"backbone": "tiny-vit"})
+    detector = GenD("tiny-vit", adaptation=how)  # type: ignore[arg-type]
+    before = {name for name, p in detector.named_parameters() if p.requires_grad}
+    detector.start(tmp_path / "encoder.safetensors")
+    assert {name for name, p in detector.named_parameters() if p.requires_grad} == before
+    image = pictures(detector)
+    torch.testing.assert_close(detector.encoder(image), source(image), atol=1e-5, rtol=1e-4)
+
+
 def test_an_encoder_starts_from_its_own_file_and_from_no_other(tmp_path: Path) -> None:
     source = Encoder("tiny-vit")
     save_file(source.body.state_dict(), tmp_path / "encoder.safetensors", {"backbone": "tiny-vit"})

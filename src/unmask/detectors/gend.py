@@ -12,6 +12,7 @@ Generalizes Across Benchmarks", WACV 2026, arXiv 2508.06248 (GenD: three backbon
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,8 +61,9 @@ class GenD(Detector):
         super().__init__()
         self.encoder = Encoder(backbone)
         self.input = self.encoder.kind.input
-        adapt(self.encoder, adaptation, rank=rank, last=last)
         self.adaptation = adaptation
+        self._adapt = partial(adapt, how=adaptation, rank=rank, last=last)
+        self._adapt(self.encoder)
         self.head = nn.Linear(self.encoder.kind.features, len(self.classes))
         self.unit, self.uniform, self.align, self.mix = head == "norm", uniform, align, mix
 
@@ -94,7 +96,10 @@ class GenD(Detector):
 
     def start(self, weights: Path) -> None:
         """Load the encoder alone, from a file that `unmask import encoder` wrote. Raises: UnmaskError for another's."""
-        load(self.encoder, weights)
+        encoder = Encoder(self.encoder.name)  # bare: low-rank updates are laid beside weights that are there
+        load(encoder, weights)
+        self._adapt(encoder)
+        self.encoder = encoder
 
     def merge(self) -> dict[str, Any]:
         """Fold low-rank updates into the encoder, in place, before an export.
