@@ -23,16 +23,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from ablation_table import Scored, text
-from accelerate import Accelerator
 
 from unmask.data.loader import FaceSet
 from unmask.data.manifest import FaceRow, Manifest, write
-from unmask.measure.scores import validate
 from unmask.nn.backbones import BACKBONES
-from unmask.train.loop import restore, train
+from unmask.train.evaluate import judge_of
+from unmask.train.loop import train
 from unmask.train.recipe import Recipe
 from unmask.train.run import BEST
-from unmask.train.validate import read, scored
+from unmask.train.scoring import score_rows
 
 BACKBONE, SEEN, UNSEEN = "face-vit-128", "dfdc_faces224", "ffpp_c23_videos"
 PAIRS, BATCH, STEPS, WARMUP, EVERY = 2400, 32, 160, 20, 80
@@ -214,10 +213,8 @@ def test(out: Path, folder: Path) -> None:
     """Scores of the test rows, beside the run."""
     if (folder / "test.parquet").is_file():
         return
-    detector, _ = restore(folder)
-    faces = FaceSet(out / "test.parquet", detector.input)
-    margin = read(detector, faces, Accelerator(cpu=True), batch=64).margin
-    pq.write_table(validate(scored(faces, margin)), folder / "test.partial")
+    table = score_rows(judge_of(str(folder))[1], out / "test.parquet")
+    pq.write_table(table, folder / "test.partial")
     (folder / "test.partial").replace(folder / "test.parquet")
 
 
