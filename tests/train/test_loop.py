@@ -216,6 +216,18 @@ def test_a_method_may_write_its_own_step(data: Path, tmp_path: Path, monkeypatch
     assert load_file(tmp_path / "run" / "last.safetensors")["optimizer.0.step"].item() == 4
 
 
+def test_tensorboard_gets_the_rows_or_its_lack_is_said(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    try:
+        import torch.utils.tensorboard
+    except ImportError:
+        with pytest.raises(UnmaskError, match="--tensorboard needs that package: pip install tensorboard"):
+            train(recipe(length="1 steps"), data, out, cpu=True, tensorboard=True)
+    else:
+        train(recipe(length="1 steps"), data, out, cpu=True, tensorboard=True)
+        assert list((out / "tensorboard").glob("events.*"))
+
+
 def test_half_precision_trains(data: Path, tmp_path: Path) -> None:
     done = train(recipe(precision="bf16", length="2 steps"), data, tmp_path / "run", cpu=True)
     assert done.step == 2

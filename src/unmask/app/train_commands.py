@@ -44,6 +44,9 @@ def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; a run that it holds goes on.")] = Path("run"),
     workers: Annotated[int, typer.Option(min=0, help="Processes that read crops.")] = 0,
     cpu: Annotated[bool, typer.Option("--cpu", help="Do not use a GPU.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write metrics for TensorBoard too, where it is installed.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no numbers.")] = False,
 ) -> None:
     """Train a detector, or go on with a run that was stopped: the same command does both.
@@ -56,7 +59,7 @@ def train(
 
         chosen = recipes.load(recipe, changes or ())
         with _shown(quiet) as report:
-            done = run(chosen, data, out, workers=workers, cpu=cpu, report=report)
+            done = run(chosen, data, out, workers=workers, cpu=cpu, tensorboard=tensorboard, report=report)
         if not quiet and os.environ.get("RANK", "0") == "0":
             typer.echo(f"{out}: {done.step} steps, best {chosen.best} {done.best:.4f} at step {done.best_step}")
 

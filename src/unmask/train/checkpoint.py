@@ -47,7 +47,8 @@ def load(path: Path) -> tuple[State, dict[str, Any]]:
 
 def learnt(module: nn.Module) -> State:
     """What training changes: the parameters that train, and the buffers. The tensors are the module's own."""
-    return {name: value for name, value in module.state_dict().items() if name not in frozen(module)}
+    still = frozen(module).keys()
+    return {name: value for name, value in module.state_dict().items() if name not in still}
 
 
 def frozen(module: nn.Module) -> State:

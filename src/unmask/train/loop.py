@@ -65,13 +65,21 @@ def create(recipe: Recipe) -> Detector:
 
 
 def train(
-    recipe: Recipe, data: Path, out: Path, *, workers: int = 0, cpu: bool = False, report: Report | None = None
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    *,
+    workers: int = 0,
+    cpu: bool = False,
+    tensorboard: bool = False,
+    report: Report | None = None,
 ) -> Progress:
     """Train, or go on with a run that was stopped.
 
     Args:
         data: a face manifest.
         out: the run folder, see `unmask.train.run`.
+        workers: processes that read crops, for each process that trains; they change nothing but the speed.
         report: called after each step, in the first process.
     Raises: UnmaskError for a recipe, data or folder that do not fit each other.
     """
@@ -85,7 +93,11 @@ def train(
     if accelerator.is_main_process:
         folder.open(*asked)
     accelerator.wait_for_everyone()
-    return Loop(recipe, faces, detector, folder, accelerator, workers, report).run()
+    loop = Loop(recipe, faces, detector, folder, accelerator, workers, report)
+    loop.resume()
+    if tensorboard and accelerator.is_main_process:
+        folder.draw(loop.progress.step)
+    return loop.run()
 
 
 class Loop:
@@ -115,8 +127,24 @@ class Loop:
         self.sums: dict[str, Tensor] = {}  # of this process, on its device: reading them each step would make it wait
         self.started = time.monotonic()
 
+    def resume(self) -> None:
+        """Take up what the folder holds, if anything. Raises: UnmaskError for checkpoints of another model."""
+        frozen = checkpoint.frozen(self.detector)
+        if frozen and not (self.folder / FROZEN).is_file():
+            self._write(FROZEN, frozen, {})
+        last = self.folder / LAST
+        if not last.is_file():
+            return
+        if frozen:
+            checkpoint.fill(frozen, checkpoint.load(self.folder / FROZEN)[0], str(self.folder / FROZEN))
+        held, facts = checkpoint.load(last)
+        self.engine.restore(held, facts, str(last))
+        self.progress = Progress(**facts["progress"])
+        self._restart(self.progress.sums)
+        self.folder.resume(self.progress.step)
+
     def run(self) -> Progress:
-        self._resume()
+        """To the end of the recipe's length, or of its patience."""
         now = self.progress
         for group in self._groups():
             lr = rate(self.recipe.schedule, self.recipe.optimizer.lr, now.step, self.steps, self.per_epoch)
@@ -215,21 +243,6 @@ class Loop:
     def _write(self, name: str, tensors: dict[str, Tensor], facts: dict[str, object]) -> None:
         if self.accelerator.is_main_process:
             checkpoint.save(self.folder / name, tensors, facts)
-
-    def _resume(self) -> None:
-        frozen = checkpoint.frozen(self.detector)
-        if frozen and not (self.folder / FROZEN).is_file():
-            self._write(FROZEN, frozen, {})
-        last = self.folder / LAST
-        if not last.is_file():
-            return
-        if frozen:
-            checkpoint.fill(frozen, checkpoint.load(self.folder / FROZEN)[0], str(self.folder / FROZEN))
-        held, facts = checkpoint.load(last)
-        self.engine.restore(held, facts, str(last))
-        self.progress = Progress(**facts["progress"])
-        self._restart(self.progress.sums)
-        self.folder.resume(self.progress.step)
 
 
 def restore(folder: Path) -> tuple[Detector, Recipe]:

@@ -39,6 +39,7 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[dict[str, float]] = []
+        self.board: Any = None
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -95,8 +96,20 @@ class Folder:
         lines = path.read_text("utf-8").splitlines() if path.is_file() else []
         self.rows = [row for row in map(json.loads, lines) if row["step"] <= step]
 
+    def draw(self, step: int) -> None:
+        """Also write rows for TensorBoard; what it holds beyond `step` is dropped. Raises: UnmaskError without it."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise UnmaskError("--tensorboard needs that package: pip install tensorboard") from None
+        self.board = SummaryWriter(str(self / "tensorboard"), purge_step=step + 1)
+
     def record(self, row: dict[str, float]) -> None:
         self.rows.append(row)
+        if self.board:
+            for name, value in row.items():
+                self.board.add_scalar(name.replace("_", "/", 1), value, int(row["step"]))
+            self.board.flush()
         put(self / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in self.rows))
         text = io.StringIO()
         names = list(dict.fromkeys(name for r in self.rows for name in r))
