@@ -17,9 +17,11 @@ pytest.importorskip("pyarrow")
 from tests.media.make import clip as lively
 from tests.scan.make import clip
 
+from unmask.bundles import load
 from unmask.data.faces import LOST, Options, again, covered, extract
+from unmask.data.fitting import fit
 from unmask.data.manifest import FaceRow, Row
-from unmask.faces import TEMPLATES, Finder
+from unmask.faces import TEMPLATES, Finder, crop
 from unmask.nouns import Pixels, UnmaskError
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -193,9 +195,21 @@ def test_points_land_on_the_template(tmp_path: Path, portrait: Pixels, template:
     options = Options(size=192, margin=margin, template=template)
     (row,) = cut(tmp_path, "a.png", options)
     assert_on_template(row, options)
-    crop = picture(tmp_path / "out", row.relpath)
-    face = max(Finder.load().find(crop), key=lambda f: f.side)  # what is in the crop, not only what the row says
+    seen = picture(tmp_path / "out", row.relpath)
+    face = max(Finder.load().find(seen), key=lambda f: f.side)  # what is in the crop, not only what the row says
     assert np.abs(face.points - mapped(row)).max() < 0.05 * 192
+
+
+def test_the_defaults_suffice_for_the_embedded_detector(tmp_path: Path, portrait: Pixels) -> None:
+    save(portrait, tmp_path / "a.png")
+    (row,) = cut(tmp_path, "a.png", Options())
+    spec = load("embedded").card.input
+    assert row.margin is not None
+    taken = fit(picture(tmp_path / "out", row.relpath), spec, row.margin).astype(float)
+    own = crop(portrait, max(Finder.load().find(portrait, thorough=True), key=lambda f: f.side), spec).image
+    assert np.abs(taken - own).mean() < 4  # its own crop, but for one more interpolation
+    # Not by chance: a crop that is moved by three pixels differs more.
+    assert np.abs(np.roll(taken, 3, axis=1) - own).mean() > 6
 
 
 def test_points_move_with_a_mirrored_and_a_turned_picture(tmp_path: Path, portrait: Pixels) -> None:
@@ -297,10 +311,10 @@ def test_the_mask_is_warped_as_the_face_is(tmp_path: Path, portrait: Pixels) -> 
     extra = {"media_relpath": "a.png", "media_mask": "mask.png"}
     known = found.model_copy(update={"extra": extra, "media_id": "d/a", "overlap": 0.5})
     (cropped,) = again([known], tmp_path, tmp_path / "out", Options(size=160, mask=True))
-    crop = picture(tmp_path / "out", cropped.relpath).astype(int)
+    seen = picture(tmp_path / "out", cropped.relpath).astype(int)
     warped = picture(tmp_path / "out", cropped.mask_relpath)
     assert set(np.unique(warped)) == {0, 255}
-    green = (crop[..., 1] > 180) & (crop[..., 0] < 90) & (crop[..., 2] < 90)
+    green = (seen[..., 1] > 180) & (seen[..., 0] < 90) & (seen[..., 2] < 90)
     both = (green & (warped > 0)).sum() / (green | (warped > 0)).sum()
     assert both > 0.93
     assert row.mask_relpath == cropped.extra["media_mask"]
