@@ -110,9 +110,31 @@ def test_crops_that_cannot_give_the_input_are_refused_at_once(tmp_path: Path) ->
         FaceSet(path, InputSpec(size=32, margin=1.5))
     with pytest.raises(UnmaskError, match="gend5 template"):
         FaceSet(path, InputSpec(size=32, margin=1.0, template="arcface112"))
+    with pytest.raises(UnmaskError, match="looks at whole pictures"):
+        FaceSet(path, InputSpec(size=32, margin=0))
     media = write(tmp_path / "m.parquet", [Row(dataset="d", item_id="d/1", relpath="x", group_id="g")], tmp_path)
     with pytest.raises(UnmaskError, match="lists media, not faces"):
         FaceSet(media.path, SPEC)
+
+
+def test_nothing_chosen_is_an_empty_set(tmp_path: Path) -> None:
+    faces = FaceSet(lay(tmp_path, clips(2, 2)), SPEC, where=np.zeros(12, np.bool_))
+    assert len(faces) == len(faces.pair) == faces.left_out == 0
+    assert list(batches(faces, [])) == []
+
+
+def test_pairs_are_found_among_the_rows_that_are_left(tmp_path: Path) -> None:
+    rows = clips(3, 2)
+    path = lay(tmp_path, rows)
+    faces = FaceSet(path, SPEC)
+    for i, real in enumerate(faces.pair.tolist()):
+        assert (rows[real].label, rows[real].pair_key, rows[real].frame) == (0, rows[i].pair_key, rows[i].frame)
+    later = FaceSet(path, SPEC, where=np.array([bool(r.label) or r.frame > 0 for r in rows]))
+    for i, real in enumerate(later.pair.tolist()):
+        assert rows[later.row[real]].frame == 10  # the other one was not chosen: the nearest that was
+        assert rows[later.row[real]].pair_key == rows[later.row[i]].pair_key
+    fakes = FaceSet(path, SPEC, where=np.array([bool(r.label) for r in rows]))
+    assert (fakes.pair == -1).all()
 
 
 def test_no_path_leads_out_of_its_root(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ def decoded(data: bytes | np.typing.NDArray[np.uint8], source: str, item: str) -
 
 def check(spec: InputSpec, margin: float | None, template: str, item: str) -> None:
     """Raises: UnmaskError where a crop is narrower than a detector wants, or aligned to other points."""
+    if spec.margin == 0:
+        raise UnmaskError(f"this detector looks at whole pictures (margin 0), and {item!r} is the crop of a face")
     if template != spec.template or margin is None or margin < spec.margin - 1e-6:
         raise UnmaskError(
             f"crop {item!r} is cut to {template or 'no'} template, margin {margin}, but the "

@@ -170,11 +170,12 @@ def partners(
 
 def _flat(text: pa.ChunkedArray) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """All strings as one run of UTF-8, and where each begins and ends."""
-    joined = pa.concat_arrays(text.cast(pa.large_string()).chunks) if text.num_chunks else pa.array([], "large_string")
+    joined = pa.concat_arrays([pa.array([], pa.large_string()), *text.cast(pa.large_string()).chunks])
+    if not len(joined):
+        return np.empty(0, np.uint8), np.zeros(1, np.int64)
     _, starts, data = joined.buffers()
     offsets = np.frombuffer(starts, np.int64)[joined.offset : joined.offset + len(joined) + 1]
-    run = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]] if len(joined) else np.empty(0, np.uint8)
-    return run.copy(), offsets - offsets[0]
+    return np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]].copy(), offsets - offsets[0]
 
 
 def _codes(text: pa.ChunkedArray) -> tuple[NDArray[np.int32], tuple[str, ...]]:
