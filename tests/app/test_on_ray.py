@@ -27,7 +27,8 @@ from scan.make import clip, save, tinted, write_bundle
 from unmask import scan
 from unmask.app import cluster, on_ray
 from unmask.app.cli import app
-from unmask.app.results import ANSWERS, Journal, Results, file_of, write
+from unmask.app.cluster import Journal
+from unmask.app.results import ANSWERS, Results, file_of, write
 from unmask.nouns import DetectorInfo, UnmaskError
 from unmask.scan.batch import expand
 from unmask.scan.options import Options
@@ -158,8 +159,8 @@ def test_the_same_rows_as_here_whatever_dies(
     failed = [found.pop(str(poison)), found.pop(str(assassin))]
     assert list(found.values()) == local
     assert [row["state"] for row in failed] == ["failed", "failed"]
-    assert failed[0]["reasons"] == ["the process that read it was ended by SIGKILL, 2 times"]
-    assert failed[1]["reasons"] == ["3 workers died while they scanned it"]
+    assert failed[0]["reasons"] == ["the process that read it was ended by SIGKILL"]
+    assert failed[1]["reasons"] == ["3 workers died over it"]
     assert failed[1]["detector"] == "red-is-forged"
     assert states == Counter(row["state"] for row in [*local, *failed])
     assert set(states) == {"fake", "real", "not_applicable", "failed"}
@@ -276,13 +277,13 @@ def test_what_a_killed_worker_had_done_is_kept(tmp_path: Path) -> None:
     with Results(tmp_path / "out", {}):
         with Journal(name) as journal:
             journal.begin(SHAS[10])
-            journal.add(row(SHAS[10]))
+            journal.add(SHAS[10], row(SHAS[10]))
             journal.begin("ab")
             journal.begin("ab")
         with name.open("ab") as file:
-            file.write(b'{"sha256": "torn')
+            file.write(b'["torn", {"sha256": "to')
         with Journal(name) as journal:
-            assert list(journal.rows) == [SHAS[10]]
+            assert list(journal.done) == [SHAS[10]]
             assert journal.deaths == {"ab": 2}
         (name.parent / ".half.parquet.tmp").write_bytes(b"PAR1")
     with Results(tmp_path / "out", {}):

@@ -22,6 +22,7 @@ from unmask.app import (
     train_commands,
 )
 from unmask.app.errors import errors_in_a_line
+from unmask.app.on import Address, On, Where
 
 app = typer.Typer(
     name="unmask",
@@ -44,13 +45,6 @@ class FailOn(StrEnum):
     uncertain = "uncertain"
     not_applicable = "not_applicable"
     failed = "failed"
-
-
-class On(StrEnum):
-    """What runs a scan."""
-
-    local = "local"
-    ray = "ray"
 
 
 def _version(wanted: bool) -> None:
@@ -148,22 +142,8 @@ def scan(
             show_default="cores / jobs",
         ),
     ] = None,
-    on: Annotated[
-        On,
-        typer.Option(
-            help="This machine, or a Ray cluster: --out is then a folder, and all hosts see it and the files.",
-            rich_help_panel=SPEED,
-        ),
-    ] = On.local,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="auto|HOST:PORT",
-            help="Where the Ray cluster is.",
-            rich_help_panel=SPEED,
-            show_default="one is started here",
-        ),
-    ] = None,
+    on: Where = On.local,
+    address: Address = None,
     url: Annotated[bool, typer.Option("--url", help="Also open http(s) addresses.")] = False,
     camera: Annotated[int | None, typer.Option(min=0, help="Scan what camera N sees.", show_default=False)] = None,
     camera_seconds: Annotated[float, typer.Option(min=0.1, max=60, help="How long the camera records.")] = 5.0,

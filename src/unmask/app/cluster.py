@@ -1,25 +1,36 @@
 """Ray, made ready for one job: quiet, without telemetry, and with its errors in a line.
 
-Ray Data does all the scheduling: it hands blocks to actors, starts dead ones anew and gives them the same block again.
-What a job writes must therefore bear being done twice.
+Ray Data does all the scheduling: it hands blocks to actors, starts dead ones anew and gives them the same block again,
+without end. What a job writes must therefore bear being done twice, and `Careful` counts what dies of one item.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Self, TypeVar
 
 import unmask
+from unmask._version import __version__
+from unmask.journal import cut_torn_line
 from unmask.nouns import UnmaskError
+from unmask.workers import Worker, WorkerError
 
 STORE = (
     256 << 20
 )  # bytes of shared memory of a local cluster: what goes through it are names and counts; more is spilled
+HOST = os.uname().nodename if hasattr(os, "uname") else "a host"
+ATTEMPTS = 2  # how often an item is tried that ends the process reading it
+LIVES = 3  # actors that may die over one item, of whatever cause, before it is given up
 PACKAGES = Path(unmask.__file__).resolve().parents[1]
+
+W = TypeVar("W", bound=Worker)
+A = TypeVar("A")
 
 
 def require() -> None:
@@ -96,6 +107,82 @@ def each(
         yield from answers.iter_batches(batch_format="pyarrow", batch_size=None)
     except ray.exceptions.RayError as error:
         raise UnmaskError(f"the run stopped, what it had finished is kept: {_line(_root(error))}") from error
+
+
+class Journal:
+    """What is done of one block: an actor that dies costs the item it was at.
+
+    A line is the name of an item that is begun, or its name and what it gave.
+    """
+
+    SUFFIX = ".journal.jsonl"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a+b")
+        cut_torn_line(self._file)
+        self._file.seek(0)
+        lines = [json.loads(line) for line in self._file]
+        self.done: dict[str, Any] = dict(line for line in lines if isinstance(line, list))
+        self.deaths = Counter(line for line in lines if isinstance(line, str) and line not in self.done)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def begin(self, name: str) -> None:
+        self._add(name)
+
+    def add(self, name: str, given: Any) -> None:
+        self.done[name] = given
+        self._add([name, given])
+
+    def _add(self, line: Any) -> None:
+        self._file.write(json.dumps(line).encode() + b"\n")
+        self._file.flush()
+
+
+class Careful(Generic[W]):
+    """Inside an actor: every item goes to a process of its own, made by `hire`, which may die of it.
+
+    Raises: UnmaskError if this host has another version than the one that asks.
+    """
+
+    def __init__(self, hire: Callable[[], W], version: str) -> None:
+        if __version__ != version:
+            raise UnmaskError(f"{HOST} has unmask {__version__}, not {version}; install the same on every host")
+        self._hire = hire
+        self._worker: W | None = None
+
+    def ask(self, name: str, journal: Journal, question: Callable[[W], A]) -> A | WorkerError:
+        """What `question` gets from the process, or how often it died of the item `name`."""
+        if journal.deaths[name] >= LIVES:
+            return WorkerError(f"{LIVES} workers died over it")
+        journal.begin(name)
+        why = WorkerError()
+        for _ in range(ATTEMPTS):
+            try:
+                self._worker = self._worker or self._hire()
+                return question(self._worker)
+            except WorkerError as died:
+                why = died
+                if self._worker:
+                    self._worker.kill()
+                self._worker = None
+        return why
+
+
+def sized(items: int, workers: int, smallest: int, largest: int) -> int:
+    """How many items make a block: enough blocks that no worker waits long for the last one."""
+    return min(max(items // (workers * 32), smallest), largest)
+
+
+def located(name: str) -> str:
+    """A path as a worker finds it, whose current folder is another; any other name as it is."""
+    return str(Path(name).absolute()) if Path(name).exists() else name
 
 
 def _root(error: BaseException) -> BaseException:

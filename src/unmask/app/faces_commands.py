@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unmask.app.errors import errors_in_a_line
+from unmask.app.on import Address, On, Where
 
 if TYPE_CHECKING:
-    from unmask.data.cutting import Summary
+    from unmask.data.cutting import Elsewhere, Summary
     from unmask.data.manifest import Manifest
 
 EXIT_CODES = "Exit codes: 0 all media were read, 2 wrong usage, 3 a file could not be read, 130 interrupted."
@@ -67,6 +68,8 @@ def faces(
         int | None, typer.Option(min=1, max=1024, help="Media at once.", show_default="one for each core, at most 8")
     ] = None,
     max_file_seconds: Annotated[float, typer.Option(min=1, help="Time for one medium.")] = 900,
+    on: Where = On.local,
+    address: Address = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no table.")] = False,
 ) -> None:
     """Find, align and cut the faces of every medium of a manifest, once.
@@ -91,8 +94,24 @@ def faces(
             kept = inherited(opened).model_dump(include={"frames", "faces", "people", "mask"})
             options = options.model_copy(update=kept)
         options = Options.model_validate(options.model_dump() | given)
-        with _progress(len(opened), quiet) as step:
-            made = cut(opened, out, options, jobs or default_jobs(len(opened)), seconds=max_file_seconds, progress=step)
+        if on is On.ray:  # whose workers have other current folders
+            from unmask.app.cluster import located
+
+            out, options = out.absolute(), options.model_copy(update={"faces": located(options.faces)})
+        with (
+            _machines(on, address, jobs, out, max_file_seconds) as elsewhere,
+            _progress(len(opened), quiet) as step,
+        ):
+            made = cut(
+                opened,
+                out,
+                options,
+                jobs or default_jobs(len(opened)),
+                seconds=max_file_seconds,
+                retry=retry,
+                progress=step,
+                elsewhere=elsewhere,
+            )
         found = summary(made)
         if shards:
             with _progress(found.crops, quiet, "packing") as step:
@@ -100,6 +119,16 @@ def faces(
         if not quiet:
             _show(made, found)
     raise typer.Exit(3 if found.faulty else 0)
+
+
+def _machines(
+    on: On, address: str | None, jobs: int | None, out: Path, seconds: float
+) -> AbstractContextManager[Elsewhere | None]:
+    if on is On.local:
+        return nullcontext()
+    from unmask.app.faces_on_ray import machines
+
+    return machines(address, jobs, out, seconds)
 
 
 @contextmanager

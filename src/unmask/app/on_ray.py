@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from unmask._version import __version__
 from unmask.app import cluster
-from unmask.app.results import LISTED, Journal, Results, file_of, write
+from unmask.app.cluster import HOST, Careful, Journal, located, sized
+from unmask.app.results import LISTED, Results, file_of, write
 from unmask.media import Limits, MediaError
 from unmask.media.source import from_path
 from unmask.nouns import DetectorInfo, FileReport, State, UnmaskError
@@ -27,11 +28,7 @@ from unmask.scan.ledger import asked_of, row_of
 from unmask.scan.options import Options
 from unmask.scan.pool import Worker, WorkerError
 
-HOST = os.uname().nodename
-ATTEMPTS = 2  # how often a file is tried that ends the process reading it
-LIVES = 3  # workers that may die while they scan one file, of whatever cause, before it is given up
-PARTS = 32  # for each worker: enough that none waits long for the last one
-SMALLEST, LARGEST = 8, 1024  # files in a part: what a killed worker has to do again
+SMALLEST, LARGEST = 8, 1024  # files in a part
 HASHED = 4096  # files hashed by one task
 
 
@@ -55,7 +52,7 @@ def scan(
     if any(map(is_url, paths)):
         raise UnmaskError("--on ray reads files only; fetch addresses first, or leave out --on ray")
     files = [str(Path(path).absolute()) for path in paths]
-    options = options.model_copy(update={name: _absolute(getattr(options, name)) for name in ("detector", "faces")})
+    options = options.model_copy(update={name: located(getattr(options, name)) for name in ("detector", "faces")})
     scanner = options.ready()
     question = {
         "asked": asked_of(scanner),
@@ -104,50 +101,30 @@ class Answer:
     """An actor that scans one part after another: (sha256, path) -> (state)."""
 
     def __init__(self, options: str, detector: str, version: str, asked: str, answers: str) -> None:
-        self._options, self._detector = Options.model_validate_json(options), DetectorInfo.model_validate_json(detector)
-        self._version, self._asked, self._answers = version, asked, Path(answers)
-        self._worker: Worker | None = None
+        wanted = Options.model_validate_json(options)
+        self._careful = Careful(lambda: Worker(wanted, wanted.seconds_per_file), version)
+        self._detector, self._asked, self._answers = DetectorInfo.model_validate_json(detector), asked, Path(answers)
 
     def __call__(self, part: pa.Table) -> pa.Table:
-        if __version__ != self._version:
-            raise UnmaskError(f"{HOST} has unmask {__version__}, not {self._version}; install the same on every host")
         file = file_of(self._answers, part["sha256"].to_pylist())
         if not file.exists():  # else a worker died after it wrote, and before it said so
-            path = file.with_suffix(Journal.SUFFIX)
-            with Journal(path) as journal:
+            with Journal(file.with_suffix(Journal.SUFFIX)) as journal:
                 for row in part.to_pylist():
-                    if row["sha256"] not in journal.rows:
-                        journal.add(self._row(row["sha256"], os.fsdecode(row["path"]), journal))
-                write(file, list(journal.rows.values()))
-            path.unlink()
+                    if row["sha256"] not in journal.done:
+                        journal.add(row["sha256"], self._row(row["sha256"], os.fsdecode(row["path"]), journal))
+                write(file, list(journal.done.values()))
+            journal.path.unlink()
         return pq.ParquetFile(file).read(["state"])
 
     def _row(self, sha256: str, path: str, journal: Journal) -> dict[str, object]:
-        if journal.deaths[sha256] < LIVES:
-            journal.begin(sha256)
-            report = self._report(path)
-        else:
-            report = self._failed(path, f"{LIVES} workers died while they scanned it")
-        if report.sha256 and report.sha256 != sha256:
+        report = self._careful.ask(sha256, journal, lambda worker: worker.scan(path))
+        if isinstance(report, WorkerError):
+            report = self._failed(path, str(report))
+        elif report.detector != self._detector:
+            raise UnmaskError(f"{HOST} has other weights of {self._detector.name}; install the same on every host")
+        elif report.sha256 and report.sha256 != sha256:
             report = self._failed(path, f"{path} changed while the scan ran; scan it again once it is complete")
         return row_of(report.model_copy(update={"path": printable(path), "sha256": sha256}), self._asked)
-
-    def _report(self, path: str) -> FileReport:
-        why = ""
-        for _ in range(ATTEMPTS):
-            try:
-                self._worker = self._worker or Worker(self._options, self._options.seconds_per_file)
-                report = self._worker.scan(path)
-            except WorkerError as died:
-                why = str(died)
-                if self._worker:
-                    self._worker.kill()
-                self._worker = None
-                continue
-            if report.detector != self._detector:
-                raise UnmaskError(f"{HOST} has other weights of {self._detector.name}; install the same on every host")
-            return report
-        return self._failed(path, f"{why}, {ATTEMPTS} times")
 
     def _failed(self, path: str, why: str) -> FileReport:
         return FileReport(path=path, state="failed", reasons=(why,), detector=self._detector)
@@ -168,7 +145,7 @@ def _listings(files: Sequence[str]) -> list[pa.Table]:
 
 def _parts(todo: Sequence[tuple[str, int]], files: Sequence[str], workers: int) -> list[pa.Table]:
     """Cuts `todo`, sorted by hash, so that all of a part begins with the same digit."""
-    size = min(max(len(todo) // (workers * PARTS), SMALLEST), LARGEST)
+    size = sized(len(todo), workers, SMALLEST, LARGEST)
     cut, part = list[list[tuple[str, int]]](), list[tuple[str, int]]()
     for sha256, position in todo:
         if part and (len(part) == size or part[0][0][0] != sha256[0]):
@@ -194,8 +171,3 @@ def _counted(
     for table in tables:
         progress(stage, table.num_rows, total)
         yield table
-
-
-def _absolute(name: str) -> str:
-    """A worker's current folder is another one."""
-    return str(Path(name).absolute()) if Path(name).exists() else name

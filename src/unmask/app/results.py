@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +22,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from unmask.journal import cut_torn_line, lock
+from unmask.app.cluster import Journal
+from unmask.journal import lock
 from unmask.nouns import State, UnmaskError
 from unmask.scan.ledger import COLUMNS, literally
 
@@ -84,8 +84,8 @@ class Results:
             torn.unlink(missing_ok=True)
         for path in self.answers.glob(f"*/*{Journal.SUFFIX}"):
             with Journal(path) as journal:
-                if rows := list(journal.rows.values()):
-                    write(file_of(self.answers, journal.rows), rows)
+                if journal.done:
+                    write(file_of(self.answers, journal.done), list(journal.done.values()))
             path.unlink()
 
     def list_paths(self, tables: Iterable[pa.Table]) -> None:
@@ -159,41 +159,6 @@ class Results:
             return self._database.execute(sql, parameters)
         except duckdb.Error as error:
             raise UnmaskError(f"{self.folder}: {str(error).splitlines()[0]}; choose another --out") from error
-
-
-class Journal:
-    """What is done of one part: a worker that dies costs the file it was at, and no file can kill for ever.
-
-    A line is the sha256 of a content that is begun, or its row.
-    """
-
-    SUFFIX = ".journal.jsonl"
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b")
-        cut_torn_line(self._file)
-        self._file.seek(0)
-        lines = [json.loads(line) for line in self._file]
-        self.rows: dict[str, dict[str, Any]] = {line["sha256"]: line for line in lines if isinstance(line, dict)}
-        self.deaths = Counter(line for line in lines if isinstance(line, str) and line not in self.rows)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def begin(self, sha256: str) -> None:
-        self._add(sha256)
-
-    def add(self, row: dict[str, Any]) -> None:
-        self.rows[row["sha256"]] = row
-        self._add(row)
-
-    def _add(self, line: str | dict[str, Any]) -> None:
-        self._file.write(json.dumps(line).encode() + b"\n")
-        self._file.flush()
 
 
 def file_of(answers: Path, hashes: Iterable[str]) -> Path:
