@@ -343,6 +343,20 @@ def test_masks_of_a_clip_go_with_their_frames(tmp_path: Path, portrait: Pixels) 
     assert all(r.box is not None and r.box[0] > 380 for r in rows[:3])
 
 
+def test_one_mask_for_all_frames_and_a_folder_of_masks(tmp_path: Path, portrait: Pixels) -> None:
+    save(small_mask(), tmp_path / "mask.png")
+    for i in range(4):
+        save(two_faces(portrait), tmp_path / f"a/{i}.png")
+        save(small_mask(), tmp_path / f"masks/{i}.png")
+    masked = FEW.model_copy(update={"mask": True})
+    for mask in ("mask.png", "masks"):
+        rows = cut(tmp_path, medium("a", media_type="frame_seq", mask_relpath=mask), masked)
+        assert [(r.frame, round(r.overlap or 0, 1)) for r in rows] == [(i, 0.6) for i in range(4)]
+    (tmp_path / "masks/3.png").unlink()  # nobody can tell which one is gone
+    (row,) = cut(tmp_path, medium("a", media_type="frame_seq", mask_relpath="masks"), masked)
+    assert row.reason == "mask: 3 mask pictures for 4 frames"
+
+
 @pytest.mark.parametrize(
     ("mask", "reason"),
     [

@@ -352,8 +352,11 @@ def _warped(r: FaceRow, item: Frame | Unread, mask: NDArray[np.bool_] | None, sh
     if isinstance(item, Unread):
         return _lost(r, sheet, f"not decoded: {item.why}")
     face = Face(item.index, item.t, r.box, np.array(r.points, np.float32).reshape(5, 2), r.score or 0.0)
-    m = matrix(face.points, sheet.options.spec)
-    picture = align(item.image, m, sheet.options.size)
+    try:
+        m = matrix(face.points, sheet.options.spec)
+        picture = align(item.image, m, sheet.options.size)
+    except UnmaskError as error:  # a template that these points do not fit
+        return _lost(r, sheet, f"{NO_FACE}: {error}")
     return sheet.face(face, r.track or 0, m, picture, _mask_crop(mask, m, sheet.options.size), r.overlap)
 
 

@@ -84,9 +84,9 @@ class Masks:
 
     def __init__(self, masks: Footage, of: Footage, count: int) -> None:
         """Raises: Unreadable where nobody can tell which mask belongs to which frame."""
-        if "folder" in (masks.kind, of.kind) and masks.total != of.total:
+        self._still = masks.kind == "image"  # one mask for all frames
+        if not self._still and "folder" in (masks.kind, of.kind) and masks.total != of.total:
             raise Unreadable(f"mask: {masks.total} mask pictures for {of.total} frames")
-        self._still = masks.kind == "image"
         # Clips of equal length show equal frames; of unequal ones all are looked through for the frames' own numbers.
         asked = count if masks.total == of.total else masks.total or 1
         self._coming = masks.frames(asked)
