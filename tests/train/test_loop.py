@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -218,14 +219,12 @@ def test_a_method_may_write_its_own_step(data: Path, tmp_path: Path, monkeypatch
 
 def test_tensorboard_gets_the_rows_or_its_lack_is_said(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    try:
-        import torch.utils.tensorboard
-    except ImportError:
-        with pytest.raises(UnmaskError, match="--tensorboard needs that package: pip install tensorboard"):
-            train(recipe(length="1 steps"), data, out, cpu=True, tensorboard=True)
-    else:
+    if find_spec("tensorboard"):
         train(recipe(length="1 steps"), data, out, cpu=True, tensorboard=True)
         assert list((out / "tensorboard").glob("events.*"))
+        return
+    with pytest.raises(UnmaskError, match="--tensorboard needs that package: pip install tensorboard"):
+        train(recipe(length="1 steps"), data, out, cpu=True, tensorboard=True)
 
 
 def test_half_precision_trains(data: Path, tmp_path: Path) -> None:
