@@ -42,8 +42,8 @@ def test_what_does_not_fit_is_refused_with_the_nearest_name(tmp_path: Path, text
 
 
 def test_an_unknown_protocol_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UnmaskError, match="did you mean 'robustness'"):
-        load("robustnes")
+    with pytest.raises(UnmaskError, match="did you mean 'compression'"):
+        load("compresion")
 
 
 def test_a_filter_on_the_forgery_keeps_the_reals_and_drops_what_has_no_label() -> None:

@@ -19,6 +19,7 @@ from unmask.app import (
     faces_commands,
     import_commands,
     methods_commands,
+    stress_commands,
     train_commands,
 )
 from unmask.app.errors import errors_in_a_line
@@ -255,6 +256,7 @@ app.command()(train_commands.evaluate)
 app.command()(train_commands.export)
 app.command()(bench_commands.bench)
 app.command()(bench_commands.compare)
+app.command()(stress_commands.stress)
 app.command()(coverage_commands.coverage)
 app.add_typer(data_commands.data)
 app.add_typer(import_commands.app)

@@ -130,6 +130,14 @@ def inherited(manifest: Manifest) -> Options:
     return found.pop()
 
 
+def media_of(manifest: Manifest) -> list[Task]:
+    """The media behind a manifest of faces, each with its rows and where it lies.
+
+    Raises: UnmaskError where the folders of its crops do not say so.
+    """
+    return list(tasks(manifest, _media_roots(manifest)))
+
+
 def summary(manifest: Manifest) -> Summary:
     """Counts of a manifest of faces."""
     reasons, media, faulty, crops = Counter[str](), set[str](), set[str](), 0
@@ -152,12 +160,13 @@ def kind(reason: str) -> str:
 
 
 def _job(manifest: Manifest, options: Options) -> Job:
-    if manifest.kind == "media":
-        roots = manifest.roots
-    else:
-        roots = {name: Path(_job_of(manifest, root).roots[name]) for name, root in manifest.roots.items()}
+    roots = manifest.roots if manifest.kind == "media" else _media_roots(manifest)
     named = {name: str(root) for name, root in sorted(roots.items())}
     return Job(options=options, finder=finder(options).sha256, source=digest(manifest), roots=named)
+
+
+def _media_roots(manifest: Manifest) -> dict[str, Path]:
+    return {name: Path(_job_of(manifest, root).roots[name]) for name, root in manifest.roots.items()}
 
 
 def _job_of(manifest: Manifest, root: Path) -> Job:

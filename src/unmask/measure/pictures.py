@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from unmask.measure.metrics import auroc, reliability, roc
-from unmask.measure.tables import NAMES, Result
+from unmask.measure.robustness import CLEAN, Number
+from unmask.measure.tables import Result
 from unmask.measure.units import Units
 from unmask.nouns import Pixels, UnmaskError
 
@@ -38,20 +39,17 @@ Curve = tuple[str, Units]
 
 
 def draw(result: Result, units: Mapping[tuple[str, str], Units], folder: Path) -> list[Path]:
-    """All pictures that a result allows: ROC and DET, histograms, reliability, severity. Returns the PNG files."""
+    """All pictures that a result allows: ROC and DET, histograms, reliability. Returns the PNG files."""
     written = []
-    if result.protocol.columns == "degrade":
-        written += severity(result, folder)
-    else:
-        for i, column in enumerate(result.columns):
-            found = [(d, units[d, column]) for d in result.detectors if (d, column) in units]
-            both = [(d, u) for d, u in found if len(np.unique(u.label)) == 2]
-            if both:
-                written += curves(both, column, folder / f"roc-{i}")
-                written += histograms(both, column, folder / f"scores-{i}")
-            said = [(d, u) for d, u in both if not np.isnan(u.probability).any()]
-            if said:
-                written += calibration(said, column, folder / f"reliability-{i}")
+    for i, column in enumerate(result.columns):
+        found = [(d, units[d, column]) for d in result.detectors if (d, column) in units]
+        both = [(d, u) for d, u in found if len(np.unique(u.label)) == 2]
+        if both:
+            written += curves(both, column, folder / f"roc-{i}")
+            written += histograms(both, column, folder / f"scores-{i}")
+        said = [(d, u) for d, u in both if not np.isnan(u.probability).any()]
+        if said:
+            written += calibration(said, column, folder / f"reliability-{i}")
     return written
 
 
@@ -116,30 +114,41 @@ def calibration(found: Sequence[Curve], title: str, path: Path) -> list[Path]:
         return _save(figure, path)
 
 
-def severity(result: Result, folder: Path) -> list[Path]:
-    """Each kind of damage a panel: the first metric over the steps, with its interval; the first point is untouched."""
-    kinds, metric = result.protocol.degrade, result.protocol.metrics[0]
+def severity(numbers: Sequence[Number], metric: str, title: str, path: Path) -> list[Path]:
+    """Each kind of damage a panel: a metric over the levels, with its interval; level 0 is untouched.
+
+    Args:
+        numbers: of one data set, as `measure.robustness` gives them; a line for each detector.
+    """
+    at = {(n.detector, n.kind, n.level): n for n in numbers if n.metric == metric}
+    detectors = list(dict.fromkeys(d for d, *_ in at))
+    levels = {k: [lv for d, of, lv in at if of == k and d == detectors[0] and lv.isdigit()] for _, k, _ in at}
+    kinds = [k for k, has in levels.items() if has and k != CLEAN]
+    wide = min(4, len(kinds))
     with mpl.rc_context(STYLE):
-        figure, panels = _figure(2.3 * len(kinds) + 0.4, 2.9, len(kinds))
-        for kind, axes in zip(kinds, panels, strict=True):
-            names = ["as it is", *(f"{kind.kind} {s:g}" for s in kind.steps)]
-            for i, detector in enumerate(result.detectors):
-                cells = [result.at(detector, n, metric) for n in names]
-                value, low, high = (
-                    np.array([np.nan if v is None else v for v in (getattr(c, k) for c in cells)], np.float64)
-                    for k in ("value", "low", "high")
-                )
-                colour, x = COLOURS[i % len(COLOURS)], np.arange(len(names))
-                axes.plot(x, value, STYLES[i % len(STYLES)], color=colour, marker="o", ms=3, label=_short(detector))
-                axes.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
-            axes.set_xticks(range(len(names)), ["none", *(f"{s:g}" for s in kind.steps)], rotation=45)
-            axes.set(title=kind.kind)
-        limits = [axes.get_ylim() for axes in panels]
-        for axes in panels:  # one scale, or the kinds could not be compared
-            axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-        panels[0].set_ylabel(NAMES[metric])
-        panels[0].legend(frameon=False, loc="lower left")
-        return _save(figure, folder / "severity")
+        figure = Figure(figsize=(1.75 * wide + 0.6, 2.0 * -(-len(kinds) // wide) + 0.6), layout="constrained")
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(-(-len(kinds) // wide), wide, sharey=True, squeeze=False)
+        panels = grid.ravel().tolist()
+        for kind, axes in zip(kinds, panels, strict=False):
+            x = [0, *map(int, levels[kind])]
+            for i, detector in enumerate(detectors):
+                points = [at[detector, CLEAN, "0"], *(at[detector, kind, lv] for lv in levels[kind])]
+                value, low, high = (np.array([getattr(p, k) for p in points]) for k in ("value", "low", "high"))
+                look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)]}
+                axes.plot(x, value, STYLES[i % len(STYLES)], marker="os^D"[i % 4], ms=3, label=_short(detector), **look)
+                axes.fill_between(x, low, high, alpha=0.15, lw=0, **look)
+            axes.set(title=kind, xticks=x)
+        for axes in panels[len(kinds) :]:
+            axes.set_axis_off()
+        figure.supxlabel("level", fontsize=9)
+        figure.supylabel(metric.replace("_", " "), fontsize=9)
+        figure.suptitle(title, fontsize=10)
+        shown = panels[len(kinds)] if len(panels) > len(kinds) else panels[0]
+        shown.legend(
+            *panels[0].get_legend_handles_labels(), frameon=False, loc="center" if shown != panels[0] else "best"
+        )
+        return _save(figure, path)
 
 
 def features(points: NDArray[np.float32], names: Sequence[str], path: Path, seed: int = 0) -> list[Path]:

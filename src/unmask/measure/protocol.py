@@ -73,18 +73,11 @@ class Threshold(Plain):
     at: float = Field(0.05, gt=0, lt=0.5)
 
 
-class Degrade(Plain):
-    """One way to spoil test crops, in steps of growing severity."""
-
-    kind: Literal["jpeg", "resize", "blur", "noise"]
-    steps: tuple[float, ...] = Field(min_length=1, description="JPEG quality, factor, sigma in pixels, in grey levels")
-
-
 class Protocol(Plain):
     """One experiment. `columns` says what a column of the table means; each row is a detector.
 
     Columns: "dataset"; "method" (each forgery against the reals of its own data set); "compression"; "all" (one);
-    "frames" (each number of `frames`, evenly spaced among those scored); "degrade" (untouched, then each step);
+    "frames" (each number of `frames`, evenly spaced among those scored);
     "held_out" (each forgery of the training rows once left out of training, and tested alone);
     "trained_on" (each forgery once the only one trained on; all are tested).
     """
@@ -100,11 +93,8 @@ class Protocol(Plain):
     metrics: tuple[Metric, ...] = ("auroc",)
     interval: Interval = Interval()
     threshold: Threshold = Threshold()
-    columns: Literal["all", "dataset", "method", "compression", "frames", "degrade", "held_out", "trained_on"] = (
-        "dataset"
-    )
+    columns: Literal["all", "dataset", "method", "compression", "frames", "held_out", "trained_on"] = "dataset"
     frames: tuple[int, ...] = ()
-    degrade: tuple[Degrade, ...] = ()
     pairing: Literal["all", "paired", "unpaired"] = Field(
         "all", description="paired: forgeries with their own original; unpaired: never both of a pair"
     )
@@ -113,8 +103,6 @@ class Protocol(Plain):
     def _fits(self) -> Protocol:
         if (self.columns == "frames") != bool(self.frames):
             raise ValueError("frames: give a list of numbers exactly when columns is frames")
-        if (self.columns == "degrade") != bool(self.degrade):
-            raise ValueError("degrade: give a list of kinds exactly when columns is degrade")
         if "pair_order" in self.metrics and self.pairing != "paired":
             raise ValueError("metrics: pair_order needs pairing: paired")
         return self
@@ -162,7 +150,7 @@ def _fault(where: tuple[int | str, ...], kind: str, message: str) -> str:
     key = ".".join(map(str, where)) or "file"
     if kind != "extra_forbidden":
         return f"{key}: {message}"
-    inner: dict[str, type[Plain]] = {"interval": Interval, "threshold": Threshold, "degrade": Degrade}
+    inner: dict[str, type[Plain]] = {"interval": Interval, "threshold": Threshold}
     model = Protocol if len(where) == 1 else inner.get(str(where[0]), Where)
     known = [f.alias or n for n, f in model.model_fields.items()]
     near = difflib.get_close_matches(str(where[-1]), known, 1, 0.5)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +24,6 @@ _ROW = (
     "reason", "relpath", "size", "margin", "template",
 )  # fmt: skip
 Where = Callable[[pa.Table], NDArray[np.bool_]]
-Step = Callable[[Pixels], Pixels]
 
 
 class Margins(Protocol):
@@ -34,18 +34,15 @@ class Margins(Protocol):
     ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]: ...
 
 
-def score_faces(
-    scorer: Scorer, manifest: Path, *, where: Where | None = None, spoil: Step | None = None, batch: int = BATCH
-) -> pa.Table:
+def score_faces(scorer: Scorer, manifest: Path, *, where: Where | None = None, batch: int = BATCH) -> pa.Table:
     """Scores the crops of a face manifest with a bundle.
 
     Args:
         where: a mask (N,) over the manifest's columns; None = all rows.
-        spoil: done to each crop as it is stored, uint8 (S, S, 3), before the detector's own resize.
     Returns: a valid table of `measure.scores`, in the manifest's order.
     Raises: UnmaskError for a manifest of media, and for crops that cannot give this detector's input.
     """
-    return score_rows(by_bundle(scorer), manifest, where=where, spoil=spoil, batch=batch)
+    return score_rows(by_bundle(scorer), manifest, where=where, batch=batch)
 
 
 def score_rows(
@@ -53,27 +50,50 @@ def score_rows(
     manifest: Path,
     *,
     where: Where | None = None,
-    spoil: Step | None = None,
     batch: int = BATCH,
     progress: Callable[[int], None] | None = None,
 ) -> pa.Table:
     """As `score_faces`, for anything that gives margins."""
     opened = Manifest(manifest)
     rows = chosen(opened, where)
-    for start in range(0, len(rows), batch):
-        part = rows[start : start + batch]
-        read = [(r, crop) for r, crop in zip(part, _crops(opened, part, spoil), strict=True) if crop is not None]
-        for row in part:
-            row |= {"score": None, "probability": None, "state": "failed"}
-        if read:
-            margin, probability = judge([c for _, c in read], [r for r, _ in read])
-            for i, (row, _) in enumerate(read):
-                said = None if probability is None else float(probability[i])
-                row |= {"score": float(margin[i]), "probability": said, "state": "scored"}
+    return score_crops([judge], zip(rows, _crops(opened, rows), strict=True), batch=batch, progress=progress)[0]
+
+
+def score_crops(
+    judges: Sequence[Margins],
+    crops: Iterable[tuple[dict[str, Any], Pixels | None]],
+    *,
+    batch: int = BATCH,
+    progress: Callable[[int], None] | None = None,
+) -> list[pa.Table]:
+    """Scores crops as they come, one table for each judge.
+
+    Args:
+        crops: rows with the columns of a face manifest, each with its crop, or None where `reason` says why not.
+    """
+    tables: list[list[dict[str, Any]]] = [[] for _ in judges]
+    coming = iter(crops)
+    while part := list(islice(coming, batch)):
+        read = [(r, crop) for r, crop in part if crop is not None]
+        for judge, done in zip(judges, tables, strict=True):
+            margin, probability = judge([c for _, c in read], [r for r, _ in read]) if read else (np.zeros(0), None)
+            said = {r["item_id"]: i for i, (r, _) in enumerate(read)}
+            done += [_scored(r, said.get(r["item_id"]), margin, probability) for r, _ in part]
         if progress is not None:
             progress(len(part))
-    columns = {f.name: pa.array([r[f.name] for r in rows], f.type) for f in COLUMNS}
-    return validate(pa.table(columns, schema=COLUMNS))
+    return [
+        validate(pa.table({f.name: pa.array([r[f.name] for r in rows], f.type) for f in COLUMNS}, schema=COLUMNS))
+        for rows in tables
+    ]
+
+
+def _scored(
+    row: dict[str, Any], at: int | None, margin: NDArray[np.float64], probability: NDArray[np.float64] | None
+) -> dict[str, Any]:
+    if at is None:
+        return row | {"score": None, "probability": None, "state": "failed"}
+    said = None if probability is None else float(probability[at])
+    return row | {"score": float(margin[at]), "probability": said, "state": "scored"}
 
 
 def chosen(manifest: Manifest, where: Where | None) -> list[dict[str, Any]]:
@@ -106,14 +126,13 @@ def by_bundle(scorer: Scorer) -> Margins:
 
 def crops_of(manifest: Manifest, rows: Sequence[dict[str, Any]]) -> Iterator[Pixels]:
     """The crops of rows that have one, as they are stored."""
-    return (crop for crop in _crops(manifest, rows, None) if crop is not None)
+    return (crop for crop in _crops(manifest, rows) if crop is not None)
 
 
-def _crops(manifest: Manifest, rows: Sequence[dict[str, Any]], spoil: Step | None) -> Iterator[Pixels | None]:
+def _crops(manifest: Manifest, rows: Sequence[dict[str, Any]]) -> Iterator[Pixels | None]:
     """None where the manifest says that there is no crop; a crop that cannot be read is an error, not a skipped row."""
     for row in rows:
         if row["reason"]:
             yield None
             continue
-        crop = read(manifest.file(row["dataset"], row["relpath"]), row["item_id"])
-        yield spoil(crop) if spoil else crop
+        yield read(manifest.file(row["dataset"], row["relpath"]), row["item_id"])

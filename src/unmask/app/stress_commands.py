@@ -1,0 +1,90 @@
+"""`unmask stress`: files damaged in five levels, and how far detectors fall."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unmask.app.errors import errors_in_a_line
+
+
+class Boxes(StrEnum):
+    """Where faces of damaged frames come from."""
+
+    reuse = "reuse"
+    redetect = "redetect"
+
+
+def stress(
+    faces: Annotated[Path, typer.Argument(metavar="FACES", help="faces.parquet of `unmask faces`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for tables, curves and scores.")],
+    detectors: Annotated[
+        str, typer.Option(help="Separated by commas: embedded, paths of bundles, hub:..., spectrum (the floor).")
+    ] = "embedded,spectrum",
+    preset: Annotated[
+        str, typer.Option(help="deeperforensics-v1, imaginet-social-v1 or net-v1.")
+    ] = "deeperforensics-v1",
+    boxes: Annotated[
+        Boxes, typer.Option(help="reuse the clean frame's faces, or redetect them in the damaged one.")
+    ] = Boxes.reuse,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Only this data set; may be repeated.", show_default=False)
+    ] = None,
+    split: Annotated[str, typer.Option(help="Rows of this split.")] = "test",
+    items: Annotated[int, typer.Option(min=0, help="At most so many media of a data set; 0 = all.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of what the damage draws.")] = 0,
+    rounds: Annotated[int, typer.Option(min=100, max=100_000, help="Resamples of leakage groups.")] = 1000,
+    expect_data: Annotated[str, typer.Option(help="Refuse data of another hash.")] = "",
+    expect_bundle: Annotated[
+        list[str] | None, typer.Option(help="Refuse another detector; once for each.", show_default=False)
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
+) -> None:
+    """Damage the files behind a manifest of faces in five levels, and measure detectors on them.
+
+    The damage comes before the face is cut. Scores stay in OUT/scores: a run that was stopped goes on where it was.
+    """
+    with errors_in_a_line():
+        from rich.console import Console
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        from unmask.app.stress import Wanted, numbers, run
+        from unmask.measure import severity_tables
+        from unmask.measure.pictures import severity
+
+        named = tuple(dict.fromkeys(d.strip() for d in detectors.split(",") if d.strip()))
+        if not named:
+            raise typer.BadParameter("name at least one detector", param_hint="--detectors")
+        stderr = Console(stderr=True)
+        columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed:,} crops"), TimeElapsedColumn())
+        with Progress(*columns, console=stderr, transient=True, disable=quiet or not stderr.is_terminal) as bar:
+            task = bar.add_task("scoring", total=None)
+            wanted = Wanted(
+                data=faces,
+                detectors=named,
+                out=out,
+                preset=preset,
+                boxes=boxes.value,
+                datasets=tuple(dataset or ()),
+                split=split,
+                items=items,
+                seed=seed,
+                rounds=rounds,
+                expect_data=expect_data,
+                expect_bundles=tuple(expect_bundle or ()),
+            )
+            found = run(wanted, lambda what, n: bar.update(task, description=what, advance=n))
+        severity_tables.write(found, out)
+        for i, of in enumerate(dict.fromkeys(s.numbers[0].dataset for s in found.suites)):
+            rows = [n for n in numbers(found, of) if n.metric == "end_to_end"]
+            if any(n.value == n.value for n in rows):
+                severity(rows, "end_to_end", f"{of}, boxes: {boxes.value}", out / f"severity-{i}")
+        if not quiet:
+            stdout = Console(highlight=False)
+            for note in found.notes():
+                stdout.print(note)
+            stdout.print(f"Tables and curves: {out}", soft_wrap=True)
+            stdout.print(f"Rebuild: {found.rebuild}", soft_wrap=True)
