@@ -34,7 +34,7 @@ from unmask.train.run import BEST
 from unmask.train.scoring import score_rows
 
 BACKBONE, SEEN, UNSEEN = "face-vit-128", "dfdc_faces224", "ffpp_c23_videos"
-PAIRS, BATCH, STEPS, WARMUP, EVERY = 2400, 32, 160, 20, 80
+PAIRS, BATCH, STEPS, WARMUP, EVERY = 2400, 32, 120, 20, 60
 RATES = {  # of each family, tried with the first seed
     "probe": (1e-3, 3e-3, 1e-2),
     "ln": (3e-4, 1e-3, 3e-3),
