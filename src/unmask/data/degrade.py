@@ -60,7 +60,7 @@ def webp(image: Pixels, quality: int) -> Pixels:
 
 
 def _coded(image: Pixels, suffix: str, option: int, quality: int) -> Pixels:
-    written, data = cv2.imencode(suffix, np.ascontiguousarray(image[..., ::-1]), [option, quality])
+    written, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [option, quality])
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
     assert written and decoded is not None  # a picture in memory cannot fail to encode
-    return np.ascontiguousarray(np.asarray(decoded, np.uint8)[..., ::-1])
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)

@@ -22,7 +22,7 @@ def decoded(data: bytes | np.typing.NDArray[np.uint8], source: str, item: str) -
     picture = cv2.imdecode(bytes_, cv2.IMREAD_COLOR) if len(bytes_) else None
     if picture is None or picture.shape[0] != picture.shape[1]:
         raise UnmaskError(f"{source}, the crop of {item!r}, is no square picture: cut the faces again")
-    return np.ascontiguousarray(picture[..., ::-1], np.uint8)
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def check(spec: InputSpec, margin: float | None, template: str, item: str) -> None:
