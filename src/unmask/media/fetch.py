@@ -9,7 +9,7 @@ import socket
 import ssl
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -80,6 +80,27 @@ def fetch(url: str, limits: Limits, *, allowed: Callable[[Address], bool] = publ
             raise MediaError(f"cannot fetch {target}: {str(error) or type(error).__name__}") from error
         target = urljoin(target, onward)
     raise MediaError(f"cannot fetch {url}: more than {REDIRECTS} redirects")
+
+
+def send(
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    allowed: Callable[[Address], bool] = public,
+    seconds: float = SECONDS,
+) -> int:
+    """Posts `body` to `url` and returns the status of the answer, which is not read. Redirects are not followed.
+
+    Raises: MediaError: not http(s), an address that is not `allowed`, or a connection that breaks.
+    """
+    parts = _parse(url)
+    try:
+        with _connect(parts, allowed, time.monotonic() + seconds) as connection:
+            connection.request("POST", _path(parts), body, {"User-Agent": "unmask", **headers})
+            return connection.getresponse().status
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise MediaError(f"cannot reach {url}: {str(error) or type(error).__name__}") from error
 
 
 _HEADERS = {"User-Agent": "unmask", "Accept": "image/*, video/*, */*;q=0.1", "Accept-Encoding": "identity"}

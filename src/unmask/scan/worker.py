@@ -22,12 +22,7 @@ def main() -> None:
 def _ready(order: bytes) -> Callable[[bytes], bytes]:
     scanner = Options.model_validate_json(order).ready()
 
-    def handle(line: bytes) -> bytes:
-        report = scan_safely(scanner, json.loads(line))
-        pictures = [[_text(face.thumbnail), _text(face.heat)] for face in report.faces]
-        return json.dumps({"report": report.model_dump(mode="json"), "pictures": pictures}).encode()
-
-    return handle
+    return lambda line: write_answer(scan_safely(scanner, json.loads(line)))
 
 
 def scan_safely(scanner: Scanner, path: str) -> FileReport:
@@ -36,6 +31,12 @@ def scan_safely(scanner: Scanner, path: str) -> FileReport:
         return scanner.scan(path)
     except Exception as error:  # noqa: BLE001 - one file among thousands must not end the scan; the report names the error
         return scanner.failed(path, f"unexpected {type(error).__name__}: {error}")
+
+
+def write_answer(report: FileReport) -> bytes:
+    """A report as a worker's answer, with its pictures: one line."""
+    pictures = [[_text(face.thumbnail), _text(face.heat)] for face in report.faces]
+    return json.dumps({"report": report.model_dump(mode="json"), "pictures": pictures}).encode()
 
 
 def read_answer(line: bytes) -> FileReport:

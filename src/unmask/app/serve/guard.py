@@ -1,0 +1,135 @@
+"""What stands before every request: which names the service answers to, who may ask, how often, and what browsers may
+do with the answers."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import threading
+import time
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from unmask.app.serve.errors import RefusedError, answer
+from unmask.app.serve.metrics import Metrics
+from unmask.app.serve.settings import Settings, loopback
+
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+SAFE = {"GET", "HEAD", "OPTIONS"}
+LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def owner_of(settings: Settings, authorization: str | None) -> str:
+    """Whose token this is; "" where no tokens are asked for. Raises: RefusedError 401."""
+    if not settings.tokens:
+        return ""
+    scheme, _, token = (authorization or "").partition(" ")
+    digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).hexdigest()
+    # All are compared, each in constant time: how long it takes tells nothing of them.
+    found = [name for known, name in settings.tokens.items() if hmac.compare_digest(known, digest)]
+    if scheme.lower() != "bearer" or not found:
+        problem = RefusedError(401, "send a token that this service knows: Authorization: Bearer TOKEN")
+        problem.headers["WWW-Authenticate"] = "Bearer"
+        raise problem
+    return found[0]
+
+
+class Pace:
+    """How many scans each owner may begin: a bucket that holds `rate` and is filled within a minute."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate, self._lock = rate, threading.Lock()
+        self._buckets: dict[str, tuple[float, float]] = {}  # owner -> what is left, and when that was so
+
+    def take(self, owner: str) -> None:
+        """Raises: RefusedError 429."""
+        with self._lock:
+            now = time.monotonic()
+            left, then = self._buckets.get(owner, (self._rate, now))
+            left = min(self._rate, left + (now - then) * self._rate / 60)
+            self._buckets[owner] = (max(0.0, left - 1) if left >= 1 else left, now)
+        if left < 1:
+            raise RefusedError(429, f"more than {self._rate:g} scans in a minute", retry=(1 - left) * 60 / self._rate)
+
+
+class Guard:
+    """ASGI middleware: refuses what is crooked before anything reads it, and dresses every answer."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+        self._hosts = settings.hosts
+        if not self._hosts and not settings.tokens:
+            self._hosts = LOCAL | {settings.host.strip("[]").lower()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 500
+
+        async def dressed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            self._check(scope)
+        except RefusedError as problem:
+            await answer(problem.status, problem.detail, problem.headers)(scope, receive, dressed)
+        else:
+            await self._app(scope, receive, dressed)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")  # the pattern, not what was asked for
+            method = scope["method"] if scope["method"] in SAFE | {"POST", "DELETE"} else "other"
+            self._metrics.requests.labels(method, route, str(status)).inc()
+            self._metrics.latency.labels(route).observe(time.perf_counter() - start)
+            if status >= 400:
+                self._metrics.refused.labels(str(status)).inc()
+
+    def _check(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        if headers.getlist("transfer-encoding") and headers.getlist("content-length"):
+            raise RefusedError(400, "a request has Content-Length or Transfer-Encoding, never both", close=True)
+        for name in ("host", "content-length", "content-type", "authorization", "idempotency-key", "origin"):
+            if len(headers.getlist(name)) > 1:
+                raise RefusedError(400, f"the header {name} is there more than once", close=True)
+        host = headers.get("host", "")
+        if self._hosts and _name(host) not in self._hosts:
+            raise RefusedError(
+                421, "this service does not answer to that host name; allow it with --allow-host", close=True
+            )
+        origin = headers.get("origin")
+        if origin and scope["method"] not in SAFE and urlsplit(origin).netloc.lower() != host.lower():
+            raise RefusedError(403, "requests from pages of other sites are not answered", close=True)
+
+
+def _name(host: str) -> str:
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def refuse_open_door(settings: Settings, *, public: bool, without_token: bool) -> str | None:
+    """Why a service must not be bound as asked, or None."""
+    if loopback(settings.host) or settings.tokens or (public and without_token):
+        return None
+    return (
+        f"{settings.host} can be reached from other machines, and nobody is asked for a token. "
+        "Give --token-file FILE, or, if everybody may scan, read and delete everything, --public and --without-token"
+    )

@@ -1,0 +1,64 @@
+"""Tables of the service: scans, and the pictures that belong to them. The media themselves never come in here."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Float, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
+FACE, HEAT = "face", "heat"
+
+
+class Base(DeclarativeBase):
+    """All tables."""
+
+
+class Scan(Base):
+    """One thing that somebody asked for, from its acceptance to its report. Times are seconds since 1970."""
+
+    __tablename__ = "scans"
+    __table_args__ = (
+        UniqueConstraint("owner", "idempotency_key", name="one_scan_for_a_key"),
+        Index("scans_to_do", "state", "created"),
+        Index("scans_of_owner", "owner", "created", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(200))
+    state: Mapped[str] = mapped_column(String(10), default=QUEUED)
+    name: Mapped[str] = mapped_column(Text)  # as the user calls it; shown, never opened
+    url: Mapped[str | None] = mapped_column(Text)
+    media: Mapped[str | None] = mapped_column(String(64))  # random name below media/; None when deleted
+    format: Mapped[str | None] = mapped_column(String(16))
+    bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    wishes: Mapped[str] = mapped_column(Text)  # JSON of worker.Wishes
+    created: Mapped[float] = mapped_column(Float(53))
+    started: Mapped[float | None] = mapped_column(Float(53))
+    finished: Mapped[float | None] = mapped_column(Float(53))
+    progress: Mapped[float] = mapped_column(default=0.0)
+
+    attempts: Mapped[int] = mapped_column(default=0)
+    claimed_by: Mapped[str | None] = mapped_column(String(100))
+    lease: Mapped[float | None] = mapped_column(Float(53))  # until then its runner is taken for alive
+
+    verdict: Mapped[str | None] = mapped_column(String(20))
+    score: Mapped[float | None] = mapped_column(Float(53))
+    report: Mapped[str | None] = mapped_column(Text)
+
+    idempotency_key: Mapped[str | None] = mapped_column(String(200))
+    fingerprint: Mapped[str] = mapped_column(String(64))  # of all that was asked
+
+    webhook: Mapped[str | None] = mapped_column(Text)
+    webhook_tries: Mapped[int] = mapped_column(default=0)
+    webhook_due: Mapped[float | None] = mapped_column(Float(53), index=True)
+
+
+class Picture(Base):
+    """A JPEG of one face of a scan: the crop that says most, or the heat map over it."""
+
+    __tablename__ = "pictures"
+
+    scan: Mapped[str] = mapped_column(ForeignKey("scans.id", ondelete="CASCADE"), primary_key=True)
+    track: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(4), primary_key=True)
+    jpeg: Mapped[bytes] = mapped_column(LargeBinary)

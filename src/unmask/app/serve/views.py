@@ -1,0 +1,138 @@
+"""What the API says of a scan."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from unmask.app.serve.errors import RefusedError
+from unmask.app.serve.models import FACE, HEAT, Scan
+from unmask.app.serve.words import Words, words_of
+from unmask.nouns import Report, State
+
+JobState = Literal["queued", "running", "done", "failed"]
+
+
+class Pictures(BaseModel):
+    """Addresses of the pictures of one face."""
+
+    track: int
+    face: str | None = Field(None, description="JPEG, the crop that says most")
+    heat: str | None = Field(None, description="JPEG, the heat map over it")
+
+
+class ScanLine(BaseModel):
+    """A scan in short."""
+
+    id: str = Field(examples=["0f8e6e3a5a0c4a0f9a6d6e0b7c1d2e3f"])
+    state: JobState = Field(description="done: there is an answer; failed: the process that scanned it ended")
+    name: str = Field(description="as the caller named the file; only shown", examples=["interview.mp4"])
+    created: datetime
+    started: datetime | None = None
+    finished: datetime | None = None
+    progress: float = Field(ge=0, le=1)
+    verdict: State | None = None
+    score: float | None = Field(None, description="calibrated P(at least one face is forged); null: no number")
+
+
+class ScanView(ScanLine):
+    """A scan with all that is known of it."""
+
+    media: str | None = Field(None, description="address of the upload, until its time is over")
+    format: str | None = None
+    report: Report | None = None
+    words: Words | None = Field(None, description="the report in plain sentences")
+    pictures: list[Pictures] = []
+
+
+class ScanPage(BaseModel):
+    """Some scans, newest first."""
+
+    items: list[ScanLine]
+    cursor: str | None = Field(None, description="pass it on for those that follow; null: there are none")
+
+
+def line(scan: Scan) -> ScanLine:
+    return ScanLine.model_validate(_about(scan))
+
+
+def view(scan: Scan, pictures: dict[tuple[int, str], bytes]) -> ScanView:
+    here = f"/v1/scans/{scan.id}"
+    report = Report.model_validate_json(scan.report) if scan.report else None
+    tracks = sorted({track for track, _ in pictures})
+    return ScanView.model_validate(
+        _about(scan)
+        | {
+            "media": f"{here}/media" if scan.media else None,
+            "format": scan.format,
+            "report": report,
+            "words": words_of(report) if report else None,
+            "pictures": [
+                Pictures(
+                    track=track,
+                    face=f"{here}/faces/{track}/{FACE}.jpg" if (track, FACE) in pictures else None,
+                    heat=f"{here}/faces/{track}/{HEAT}.jpg" if (track, HEAT) in pictures else None,
+                )
+                for track in tracks
+            ],
+        }
+    )
+
+
+def with_pictures(report: Report, pictures: dict[tuple[int, str], bytes]) -> Report:
+    """The report as it left the scan, for HTML."""
+    files = tuple(
+        file.model_copy(
+            update={
+                "faces": tuple(
+                    face.model_copy(
+                        update={
+                            "thumbnail": pictures.get((face.track, FACE)),
+                            "heat": pictures.get((face.track, HEAT)),
+                        }
+                    )
+                    for face in file.faces
+                )
+            }
+        )
+        for file in report.files
+    )
+    return report.model_copy(update={"files": files})
+
+
+def cursor_of(scan: Scan) -> str:
+    return base64.urlsafe_b64encode(json.dumps([scan.created, scan.id]).encode()).decode("ascii")
+
+
+def read_cursor(text: str) -> tuple[float, str]:
+    """Raises: RefusedError 422."""
+    try:
+        created, key = json.loads(base64.urlsafe_b64decode(text.encode("ascii")))
+        if isinstance(created, float) and isinstance(key, str) and key.isalnum():
+            return created, key
+    except (ValueError, TypeError, binascii.Error, RecursionError):
+        pass
+    raise RefusedError(422, "this cursor was not given out by this service; leave it out to begin at the newest scan")
+
+
+def _about(scan: Scan) -> dict[str, object]:
+    return {
+        "id": scan.id,
+        "state": scan.state,
+        "name": scan.name,
+        "created": _moment(scan.created),
+        "started": _moment(scan.started),
+        "finished": _moment(scan.finished),
+        "progress": min(1.0, max(0.0, scan.progress)),
+        "verdict": scan.verdict,
+        "score": scan.score,
+    }
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

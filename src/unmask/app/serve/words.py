@@ -1,0 +1,99 @@
+"""What a report says in words, for the page: the same words that the HTML report is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import BaseModel, Field
+
+from unmask.nouns import FaceReport, FileReport, Report
+from unmask.scan.drawing import summary
+from unmask.scan.words import (
+    C2PA,
+    FACE,
+    HEAT_NOTE,
+    PROVENANCE,
+    PROVENANCE_NOTE,
+    SHORT,
+    STATES,
+    event,
+    meaning_of,
+    percent,
+    span,
+    visible,
+)
+
+
+class FaceWords(BaseModel):
+    """One face."""
+
+    track: int
+    name: str = Field(examples=["Face 1"])
+    verdict: str = Field(examples=["Likely forged"])
+    number: str = Field(description='"87 %", or "" where there is none')
+    interval: str = Field(description='"70 to 95 %", or ""')
+    reasons: list[str]
+    summary: str = Field(description="its timeline in a sentence")
+
+
+class Words(BaseModel):
+    """A report in plain sentences; nothing in them is hidden, all of it is text and not HTML."""
+
+    verdict: str = Field(examples=["Likely forged"])
+    short: str
+    number: str = Field(examples=["87 %"])
+    interval: str = Field(examples=["70 to 95 %"])
+    event: str = Field(description="what the number is the probability of")
+    meaning: str = Field(description="what the verdict means, and what it does not")
+    reasons: list[str]
+    faces: list[FaceWords]
+    provenance: list[tuple[str, str]]
+    provenance_note: str
+    heat_note: str
+    knows: list[str]
+    limits: list[str]
+
+
+def words_of(report: Report) -> Words:
+    """The words for a report on one file."""
+    file = report.files[0]
+    return Words(
+        verdict=STATES[file.state],
+        short=SHORT[file.state],
+        number=percent(file.score) if file.score is not None else "",
+        interval=span(file.low, file.high),
+        event=event(report.settings.whole_image),
+        meaning=meaning_of(file, report),
+        reasons=_shown(file.reasons),
+        faces=[_face(number, face, report) for number, face in enumerate(file.faces, 1)],
+        provenance=_provenance(file),
+        provenance_note=PROVENANCE_NOTE,
+        heat_note=HEAT_NOTE,
+        knows=_shown(report.knows),
+        limits=_shown(report.limits),
+    )
+
+
+def _face(number: int, face: FaceReport, report: Report) -> FaceWords:
+    return FaceWords(
+        track=face.track,
+        name="Whole picture" if report.settings.whole_image else f"Face {number}",
+        verdict=FACE[face.state],
+        number=percent(face.score) if face.score is not None else "",
+        interval=span(face.low, face.high),
+        reasons=_shown(face.reasons),
+        summary=summary(face.samples) if face.samples else "",
+    )
+
+
+def _provenance(file: FileReport) -> list[tuple[str, str]]:
+    found = dict(file.provenance)
+    if file.state == "failed" and not found:
+        return []
+    found["c2pa"] = C2PA.get(found.get("c2pa", "not_checked"), found.get("c2pa", ""))
+    ordered = sorted(found.items(), key=lambda item: item[0].startswith("c2pa"))
+    return [(PROVENANCE.get(key) or visible(key, 100), visible(value)) for key, value in ordered]
+
+
+def _shown(items: Iterable[str]) -> list[str]:
+    return [visible(item) for item in items]

@@ -1,0 +1,110 @@
+"""The process in which uploads are read and judged: it may crash, hang or be killed without harm to the others."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import Field
+
+from unmask import workers
+from unmask.media import MediaError, open_media
+from unmask.nouns import FileReport, Frame, Media, Plain, Unread
+from unmask.scan.options import Options
+from unmask.scan.pipeline import Scanner
+from unmask.scan.worker import read_answer, write_answer
+
+
+class Wishes(Plain):
+    """What a request may ask for; what it leaves out is as the service was started."""
+
+    frames: int | None = Field(None, ge=1, le=256, description="frames of a clip to look at, evenly spaced in time")
+    error_rate: float | None = Field(None, ge=0.001, le=0.499, description="share of wrong calls to accept, per side")
+    pictures: bool = Field(True, description="also make face pictures and heat maps; they cost 64 scores a face")
+
+    def applied(self, scanner: Scanner) -> Scanner:
+        asked = self.model_dump(include={"frames", "error_rate"}, exclude_none=True)
+        return replace(scanner, settings=scanner.settings.model_copy(update=asked), pictures=self.pictures)
+
+
+class Order(Plain):
+    """What a worker needs to know before its first task."""
+
+    options: Options
+    memory: int = Field(description="bytes that the process may allocate")
+
+
+class Task(Plain):
+    """One scan. `source`: a path, or with `options.allow_url` an address. `shown`: what the report calls it."""
+
+    source: str
+    shown: str
+    wishes: Wishes
+    progress: str = Field(description="file that tells how far it is, as text between 0 and 1")
+
+
+class Worker(workers.Worker):
+    """Such a process, seen from the service. `seconds`: the longest that one scan may take."""
+
+    def __init__(self, order: Order, seconds: float) -> None:
+        super().__init__("unmask.app.serve.worker", order.model_dump_json(), seconds)
+
+    def scan(self, task: Task) -> FileReport:
+        """Raises: WorkerError."""
+        return read_answer(self.ask(task.model_dump_json()))
+
+
+def main() -> None:
+    workers.serve(_ready)
+
+
+def _ready(line: bytes) -> Callable[[bytes], bytes]:
+    order = Order.model_validate_json(line)
+    _bound_memory(order.memory)
+    scanner = order.options.ready()
+    return lambda task: write_answer(_scan(scanner, Task.model_validate_json(task)))
+
+
+def _bound_memory(most: int) -> None:
+    if sys.platform == "win32":
+        return
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold faces
+
+
+def _scan(scanner: Scanner, task: Task) -> FileReport:
+    scanner, progress = task.wishes.applied(scanner), Path(task.progress)
+    try:
+        media = open_media(task.source, limits=scanner.limits, allow_url=scanner.allow_url)
+        report = scanner.scan_media(_told(media, progress))
+    except MediaError as error:
+        report = scanner.failed(task.shown, str(error))
+    except MemoryError:
+        report = scanner.failed(task.shown, "it needs more memory than one scan may have")
+    except Exception as error:  # noqa: BLE001 - a stranger's file must not end the worker; the report names the error
+        report = scanner.failed(task.shown, f"unexpected {type(error).__name__}: {error}")
+    finally:
+        progress.unlink(missing_ok=True)
+    # Nobody outside needs to know where files lie here.
+    reasons = tuple(reason.replace(task.source, task.shown) for reason in report.reasons)
+    return report.model_copy(update={"path": task.shown, "reasons": reasons})
+
+
+def _told(media: Media, progress: Path) -> Media:
+    """The same medium, which writes down how many of its frames are read."""
+
+    fresh = progress.with_suffix(".next")
+
+    def frames(count: int) -> Iterator[Frame | Unread]:
+        expected = max(1, min(count, media.total_frames or count))
+        for number, frame in enumerate(media.frames(count)):
+            fresh.write_text(f"{min(1.0, number / expected):.3f}", "ascii")
+            fresh.replace(progress)  # who reads it never finds half of it
+            yield frame
+
+    return replace(media, frames=frames)

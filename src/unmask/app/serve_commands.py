@@ -1,0 +1,134 @@
+"""`unmask serve`: the API and the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unmask.app.errors import errors_in_a_line
+
+DETECTOR, ACCESS, STORAGE, LIMITS = "Detector", "Who may ask", "What is kept, and where", "What one scan may cost"
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.", rich_help_panel=ACCESS)] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, rich_help_panel=ACCESS, help="Port to listen on.")] = 8000,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="Tokens that may ask, one `name: token` a line.", rich_help_panel=ACCESS),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Host name to answer to; may be repeated.",
+            rich_help_panel=ACCESS,
+            show_default="all, or with no tokens local names",
+        ),
+    ] = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="With --without-token: let everybody in.", rich_help_panel=ACCESS)
+    ] = False,
+    without_token: Annotated[
+        bool, typer.Option("--without-token", help="With --public: let everybody in.", rich_help_panel=ACCESS)
+    ] = False,
+    rate: Annotated[
+        float, typer.Option(min=1, help="Scans that one token may begin in a minute.", rich_help_panel=ACCESS)
+    ] = 120,
+    url: Annotated[bool, typer.Option("--url", help="Also fetch http(s) addresses.", rich_help_panel=ACCESS)] = False,
+    webhook_secret_file: Annotated[
+        Path | None,
+        typer.Option(help="Secret that signs webhooks; without it none are sent.", rich_help_panel=ACCESS),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for uploads and reports.", rich_help_panel=STORAGE, show_default="~/.local/state/unmask"
+        ),
+    ] = None,
+    db: Annotated[
+        str,
+        typer.Option(
+            help="postgresql://user@host/name, or sqlite:////path.",
+            rich_help_panel=STORAGE,
+            show_default="SQLite in --data",
+        ),
+    ] = "",
+    keep: Annotated[
+        str, typer.Option(help="How long uploads are kept: 90s, 30m, 24h, 7d.", rich_help_panel=STORAGE)
+    ] = "24h",
+    keep_reports: Annotated[str, typer.Option(help="How long reports are kept.", rich_help_panel=STORAGE)] = "90d",
+    storage: Annotated[
+        int, typer.Option(min=1, help="Bytes of uploads that one token may keep here.", rich_help_panel=STORAGE)
+    ] = 20 << 30,
+    queue: Annotated[int, typer.Option(min=1, help="Scans that may wait.", rich_help_panel=STORAGE)] = 100,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Scans at once.", show_default="one for each core, at most 8")
+    ] = None,
+    detector: Annotated[
+        str, typer.Option(help="embedded, the path of a bundle, or hub:owner/name@revision.", rich_help_panel=DETECTOR)
+    ] = "embedded",
+    runtime: Annotated[str, typer.Option(help="onnx, openvino or torch.", rich_help_panel=DETECTOR)] = "onnx",
+    faces: Annotated[
+        str, typer.Option(help="Face finder: embedded, yunet, or an ONNX file.", rich_help_panel=DETECTOR)
+    ] = "embedded",
+    frames: Annotated[int, typer.Option(min=1, max=256, help="Frames of a clip.", rich_help_panel=DETECTOR)] = 32,
+    error_rate: Annotated[
+        float, typer.Option(min=0.001, max=0.499, help="Share of wrong calls to accept.", rich_help_panel=DETECTOR)
+    ] = 0.1,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Size.", rich_help_panel=LIMITS)] = 512 << 20,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Width x height.", rich_help_panel=LIMITS)] = 50_000_000,
+    max_seconds: Annotated[float, typer.Option(min=0.1, help="Length of a clip.", rich_help_panel=LIMITS)] = 1800,
+    max_file_seconds: Annotated[float, typer.Option(min=1, help="Time in all.", rich_help_panel=LIMITS)] = 300,
+    max_memory: Annotated[int, typer.Option(min=1 << 28, help="Bytes of memory.", rich_help_panel=LIMITS)] = 8 << 30,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log only what went wrong.")] = False,
+) -> None:
+    """Answer over HTTP: an API under /v1, described by /openapi.json."""
+    with errors_in_a_line():
+        from dataclasses import replace
+
+        from unmask.nouns import UnmaskError
+        from unmask.scan import batch
+        from unmask.scan.options import Options
+
+        try:
+            from unmask.app.serve import server, settings
+            from unmask.app.serve.guard import refuse_open_door
+        except ModuleNotFoundError as error:
+            raise UnmaskError("the service is an extra: pip install 'unmask[serve]'") from error
+
+        workers = workers or batch.default_jobs(batch.cores())
+        options = Options(
+            detector=detector,
+            runtime=runtime,
+            faces=faces,
+            frames=frames,
+            error_rate=error_rate,
+            pictures=True,
+            allow_url=url,
+            threads=max(1, batch.cores() // workers),
+            limits=replace(settings.LIMITS, bytes=max_bytes, pixels=max_pixels, seconds=max_seconds),
+            seconds_per_file=max_file_seconds,
+        )
+        wanted = settings.Settings(
+            folder=data or settings.default_folder(),
+            options=options,
+            host=host,
+            port=port,
+            db=db,
+            tokens=settings.read_tokens(token_file) if token_file else {},
+            hosts=frozenset(name.lower() for name in allow_host or ()),
+            workers=workers,
+            queue=queue,
+            rate=rate,
+            storage=storage,
+            keep=settings.seconds(keep),
+            keep_reports=settings.seconds(keep_reports),
+            memory=max_memory,
+            secret=settings.read_secret(webhook_secret_file) if webhook_secret_file else b"",
+        )
+        closed = refuse_open_door(wanted, public=public, without_token=without_token)
+        if closed:
+            raise UnmaskError(closed)
+        server.serve(wanted, quiet=quiet)
