@@ -17,6 +17,7 @@ from unmask.app import (
     coverage_commands,
     data_commands,
     faces_commands,
+    fairness_commands,
     import_commands,
     methods_commands,
     serve_commands,
@@ -258,6 +259,7 @@ app.command()(train_commands.export)
 app.command()(bench_commands.bench)
 app.command()(bench_commands.compare)
 app.command()(stress_commands.stress)
+app.command()(fairness_commands.fairness)
 app.command()(coverage_commands.coverage)
 app.command()(serve_commands.serve)
 app.add_typer(data_commands.data)

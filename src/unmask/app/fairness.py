@@ -1,0 +1,303 @@
+"""Faces with attributes, detectors and policies in; rates by subgroup, gaps and their costs out."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import Field
+
+from unmask.app.judges import Detector, Progress, judge_of, same, same_detectors, scored
+from unmask.data.manifest import Manifest
+from unmask.measure.fairness import Audit, audit, holm, limits_by_group
+from unmask.measure.protocol import Mask, Where
+from unmask.measure.units import Units, units
+from unmask.nouns import Plain, UnmaskError
+
+Policy = Literal["half", "one", "equal-fpr"]
+POLICIES: tuple[Policy, ...] = ("half", "one", "equal-fpr")
+ALIAS = {"sex": ("sex", "gender"), "gender": ("gender", "sex"), "skin": ("fitzpatrick", "monk"), "race": ("race",)}
+BANDS = ((0, 17), (18, 30), (31, 45), (46, 85))  # those of Casual Conversations, and children
+ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line asks for. `by`: attributes, "sex*race" for their product; `at`: false alarms allowed."""
+
+    data: Path
+    detectors: tuple[str, ...]
+    out: Path
+    by: tuple[str, ...]
+    datasets: tuple[str, ...]
+    split: str = "test"
+    at: float = 0.05
+    least: int = 30
+    policies: tuple[Policy, ...] = POLICIES
+    within: str = ""
+    rounds: int = 1000
+    expect_data: str = ""
+    expect_bundles: tuple[str, ...] = ()
+
+
+class Part(Plain):
+    """One detector, data set, policy and attribute. `adjusted`: Holm's p of each tested gap, over the whole run."""
+
+    detector: str
+    dataset: str
+    policy: str
+    audit: Audit
+    adjusted: dict[str, float] = Field(default_factory=dict)
+
+
+class Fairness(Plain):
+    """What `unmask fairness` found. `left_out`: (what, why)."""
+
+    schema_: Literal["unmask.fairness/1"] = "unmask.fairness/1"
+    parts: tuple[Part, ...]
+    left_out: tuple[tuple[str, str], ...]
+    detectors: tuple[str, ...]
+    bundles: tuple[str, ...]
+    data: str
+    at: float
+    rounds: int
+    within: str
+    lost: dict[str, int]
+    rebuild: str
+
+
+def run(wanted: Wanted, progress: Progress | None = None) -> Fairness:
+    """Scores (or finds scores in `out/scores`), chooses thresholds on validation rows, audits test rows.
+
+    Raises: UnmaskError where an expected hash differs or no row has the attributes.
+    """
+    manifest = Manifest(wanted.data)
+    same("data", wanted.expect_data, manifest.digest)
+    if manifest.kind != "faces":
+        raise UnmaskError(f"{wanted.data} lists media, not faces: cut the crops with `unmask faces` first")
+    table = manifest.table(list(manifest.arrow_schema.names))
+    train = Where(split=("train",)).mask(table)
+    judges = [judge_of(name, manifest, table) for name in wanted.detectors]
+    hashes = tuple(j.digest([train]) for j in judges)
+    same_detectors(wanted.expect_bundles, hashes)
+    said = _said(table)
+    parts: list[Part] = []
+    left: list[tuple[str, str]] = []
+    lost: dict[str, int] = {}
+    chosen = Where(split=(wanted.split,), dataset=wanted.datasets).mask(table)
+    for detector in (replace(j.fit(train), name=n) for j, n in zip(judges, wanted.detectors, strict=True)):
+        for dataset in sorted(set(table["dataset"].filter(pa.array(chosen)).to_pylist())):
+            here = Where(dataset=(dataset,)).mask(table)
+
+            def pooled(mask: Mask, detector: Detector = detector) -> Units:
+                return units(scored(detector, manifest, table, mask, wanted.out / "scores", progress))
+
+            test = pooled(here & chosen)
+            lost[dataset] = test.failed
+            valid = here & Where(split=("val",)).mask(table) & ~chosen
+            one = _one(wanted, detector.name, dataset, test, pooled(valid) if valid.any() else None, said)
+            for found in one:
+                (parts if isinstance(found, Part) else left).append(found)  # type: ignore[arg-type]
+    if not parts:
+        raise UnmaskError("nothing to compare: " + "; ".join(dict.fromkeys(f"{a}: {b}" for a, b in left)))
+    return Fairness(
+        parts=_adjusted(parts),
+        left_out=tuple(dict.fromkeys(left)),
+        detectors=wanted.detectors,
+        bundles=hashes,
+        data=manifest.digest,
+        at=wanted.at,
+        rounds=wanted.rounds,
+        within=wanted.within,
+        lost=lost,
+        rebuild=_again(wanted, manifest.digest, hashes),
+    )
+
+
+def _one(
+    wanted: Wanted, detector: str, dataset: str, test: Units, valid: Units | None, said: dict[str, dict[str, str]]
+) -> Iterator[Part | tuple[str, str]]:
+    for by in wanted.by:
+        names = _names(test, by, said)
+        if not (names != "").any():
+            yield f"{dataset}, {by}", "no row says so"
+            continue
+        for policy in wanted.policies:
+            try:
+                called = _called(policy, test, valid, names, by, said, wanted)
+                strata = _names(test, wanted.within, said) if wanted.within else None
+                found = audit(
+                    by,
+                    names,
+                    test.label,
+                    test.score,
+                    called,
+                    test.group,
+                    strata=strata,
+                    least=wanted.least,
+                    rounds=wanted.rounds,
+                )
+                yield Part(detector=detector, dataset=dataset, policy=policy, audit=found)
+            except UnmaskError as why:
+                yield f"{dataset}, {by}, {policy}, {detector}", str(why)
+
+
+def _called(
+    policy: Policy,
+    test: Units,
+    valid: Units | None,
+    names: NDArray[Any],
+    by: str,
+    said: dict[str, dict[str, str]],
+    wanted: Wanted,
+) -> NDArray[np.bool_]:
+    """Who is called fake. A subgroup that is too small for a threshold of its own gets the common one."""
+    if policy == "half":
+        if np.isnan(test.probability).any():
+            raise UnmaskError("this detector has no calibration: P(fake) >= 0.5 cannot be asked")
+        return np.asarray(test.probability >= 0.5)
+    if valid is None:
+        raise UnmaskError("no validation rows of this data set: a threshold cannot be chosen")
+    one, each = limits_by_group(_names(valid, by, said), valid.label, valid.score, valid.group, wanted.at, wanted.least)
+    limit = np.full(len(test), one) if policy == "one" else np.array([each.get(n, one) for n in names])
+    return np.asarray(test.score >= limit)
+
+
+def _said(table: pa.Table) -> dict[str, dict[str, str]]:
+    """Medium -> what the manifest says of it and of the person in it; light stands in `extra`."""
+    found: dict[str, dict[str, str]] = {}
+    columns = ("media_id", "dataset", "method", "compression", "demographics", "extra")
+    for medium, dataset, method, compression, people, extra in zip(
+        *(table[c].to_pylist() for c in columns), strict=True
+    ):
+        if medium not in found:
+            light = {k: v for k, v in (extra or []) if k in ("light", "lighting")}
+            own = {"dataset": dataset, "method": method or "", "compression": compression or ""}
+            found[medium] = own | light | dict(people or [])
+    return found
+
+
+def _names(found: Units, by: str, said: dict[str, dict[str, str]]) -> NDArray[Any]:
+    """(N,) subgroup of each unit; "" where one of the attributes is not known."""
+
+    def name(medium: str) -> str:
+        parts = [_banded(key, said[medium]) for key in by.split("*")]
+        return " ".join(parts) if all(parts) else ""
+
+    return np.array([name(m) for m in found.media], str)
+
+
+def _banded(key: str, said: dict[str, str]) -> str:
+    value = next((said[k] for k in ALIAS.get(key, (key,)) if said.get(k)), "").strip().lower()
+    if value in ("n/a", "na", "none", "unknown"):
+        return ""
+    if key == "age" and re.fullmatch(r"\d+(\.0)?", value):
+        age = int(float(value))
+        return next((f"{a}-{b}" for a, b in BANDS if a <= age <= b), f"{BANDS[-1][1] + 1}+")
+    if key in ("skin", "fitzpatrick") and (kind := re.fullmatch(r"(?:type\s*)?([1-6]|i{1,3}|iv|vi?)", value)):
+        number = ROMAN.get(kind[1]) or int(kind[1])
+        return ("I-II", "III-IV", "V-VI")[(number - 1) // 2]
+    return value
+
+
+def _adjusted(parts: Sequence[Part]) -> tuple[Part, ...]:
+    tests = [(i, g.name, g.p) for i, part in enumerate(parts) for g in part.audit.gaps if g.p == g.p]
+    stepped = holm([p for *_, p in tests])
+    return tuple(
+        part.model_copy(update={"adjusted": {n: p for (j, n, _), p in zip(tests, stepped, strict=True) if j == i}})
+        for i, part in enumerate(parts)
+    )
+
+
+def _again(wanted: Wanted, data: str, hashes: Sequence[str]) -> str:
+    words = ["unmask", "fairness", wanted.data.name, "--detectors", ",".join(wanted.detectors)]
+    words += [
+        "--by",
+        ",".join(wanted.by),
+        "--split",
+        wanted.split,
+        "--at",
+        f"{wanted.at:g}",
+        "--min",
+        str(wanted.least),
+    ]
+    words += ["--policies", ",".join(wanted.policies), "--rounds", str(wanted.rounds)]
+    words += ["--within", wanted.within] * bool(wanted.within) + [w for d in wanted.datasets for w in ("--dataset", d)]
+    words += ["-o", wanted.out.name, "--expect-data", data, *(w for h in hashes for w in ("--expect-bundle", h))]
+    return shlex.join(words)
+
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+
+def markdown(found: Fairness) -> str:
+    """Tables of rates and gaps; the wording of each verdict follows from the numbers alone."""
+    lines = ["# Errors by group of people", ""]
+    for part in found.parts:
+        a = part.audit
+        lines += [f"## {part.dataset}, {a.by}: {part.detector}, policy {part.policy}", ""]
+        metrics = list(dict.fromkeys(r.metric for r in a.rates))
+        heads = [m.replace("fpr", "false alarms").replace("_", " ") for m in metrics]
+        lines += ["| group | items | " + " | ".join(heads) + " |", "|---" * (2 + len(metrics)) + "|"]
+        for group in dict.fromkeys(r.subgroup for r in a.rates):
+            own = {r.metric: r for r in a.rates if r.subgroup == group}
+            most = max(r.n for r in own.values())
+            lines.append(f"| {group} | {most} | " + " | ".join(_words(own[m]) for m in metrics) + " |")
+        lines += ["", "| gap | value | p | p (Holm) | not to be told from chance up to |", "|---|---|---|---|---|"]
+        for g in a.gaps:
+            more = [f"{g.p:.3f}", f"{part.adjusted[g.name]:.3f}", f"{g.seen:.3f}"] if g.p == g.p else ["", "", ""]
+            lines.append(f"| {g.name} | {_words(g)} | " + " | ".join(more) + " |")
+        lines += ["", f"{verdict(part)}", ""]
+        lines += [f"- Left out: {n} ({why})." for n, why in a.excluded] + [""] * bool(a.excluded)
+    lines += [
+        f"- 95% intervals: {found.rounds:,} resamples of whole leakage groups; p: labels dealt anew among them"
+        + (f" within each {found.within}" if found.within else "")
+        + ". Rates are fractions. Gap intervals lean upwards; whether there is a gap is for p to say.",
+        '- Policies: "half" calls P(fake) >= 0.5 fake; "one" has one threshold, "equal-fpr" one for each group, '
+        f"with at most {found.at:g} of the validation reals of that data set above it.",
+    ]
+    lines += [f"- {name}: {n} items without a scored face left out." for name, n in found.lost.items() if n]
+    lines += [f"- Not measured: {what} ({why})." for what, why in found.left_out]
+    hashes = ", ".join(f"{d} {h}" for d, h in zip(found.detectors, found.bundles, strict=True))
+    lines += [f"- Data {found.data}; {hashes}.", "", "Rebuild:", "", "```bash", found.rebuild, "```", ""]
+    return "\n".join(lines)
+
+
+def verdict(part: Part) -> str:
+    """One sentence out of the numbers: "no evidence", never "fair"."""
+    if part.audit.useless:
+        return f"Nothing follows: {part.audit.useless}, so that equal errors are no merit."
+    said = []
+    for name, p in part.adjusted.items():
+        g = part.audit.gap(name)
+        word = {"fpr_gap": "false alarms", "tpr_gap": "found fakes"}.get(name, "balanced accuracy")
+        if p <= 0.05:
+            said.append(f"{word} differ (gap {g.value:.3f}, adjusted p {p:.3f})")
+        else:
+            said.append(
+                f"no evidence that {word} differ (gap {g.value:.3f}, adjusted p {p:.3f}; chance alone makes up to {g.seen:.3f})"
+            )
+    more = (
+        " Real pictures only: whether fakes of some people are missed more often is not known." * part.audit.real_only
+    )
+    return "; ".join(said).capitalize() + "." + more
+
+
+def _words(n: Any) -> str:
+    if n.value != n.value:
+        return "–"
+    return f"{n.value:.3f}" + ("" if n.low != n.low else f" [{n.low:.3f}, {n.high:.3f}]")
+
+
+def write(found: Fairness, folder: Path) -> None:
+    """`result.json` and `table.md`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "result.json").write_text(found.model_dump_json(by_alias=True, indent=1), "utf-8")
+    (folder / "table.md").write_text(markdown(found), "utf-8")

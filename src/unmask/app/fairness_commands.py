@@ -1,0 +1,81 @@
+"""`unmask fairness`: whether a detector's errors differ between groups of people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unmask.app.errors import errors_in_a_line
+
+
+def fairness(
+    faces: Annotated[Path, typer.Argument(metavar="FACES", help="faces.parquet, its rows with demographics.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for tables and scores.")],
+    by: Annotated[
+        str, typer.Option(help="Attributes joined by commas: sex, age, race, skin, light ...; sex*race = both.")
+    ] = "sex,age,race",
+    detectors: Annotated[
+        str, typer.Option(help="Separated by commas: embedded, paths of bundles, hub:..., spectrum (the floor).")
+    ] = "embedded",
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Only this data set; may be repeated.", show_default=False)
+    ] = None,
+    split: Annotated[str, typer.Option(help="Rows of this split.")] = "test",
+    at: Annotated[float, typer.Option(min=0.001, max=0.5, help="False alarms that a threshold may give.")] = 0.05,
+    least: Annotated[int, typer.Option("--min", min=1, help="Leakage groups that a subgroup needs, each class.")] = 30,
+    policies: Annotated[str, typer.Option(help="Thresholds: half, one, equal-fpr.")] = "half,one,equal-fpr",
+    within: Annotated[str, typer.Option(help="Compare within each of these: light, method ...")] = "",
+    rounds: Annotated[int, typer.Option(min=100, max=100_000, help="Resamples of leakage groups.")] = 1000,
+    expect_data: Annotated[str, typer.Option(help="Refuse data of another hash.")] = "",
+    expect_bundle: Annotated[
+        list[str] | None, typer.Option(help="Refuse another detector; once for each.", show_default=False)
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no verdicts.")] = False,
+) -> None:
+    """Measure errors by group of people: rates, gaps, what chance could make, and what each threshold policy costs.
+
+    Sets without forgeries have false alarms only, and the table says so.
+    """
+    with errors_in_a_line():
+        from rich.console import Console
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        from unmask.app.fairness import POLICIES, Wanted, run, verdict, write
+
+        def listed(text: str) -> tuple[str, ...]:
+            return tuple(dict.fromkeys(t.strip() for t in text.split(",") if t.strip()))
+
+        asked = listed(policies)
+        if unknown := [p for p in asked if p not in POLICIES]:
+            raise typer.BadParameter(
+                f"no policy {unknown[0]!r}; there are {', '.join(POLICIES)}", param_hint="--policies"
+            )
+        stderr = Console(stderr=True)
+        columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed:,} crops"), TimeElapsedColumn())
+        with Progress(*columns, console=stderr, transient=True, disable=quiet or not stderr.is_terminal) as bar:
+            task = bar.add_task("scoring", total=None)
+            wanted = Wanted(
+                data=faces,
+                detectors=listed(detectors),
+                out=out,
+                by=listed(by),
+                datasets=tuple(dataset or ()),
+                split=split,
+                at=at,
+                least=least,
+                policies=tuple(p for p in POLICIES if p in asked),
+                within=within,
+                rounds=rounds,
+                expect_data=expect_data,
+                expect_bundles=tuple(expect_bundle or ()),
+            )
+            found = run(wanted, lambda name, n: bar.update(task, description=name, advance=n))
+        write(found, out)
+        if not quiet:
+            stdout = Console(highlight=False)
+            for part in found.parts:
+                stdout.print(f"{part.dataset}, {part.audit.by}, {part.detector}, {part.policy}: {verdict(part)}")
+            stdout.print(f"Tables: {out}", soft_wrap=True)
+            stdout.print(f"Rebuild: {found.rebuild}", soft_wrap=True)
