@@ -281,9 +281,8 @@ def verdict(part: Part) -> str:
         if p <= 0.05:
             said.append(f"{word} differ (gap {g.value:.3f}, adjusted p {p:.3f})")
         else:
-            said.append(
-                f"no evidence that {word} differ (gap {g.value:.3f}, adjusted p {p:.3f}; chance alone makes up to {g.seen:.3f})"
-            )
+            numbers = f"gap {g.value:.3f}, adjusted p {p:.3f}; chance alone makes up to {g.seen:.3f}"
+            said.append(f"no evidence that {word} differ ({numbers})")
     more = (
         " Real pictures only: whether fakes of some people are missed more often is not known." * part.audit.real_only
     )
