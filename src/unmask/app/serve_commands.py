@@ -84,7 +84,7 @@ def serve(
     max_memory: Annotated[int, typer.Option(min=1 << 28, help="Bytes of memory.", rich_help_panel=LIMITS)] = 8 << 30,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log only what went wrong.")] = False,
 ) -> None:
-    """Answer over HTTP: an API under /v1, described by /openapi.json."""
+    """Answer over HTTP: an API under /v1, described by /openapi.json, and a page for people at /."""
     with errors_in_a_line():
         from dataclasses import replace
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from unmask._version import __version__
-from unmask.app.serve import errors
+from unmask.app.serve import assets, errors
 from unmask.app.serve.db import Database
 from unmask.app.serve.errors import ProblemBody, RefusedError
 from unmask.app.serve.guard import Guard, owner_of
@@ -304,6 +304,7 @@ def create_app(settings: Settings, may_call: Callable[[Address], bool] = public)
     errors.install(app)
     app.include_router(router)
     app.include_router(plain)
+    app.include_router(assets.router)
     app.add_middleware(Guard, settings=settings, metrics=service.metrics)
     return app
 

@@ -26,6 +26,7 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
+HEAD = 16 << 10  # bytes of headers
 SAFE = {"GET", "HEAD", "OPTIONS"}
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -103,6 +104,8 @@ class Guard:
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD:
+            raise RefusedError(431, f"more than {HEAD:,} bytes of headers", close=True)
         if headers.getlist("transfer-encoding") and headers.getlist("content-length"):
             raise RefusedError(400, "a request has Content-Length or Transfer-Encoding, never both", close=True)
         for name in ("host", "content-length", "content-type", "authorization", "idempotency-key", "origin"):

@@ -1,0 +1,33 @@
+"""The page: three files, sent as they are, under a policy that lets them fetch nothing from elsewhere."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from unmask.app.serve.errors import RefusedError
+
+ASSETS = {"app.js": "text/javascript; charset=utf-8", "style.css": "text/css; charset=utf-8"}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+def page() -> Response:
+    return Response(_read("index.html"), 200, {"Content-Security-Policy": POLICY}, "text/html")
+
+
+@router.get("/assets/{name}")
+def asset(name: str) -> Response:
+    if name not in ASSETS:
+        raise RefusedError(404, "there is no such file")
+    return Response(_read(name), media_type=ASSETS[name])
+
+
+def _read(name: str) -> bytes:
+    return files("unmask.app.serve").joinpath("page", name).read_bytes()
