@@ -6,17 +6,24 @@ import io
 import json
 import socket
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from PIL import Image
 
 from unmask.app.serve import hooks, uploads
+from unmask.app.serve.db import Database
 from unmask.app.serve.errors import RefusedError
 from unmask.app.serve.guard import Pace, owner_of
+from unmask.app.serve.metrics import Metrics
+from unmask.app.serve.models import Scan
 from unmask.app.serve.settings import Settings, loopback, read_tokens
+from unmask.app.serve.store import Result, Store, fresh_id
 from unmask.media.limits import MediaError
 from unmask.nouns import UnmaskError
 
@@ -297,3 +304,45 @@ def test_webhooks_are_signed_and_stay_outside() -> None:
     for inside in ("http://127.0.0.1:1/", "http://[::1]/", "http://169.254.169.254/", "http://localhost/"):
         with pytest.raises(MediaError, match="not on the open internet"):
             hooks.send(inside, b"{}", {})
+
+
+class _Ear(BaseHTTPRequestHandler):
+    """Refuses the first call and takes the second."""
+
+    heard: ClassVar[list[tuple[dict[str, str], bytes]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.heard.append(({key.lower(): value for key, value in self.headers.items()}, body))
+        self.send_response(500 if len(self.heard) == 1 else 204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_webhooks_are_tried_until_they_are_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks, "PAUSES", (0.0,))
+    secret, store = b"s" * 30, Store(Database(f"sqlite:///{tmp_path / 'scans.sqlite'}"), 10)
+    with HTTPServer(("127.0.0.1", 0), _Ear) as ear:
+        threading.Thread(target=ear.serve_forever, daemon=True).start()
+        scan = Scan(
+            id=fresh_id(), owner="", state="queued", name="a.png", bytes=0, wishes="{}", created=1.0, progress=0.0,
+            attempts=0, fingerprint="", webhook=f"http://127.0.0.1:{ear.server_port}/hook", webhook_tries=0,
+        )  # fmt: skip
+        store.accept(scan)
+        store.claim("me")
+        store.finish(scan.id, "me", Result("done", "{}", "fake", 0.9))
+        sender = hooks.Hooks(store, secret, Metrics(), allowed=lambda _: True)
+        assert sender.send_one()
+        assert sender.send_one()
+        assert not sender.send_one()  # it was heard
+        ear.shutdown()
+    assert len(_Ear.heard) == 2
+    headers, body = _Ear.heard[1]
+    assert json.loads(body)["data"] == {
+        "id": scan.id, "state": "done", "name": "a.png", "verdict": "fake", "score": 0.9,
+    }  # fmt: skip
+    expected = hooks.signature(secret, scan.id, int(headers["webhook-timestamp"]), body)
+    assert headers["webhook-signature"] == expected
+    assert headers["webhook-id"] == scan.id

@@ -93,7 +93,7 @@ def test_the_server_is_killed_in_the_middle(url: str, media: Media, tmp_path: Pa
     keys = []
     with serving(tmp_path / "data", media.bundle, "--db", url) as server:
         files = {"file": ("long.mp4", media.long)}
-        keys.append(server.at.post("/v1/scans", files=files, data={"frames": "256"}).json()["id"])
+        keys.append(server.at.post("/v1/scans", files=files, data={"frames": "120"}).json()["id"])
         for _ in range(3):
             answer = server.at.post("/v1/scans", files={"file": ("red.png", media.red)}, headers=ASYNC)
             keys.append(answer.json()["id"])
@@ -119,7 +119,7 @@ def workers(server: Server) -> list[int]:
 
 def test_workers_are_killed_in_the_middle(server: Server, media: Media) -> None:
     files = {"file": ("long.mp4", media.long)}
-    key = server.at.post("/v1/scans", files=files, data={"frames": "256"}).json()["id"]
+    key = server.at.post("/v1/scans", files=files, data={"frames": "200"}).json()["id"]
     for _ in range(ATTEMPTS):
         until(lambda: server.at.get(f"/v1/scans/{key}").json()["progress"] > 0 and bool(workers(server)), "its worker")
         for pid in workers(server):

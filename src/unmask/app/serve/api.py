@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
@@ -29,7 +29,6 @@ from unmask.app.serve.runners import Runners
 from unmask.app.serve.settings import Settings
 from unmask.app.serve.store import Store
 from unmask.app.serve.views import JobState, ScanPage, ScanView, cursor_of, line, read_cursor, view, with_pictures
-from unmask.media.fetch import Address, public
 from unmask.nouns import Report
 from unmask.scan import html
 
@@ -72,7 +71,7 @@ class Service:
     Raises: UnmaskError when the detector cannot be loaded or the database not be used.
     """
 
-    def __init__(self, settings: Settings, may_call: Callable[[Address], bool] = public) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
         settings.media.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.scanner = settings.options.ready()
@@ -80,7 +79,7 @@ class Service:
         self.store = Store(self.database, settings.queue)
         self.metrics, self.hub = Metrics(), Hub()
         self.runners = Runners(self.store, settings, self.scanner, self.hub, self.metrics)
-        self.hooks = Hooks(self.store, settings.secret, self.metrics, may_call)
+        self.hooks = Hooks(self.store, settings.secret, self.metrics)
         self.intake = Intake(self.store, settings, self.metrics)
 
     def start(self) -> None:
@@ -288,9 +287,9 @@ def metrics(here: Here, owner: Owner) -> Response:
     return Response(here.metrics.text(here.store.counts), media_type=CONTENT_TYPE_LATEST)
 
 
-def create_app(settings: Settings, may_call: Callable[[Address], bool] = public) -> FastAPI:
+def create_app(settings: Settings) -> FastAPI:
     """The service as an ASGI application. Raises: UnmaskError; see `Service`."""
-    service = Service(settings, may_call)
+    service = Service(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
