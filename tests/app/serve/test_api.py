@@ -83,6 +83,8 @@ def test_the_same_key_is_the_same_scan(server: Server, media: Media) -> None:
     files = len(list((server.folder / "media").glob("*.png")))
     assert post("red.png") == first
     assert len(list((server.folder / "media").glob("*.png"))) == files
+    again = server.at.post("/v1/scans", files={"file": ("red.png", media.red)}, headers={"Idempotency-Key": "once"})
+    assert again.json() == server.at.get(f"/v1/scans/{first[1]}").json()["report"]
     status, detail = post("other.png")
     assert status == 422
     assert "used for another request" in detail

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
-from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
@@ -106,9 +106,18 @@ def owner(request: Request) -> str:
 
 Here = Annotated[Service, Depends(service_of)]
 Owner = Annotated[str, Depends(owner)]
-PROBLEM: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": ProblemBody, "description": "What was wrong with the request", "content": {}}
+_PROBLEM = {
+    "description": "What was wrong with the request, and what to do",
+    "content": {"application/problem+json": {"schema": ProblemBody.model_json_schema()}},
 }
+PROBLEM: dict[int | str, dict[str, Any]] = {"4XX": _PROBLEM, 422: _PROBLEM}
+
+
+def _gives(kind: str) -> dict[str, Any]:
+    """For routes whose answer is no JSON: how the description says so."""
+    return {"response_class": Response, "responses": {200: {"content": {kind: {}}, "description": "The content"}}}
+
+
 router = APIRouter(prefix="/v1", responses=PROBLEM)
 plain = APIRouter(include_in_schema=False)
 BODY = {
@@ -164,7 +173,7 @@ async def create(request: Request, here: Here, owner: Owner) -> Response:
         scan = await _ended(here, scan.id, owner, here.settings.wait) or scan
         if scan.report:
             return Response(scan.report, 200, headers, "application/json")
-    return Response(view(scan, {}).model_dump_json(), 202, headers, "application/json")
+    return Response(view(scan, {}).model_dump_json(by_alias=True), 202, headers, "application/json")
 
 
 @router.get("/scans", summary="List scans, newest first")
@@ -198,14 +207,14 @@ def remove(key: str, here: Here, owner: Owner) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/scans/{key}/events", summary="Progress as server-sent events", response_class=StreamingResponse)
+@router.get("/scans/{key}/events", summary="Progress as server-sent events", **_gives("text/event-stream"))
 async def events(key: str, here: Here, owner: Owner) -> StreamingResponse:
     """Events `progress` with {state, progress}; the last one is `end`."""
     await run_in_threadpool(_mine, here, key, owner)
     return StreamingResponse(_events(here, key, owner), media_type="text/event-stream")
 
 
-@router.get("/scans/{key}/report.html", summary="The report as one HTML file")
+@router.get("/scans/{key}/report.html", summary="The report as one HTML file", response_class=HTMLResponse)
 def report_html(key: str, here: Here, owner: Owner) -> Response:
     scan = _mine(here, key, owner)
     report = with_pictures(_report(scan), here.store.pictures(scan.id))
@@ -216,14 +225,14 @@ def report_html(key: str, here: Here, owner: Owner) -> Response:
     return Response(html.render(report), 200, headers, "text/html")
 
 
-@router.get("/scans/{key}/report.json", summary="The report as `unmask scan --json` writes it")
+@router.get("/scans/{key}/report.json", response_model=Report, summary="The report as `unmask scan --json` writes it")
 def report_json(key: str, here: Here, owner: Owner) -> Response:
     scan = _mine(here, key, owner)
     text = _report(scan).model_dump_json(by_alias=True, indent=2) + "\n"
     return Response(text, 200, {"Content-Disposition": 'attachment; filename="report.json"'}, "application/json")
 
 
-@router.get("/scans/{key}/media", summary="The file as it was sent", response_class=FileResponse)
+@router.get("/scans/{key}/media", summary="The file as it was sent", **_gives("*/*"))
 def media(key: str, here: Here, owner: Owner) -> Response:
     scan = _mine(here, key, owner)
     path = here.settings.media / (scan.media or "")
@@ -239,7 +248,7 @@ def media(key: str, here: Here, owner: Owner) -> Response:
     )
 
 
-@router.get("/scans/{key}/faces/{track}/{kind}.jpg", summary="A face, or the heat map over it")
+@router.get("/scans/{key}/faces/{track}/{kind}.jpg", summary="A face, or the heat map over it", **_gives("image/jpeg"))
 def picture(key: str, track: int, kind: Literal["face", "heat"], here: Here, owner: Owner) -> Response:
     scan = _mine(here, key, owner)
     jpeg = here.store.pictures(scan.id).get((track, HEAT if kind == "heat" else FACE))
