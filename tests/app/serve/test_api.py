@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 import unmask
 from unmask.app.cli import app
+from unmask.app.serve.api import create_app
+from unmask.app.serve.settings import Settings
 from unmask.nouns import Report
+from unmask.scan.options import Options
 
 from .conftest import Media
 from .process import Server, free_port, serving
@@ -187,3 +193,22 @@ def test_a_new_server_knows_what_was_done(media: Media, tmp_path: Path) -> None:
         key = job.headers["location"]
     with serving(tmp_path, media.bundle) as second:
         assert second.at.get(key).json()["report"] == job.json()
+
+
+def test_without_the_extra_the_command_names_it(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['fastapi'] = None; from unmask.app.cli import main; main()"
+    command = [sys.executable, "-c", code, "serve", "--data", str(tmp_path)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 2
+    assert found.stderr.strip().endswith("the service is an extra: pip install 'unmask[serve]'")
+
+
+def test_what_nobody_foresaw_is_a_problem_without_an_inside_view(media: Media, tmp_path: Path) -> None:
+    service = create_app(Settings(folder=tmp_path, options=Options(detector=str(media.bundle))))
+    service.state.service.store.page = None  # a fault of ours
+    client = TestClient(service, base_url="http://127.0.0.1", raise_server_exceptions=False)
+    answer = client.get("/v1/scans")
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "NoneType" not in answer.text

@@ -43,7 +43,7 @@ def answer(status: int, detail: str, headers: Mapping[str, str] | None = None) -
 
 
 def install(app: FastAPI) -> None:
-    """Every error of `app` becomes a problem document."""
+    """Every error of `app` that the caller can mend becomes a problem document; `guard` sees to the others."""
 
     @app.exception_handler(RefusedError)
     async def problem(request: Request, error: RefusedError) -> JSONResponse:
@@ -57,8 +57,3 @@ def install(app: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         places = (".".join(str(part) for part in e["loc"]) + ": " + e["msg"] for e in error.errors())
         return answer(422, "; ".join(places))
-
-    @app.exception_handler(Exception)
-    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
-        LOG.error("unforeseen error", exc_info=error)
-        return answer(500, "the service met an error that nobody foresaw; its log says which")

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unmask.app.serve.errors import RefusedError, answer
+from unmask.app.serve.errors import LOG, RefusedError, answer
 from unmask.app.serve.metrics import Metrics
 from unmask.app.serve.settings import Settings, loopback
 
@@ -77,12 +77,12 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start, status = time.perf_counter(), 500
+        start, status, begun = time.perf_counter(), 500, False
 
         async def dressed(message: Message) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun = message["status"], True
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
@@ -90,10 +90,16 @@ class Guard:
 
         try:
             self._check(scope)
+            await self._app(scope, receive, dressed)
         except RefusedError as problem:
             await answer(problem.status, problem.detail, problem.headers)(scope, receive, dressed)
-        else:
-            await self._app(scope, receive, dressed)
+        except Exception as error:
+            LOG.error("unforeseen error", exc_info=error)
+            if begun:
+                raise
+            await answer(500, "the service met an error that nobody foresaw; its log says which")(
+                scope, receive, dressed
+            )
         finally:
             route = getattr(scope.get("route"), "path", "none")  # the pattern, not what was asked for
             method = scope["method"] if scope["method"] in SAFE | {"POST", "DELETE"} else "other"
