@@ -6,10 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("fastapi", reason="the extra serve is not installed")
-pytest.importorskip("sqlalchemy", reason="the extra serve is not installed")
-
 from skimage import data
 
 from scan.make import clip, save, tinted, write_bundle

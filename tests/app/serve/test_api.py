@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("fastapi", reason="the extra serve is not installed")
+
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+
+pytest.importorskip("fastapi", reason="the extra serve is not installed")
+
 from PIL import Image
 
 from unmask.app.serve import hooks, uploads

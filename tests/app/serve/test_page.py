@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("fastapi", reason="the extra serve is not installed")
+
 from .conftest import Media
 from .process import Server
 

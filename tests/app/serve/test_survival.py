@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("fastapi", reason="the extra serve is not installed")
+
 from unmask.app.serve.db import Database
 from unmask.app.serve.models import Scan
 from unmask.app.serve.store import ATTEMPTS, OtherRequestError, QueueFullError, Result, Store, fresh_id
