@@ -37,8 +37,8 @@ BACKBONE, SEEN, UNSEEN = "face-vit-128", "dfdc_faces224", "ffpp_c23_videos"
 PAIRS, BATCH, STEPS, WARMUP, EVERY = 2400, 32, 200, 20, 100
 RATES = {  # of each family, tried with the first seed
     "probe": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
-    "ln": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-    "ln on the sphere": (1e-3, 3e-3, 1e-2, 3e-2),
+    "ln": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+    "ln on the sphere": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
     "lora": (3e-4, 1e-3, 3e-3, 1e-2),
     "full": (5e-5, 1.5e-4, 5e-4),
 }
