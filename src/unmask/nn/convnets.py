@@ -57,7 +57,8 @@ class ConvNet(nn.Module):
 
     def pooled(self, image: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, D): the mean over places."""
-        return self(image).mean((2, 3))
+        pooled: Tensor = self(image).mean((2, 3))
+        return pooled
 
     def input(self, size: int) -> InputSpec:
         """Faces cut as DeepfakeBench cuts them, 1.3 times the template, in the normalisation of this network."""
