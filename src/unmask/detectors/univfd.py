@@ -1,0 +1,53 @@
+"""UnivFD: a linear map on features of a frozen CLIP, which was never trained to tell real pictures from generated ones.
+
+The idea in three sentences. A network trained on one generator's pictures learns that generator's flaws, and calls
+everything without them real. A feature space made for something else has no such bias: both classes are spread in it.
+So CLIP's picture tower stays as it is and only a line is drawn through its features.
+
+Ojha, Li, Lee: "Towards Universal Fake Image Detectors that Generalize Across Generative Models", CVPR 2023,
+arXiv 2302.10174. Theirs is the 768 numbers of CLIP ViT-L/14 after the projection; ours are the 1024 before it, which
+`unmask.nn.backbones` gives. The paper's nearest-neighbour variant is left out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from unmask.bases import Detector, Output
+from unmask.nn.adapt import adapt
+from unmask.nn.backbones import Encoder, load
+
+CARD = {
+    "title": "UnivFD (linear probe of a frozen CLIP)",
+    "paper": "Ojha, Li, Lee, CVPR 2023, arXiv 2302.10174",
+    "task": "a picture, or one face -> real or generated",
+    "licence": "Apache-2.0; the encoder has terms of its own",
+    "verified": "that only the head learns; not the published weights (features before the projection) or tables",
+    "small": {"backbone": "tiny-dinov2"},
+}
+
+
+class UnivFD(Detector):
+    """Frozen encoder, linear head, cross-entropy. The encoder is random until `start` loads one."""
+
+    def __init__(self, backbone: str = "clip-vit-l-14", margin: float = 0.0) -> None:
+        """
+        Args:
+            backbone: a name in `unmask.nn.backbones`.
+            margin: 0 = whole pictures, as in the paper; 1.3 = aligned faces.
+        """
+        super().__init__()
+        self.encoder = Encoder(backbone)
+        self.input = self.encoder.kind.input.model_copy(update={"margin": margin})
+        adapt(self.encoder, "probe")
+        self.head = nn.Linear(self.encoder.kind.features, len(self.classes))
+
+    def forward(self, image: Tensor) -> Output:
+        features = self.encoder(image)
+        return Output(self.head(features), features)
+
+    def start(self, weights: Path) -> None:
+        """Load the encoder, from a file that `unmask import encoder` wrote. Raises: UnmaskError for another's."""
+        load(self.encoder, weights)
