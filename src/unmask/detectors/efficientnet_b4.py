@@ -1,8 +1,8 @@
-"""EfficientNet-B4 on aligned faces: the network that won the Deepfake Detection Challenge, as a plain baseline.
+"""EfficientNet-B4 on aligned faces: a smaller sister of the network that won the DFDC (B7), as a plain baseline.
 
 The idea in three sentences. Depth, width and resolution of a network are scaled together by one factor, found on
 ImageNet; B4 is the fourth step. Fine-tuned with cross-entropy it reaches Xception's accuracy on FaceForensics++ with
-fewer operations. Self-blended images and the winners of the DFDC build on it.
+fewer operations. Self-blended images build on it.
 
 Network: Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019,
 arXiv 1905.11946. As a forgery detector: Bonettini et al., "Video Face Manipulation Detection Through Ensemble of CNNs",
