@@ -11,6 +11,10 @@ NEEDED = {
     "unmask/faces/finder.json",
     "unmask/bundles/embedded/card.json",
     "unmask/bundles/embedded/model.onnx",
+    "unmask/app/serve/page/index.html",
+    "unmask/app/serve/migrations/versions/v0001_scans.py",
+    "unmask/data/datasets/splits/faceforensics.json",
+    "unmask/measure/protocols/cross-dataset.yaml",
 }
 WEIGHTS = 12e6  # bytes, all embedded weights together
 

@@ -47,7 +47,7 @@ def _list(title: str, items: Sequence[str]) -> list[Text]:
 
 
 def _metrics(metrics: Sequence[Metric]) -> Table:
-    table = Table(title="How well (90 % intervals)", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(title="How well (95 % intervals)", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for name in ("data", "split", "level", "seen", "metric"):
         table.add_column(name)
     for name in ("value", "low", "high", "real", "fake"):
