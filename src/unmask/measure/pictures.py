@@ -142,7 +142,8 @@ def severity(numbers: Sequence[Number], metric: str, title: str, path: Path) -> 
         for axes in panels[len(kinds) :]:
             axes.set_axis_off()
         figure.supxlabel("level", fontsize=9)
-        figure.supylabel(metric.replace("_", " "), fontsize=9)
+        named = {"end_to_end": "AUROC (a lost face is a coin toss)"}
+        figure.supylabel(named.get(metric, metric.replace("_", " ")), fontsize=9)
         figure.suptitle(title, fontsize=10)
         shown = panels[len(kinds)] if len(panels) > len(kinds) else panels[0]
         shown.legend(
