@@ -70,15 +70,21 @@ def test_a_clip_is_a_job(server: Server, media: Media) -> None:
 
 
 def test_progress_is_told_as_it_comes(server: Server, media: Media) -> None:
-    job = server.at.post("/v1/scans", files={"file": ("long.mp4", media.long)}, data={"frames": "100"}).json()
-    with server.at.stream("GET", f"/v1/scans/{job['id']}/events") as stream:
-        assert stream.headers["content-type"].startswith("text/event-stream")
-        lines = [line for line in stream.iter_lines() if line]
-    told = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data")]
-    assert lines[-2] == "event: end"
-    assert told[-1] == {"state": "done", "progress": 1.0}
-    assert any(0 < step["progress"] < 1 for step in told), told
-    assert [step["progress"] for step in told] == sorted(step["progress"] for step in told)
+    """A quick machine may be done before anybody listens: then another clip is sent."""
+    seen = False
+    for _ in range(20):
+        job = server.at.post("/v1/scans", files={"file": ("long.mp4", media.long)}, data={"frames": "100"}).json()
+        with server.at.stream("GET", f"/v1/scans/{job['id']}/events") as stream:
+            assert stream.headers["content-type"].startswith("text/event-stream")
+            lines = [line for line in stream.iter_lines() if line]
+        told = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data")]
+        assert lines[-2] == "event: end"
+        assert told[-1] == {"state": "done", "progress": 1.0}
+        assert [step["progress"] for step in told] == sorted(step["progress"] for step in told)
+        seen = any(0 < step["progress"] < 1 for step in told)
+        if seen:
+            break
+    assert seen
 
 
 def test_the_same_key_is_the_same_scan(server: Server, media: Media) -> None:
