@@ -12,6 +12,7 @@ is encoded and decoded.
 from __future__ import annotations
 
 import difflib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, final
@@ -72,7 +73,7 @@ PRESETS: dict[str, Recipe] = {
 }
 
 
-class Step(Plain):
+class Step(Plain, ABC):
     """One change, done with probability `p`."""
 
     p: Share = 1.0
@@ -82,12 +83,20 @@ class Step(Plain):
         """uint8 (H, W, 3) and points (N, 2), x and y in pixels, (0, 0) being the corner of the picture -> the same."""
         return self.run(image, points, rng) if rng.random() < self.p else (image, points)
 
+    @abstractmethod
+    def run(self, image: Pixels, points: Floats | None, rng: Rng) -> tuple[Pixels, Floats | None]:
+        """The change itself."""
+
+
+class InPlace(Step):
+    """A step that leaves everything where it is."""
+
     def run(self, image: Pixels, points: Floats | None, rng: Rng) -> tuple[Pixels, Floats | None]:
         return self.change(image, rng), points
 
+    @abstractmethod
     def change(self, image: Pixels, rng: Rng) -> Pixels:
-        """For steps that leave everything in its place."""
-        raise NotImplementedError
+        """uint8 (H, W, 3) -> the same."""
 
 
 class Flip(Step):
@@ -139,7 +148,7 @@ class Affine(Step):
         return min(max(0, int(np.ceil(far)) + 1), side - 1)
 
 
-class Blur(Step):
+class Blur(InPlace):
     """Gaussian. `kernels`: width and height of the kernel, odd, one is drawn; `sigma`: None = by OpenCV's rule."""
 
     kernels: tuple[tuple[int, int], ...] = ((7, 7),)
@@ -158,7 +167,7 @@ class Blur(Step):
         return _torch(lambda x: tv.gaussian_blur(x, kernel, sigma), image)
 
 
-class Jitter(Step):
+class Jitter(InPlace):
     """Brightness, contrast and saturation times up to that share from 1, hue by that share of the circle; any order."""
 
     brightness: Share = 0.1
@@ -185,7 +194,7 @@ class Jitter(Step):
         return _torch(change, image)
 
 
-class Linear(Step):
+class Linear(InPlace):
     """All values times up to that share from 1, plus up to that share of white."""
 
     gain: Share = 0.1
@@ -196,7 +205,7 @@ class Linear(Step):
         return _bytes(image * np.float32(gain) + np.float32(offset))
 
 
-class Pca(Step):
+class Pca(InPlace):
     """A step along the axes of the picture's own colours, of normal length times their variances (AlexNet, 2012)."""
 
     sigma: float = Field(0.1, ge=0)
@@ -206,7 +215,7 @@ class Pca(Step):
         return _bytes(image + np.float32(255) * (axes @ (rng.normal(0, self.sigma, 3) * variances)).astype(np.float32))
 
 
-class Hsv(Step):
+class Hsv(InPlace):
     """Hue in degrees, saturation and value in levels of 255, each up to that, either way (albumentations' defaults)."""
 
     hue: float = Field(40, ge=0, le=180)
@@ -220,7 +229,7 @@ class Hsv(Step):
         return np.asarray(cv2.cvtColor(_bytes(hsv), cv2.COLOR_HSV2RGB), np.uint8)
 
 
-class Jpeg(Step):
+class Jpeg(InPlace):
     """Encoded and decoded; `quality`: lowest and highest, both drawn too."""
 
     quality: Annotated[tuple[Quality, Quality], AfterValidator(_upwards)] = (40, 100)
