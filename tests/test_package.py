@@ -16,7 +16,8 @@ from unmask.app.cli import app
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCANNING = ("app", "bundles", "faces", "media", "scan")
-APP = ("cli", "cards", "errors", "scanning")  # and the commands' files; what those measure and train with comes later
+# And the commands' files; what those measure and train with is imported when they run.
+APP = ("cli", "cards", "errors", "progress", "scanning")
 HEAVY = ("torch", "cv2", "sklearn", "scipy", "onnx", "openvino", "huggingface_hub", "pyarrow", "ray", "transformers")
 
 

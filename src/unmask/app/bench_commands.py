@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from unmask.app.errors import errors_in_a_line
+from unmask.app.progress import listed, scoring
 
 
 def bench(
@@ -39,56 +40,31 @@ def bench(
         chosen = load(protocol)
         if data is None or out is None:
             raise typer.BadParameter("give --data FACES.parquet and -o FOLDER", param_hint="--data, --out")
-        named = tuple(dict.fromkeys(d.strip() for d in detectors.split(",") if d.strip()))
+        from rich.console import Console
+
+        from unmask.app.bench import Wanted, run
+        from unmask.measure import tables
+
+        named = listed(detectors)
         if not named:
             raise typer.BadParameter("name at least one detector", param_hint="--detectors")
-        _bench(
-            chosen,
-            protocol,
-            named,
-            data,
-            out,
-            (expect_data, tuple(expect_bundle or ()), expect_protocol),
-            pictures,
-            quiet,
-        )
+        with scoring(quiet) as progress:
+            wanted = Wanted(
+                chosen, protocol, named, data, out, expect_data, tuple(expect_bundle or ()), expect_protocol
+            )
+            result, units = run(wanted, progress)
+        tables.write(result, out)
+        if pictures:
+            from unmask.measure.pictures import draw
 
-
-def _bench(
-    protocol: object,
-    called: str,
-    detectors: tuple[str, ...],
-    data: Path,
-    out: Path,
-    expected: tuple[str, tuple[str, ...], str],
-    pictures: bool,
-    quiet: bool,
-) -> None:
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    from unmask.app.bench import Wanted, run
-    from unmask.measure import tables
-    from unmask.measure.protocol import Protocol
-
-    assert isinstance(protocol, Protocol)
-    stderr, stdout = Console(stderr=True), Console(highlight=False)
-    columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed:,} crops"), TimeElapsedColumn())
-    with Progress(*columns, console=stderr, transient=True, disable=quiet or not stderr.is_terminal) as bar:
-        task = bar.add_task("scoring", total=None)
-        wanted = Wanted(protocol, called, detectors, data, out, *expected)
-        result, units = run(wanted, lambda name, n: bar.update(task, description=name, advance=n))
-    tables.write(result, out)
-    if pictures:
-        from unmask.measure.pictures import draw
-
-        draw(result, units, out)
-    if not quiet:
-        for table in tables.rich_tables(result):
-            stdout.print(table)
-        for note in result.notes():
-            stdout.print(note)
-        stdout.print(f"Rebuild: {result.rebuild}", soft_wrap=True)
+            draw(result, units, out)
+        if not quiet:
+            stdout = Console(highlight=False)
+            for table in tables.rich_tables(result):
+                stdout.print(table)
+            for note in result.notes():
+                stdout.print(note)
+            stdout.print(f"Rebuild: {result.rebuild}", soft_wrap=True)
 
 
 def compare(

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from unmask.app.errors import errors_in_a_line
+from unmask.app.progress import listed, scoring
 
 
 def coverage(
@@ -34,18 +35,14 @@ def coverage(
         from dataclasses import asdict
 
         from rich.console import Console
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
         from rich.table import Table
 
         from unmask.app.coverage import Wanted, run
 
-        stderr = Console(stderr=True)
-        columns = (SpinnerColumn(), TextColumn("scoring {task.completed:,} crops"), TimeElapsedColumn())
-        names = tuple(n.strip() for n in within.split(",") if n.strip() and n.strip() != "none")
-        with Progress(*columns, console=stderr, transient=True, disable=quiet or not stderr.is_terminal) as bar:
-            task = bar.add_task("", total=None)
+        names = tuple(name for name in listed(within) if name != "none")
+        with scoring(quiet) as progress:
             wanted = Wanted(detector, data, tuple(dataset or ()), names, level)
-            found = run(wanted, lambda n: bar.advance(task, n))
+            found = run(wanted, lambda n: progress("scoring", n))
         if as_json:
             typer.echo(json.dumps(asdict(found), indent=1))
             return

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from unmask.app.errors import errors_in_a_line
+from unmask.app.progress import listed, scoring
 
 
 def fairness(
@@ -40,22 +41,15 @@ def fairness(
     """
     with errors_in_a_line():
         from rich.console import Console
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         from unmask.app.fairness import POLICIES, Wanted, run, verdict, write
-
-        def listed(text: str) -> tuple[str, ...]:
-            return tuple(dict.fromkeys(t.strip() for t in text.split(",") if t.strip()))
 
         asked = listed(policies)
         if unknown := [p for p in asked if p not in POLICIES]:
             raise typer.BadParameter(
                 f"no policy {unknown[0]!r}; there are {', '.join(POLICIES)}", param_hint="--policies"
             )
-        stderr = Console(stderr=True)
-        columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed:,} crops"), TimeElapsedColumn())
-        with Progress(*columns, console=stderr, transient=True, disable=quiet or not stderr.is_terminal) as bar:
-            task = bar.add_task("scoring", total=None)
+        with scoring(quiet) as progress:
             wanted = Wanted(
                 data=faces,
                 detectors=listed(detectors),
@@ -71,7 +65,7 @@ def fairness(
                 expect_data=expect_data,
                 expect_bundles=tuple(expect_bundle or ()),
             )
-            found = run(wanted, lambda name, n: bar.update(task, description=name, advance=n))
+            found = run(wanted, progress)
         write(found, out)
         if not quiet:
             stdout = Console(highlight=False)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from unmask.app.errors import errors_in_a_line
+from unmask.app.progress import listed, scoring
 
 
 class Boxes(StrEnum):
@@ -49,19 +50,15 @@ def stress(
     """
     with errors_in_a_line():
         from rich.console import Console
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         from unmask.app.stress import Wanted, numbers, run
         from unmask.measure import severity_tables
         from unmask.measure.pictures import severity
 
-        named = tuple(dict.fromkeys(d.strip() for d in detectors.split(",") if d.strip()))
+        named = listed(detectors)
         if not named:
             raise typer.BadParameter("name at least one detector", param_hint="--detectors")
-        stderr = Console(stderr=True)
-        columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed:,} crops"), TimeElapsedColumn())
-        with Progress(*columns, console=stderr, transient=True, disable=quiet or not stderr.is_terminal) as bar:
-            task = bar.add_task("scoring", total=None)
+        with scoring(quiet) as progress:
             wanted = Wanted(
                 data=faces,
                 detectors=named,
@@ -76,7 +73,7 @@ def stress(
                 expect_data=expect_data,
                 expect_bundles=tuple(expect_bundle or ()),
             )
-            found = run(wanted, lambda what, n: bar.update(task, description=what, advance=n))
+            found = run(wanted, progress)
         severity_tables.write(found, out)
         for i, of in enumerate(dict.fromkeys(s.numbers[0].dataset for s in found.suites)):
             rows = [n for n in numbers(found, of) if n.metric == "end_to_end"]

@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unmask.app.errors import errors_in_a_line
+from unmask.app.progress import listed, scoring
 
 if TYPE_CHECKING:
     from unmask.measure.cells import Cell
@@ -74,17 +76,11 @@ def evaluate(
 ) -> None:
     """How well a detector tells a manifest's faces apart: by frame and by clip, with 95 % intervals over groups."""
     with errors_in_a_line():
-        from rich.console import Console
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
         from unmask.train.evaluate import evaluate as run
 
-        stderr = Console(stderr=True)
-        columns = (SpinnerColumn(), TextColumn("{task.completed:,} crops"), TimeElapsedColumn())
-        with Progress(*columns, console=stderr, transient=True, disable=quiet or not stderr.is_terminal) as bar:
-            task = bar.add_task("", total=None)
-            names = tuple(name.strip() for name in by.split(",") if name.strip())
-            found = run(detector, manifest, split=split, by=names, progress=lambda n: bar.advance(task, n))
+        with scoring(quiet) as progress:
+            advance = partial(progress, "scoring")
+            found = run(detector, manifest, split=split, by=listed(by), progress=advance)
         _print(found, json)
 
 
