@@ -24,8 +24,10 @@ import pyarrow.parquet as pq
 import torch
 from ablation_table import Scored, text
 
+from unmask.app.judges import Floor
 from unmask.data.loader import FaceSet
 from unmask.data.manifest import FaceRow, Manifest, write
+from unmask.measure.protocol import Where
 from unmask.nn.backbones import BACKBONES
 from unmask.train.evaluate import judge_of
 from unmask.train.loop import train
@@ -69,6 +71,7 @@ ARMS = {
     "LN, unpaired": Arm("ln", {"adaptation": "ln", **PLAIN}, data="unpaired"),
     "LN, pairs in a batch": Arm("ln", {"adaptation": "ln", **PLAIN}, sampler="paired"),
 }
+FLOOR = "power spectrum"
 FIRST = {"probe": "probe", "ln": "LN", "ln on the sphere": "LN + L2", "lora": "LoRA", "full": "full"}  # tries rates
 CLAIMS = (  # better, worse: what the papers say of CLIP
     ("probe", "probe, random encoder"),
@@ -106,7 +109,8 @@ def main() -> None:
     folders = {(arm, seed): folder_of(out, arm, seed, chosen[ARMS[arm].family]) for arm, seed in wanted}
     if all((folder / "test.parquet").is_file() for folder in folders.values()):
         found = {key: Scored.of(pq.read_table(folder / "test.parquet")) for key, folder in folders.items()}
-        (out / "table.md").write_text(text(found, list(ARMS), CLAIMS, SEEN, UNSEEN, chosen), encoding="utf-8")
+        found |= {(FLOOR, seed): floor(out, seed) for seed in range(arguments.seeds)}
+        (out / "table.md").write_text(text(found, [*ARMS, FLOOR], CLAIMS, SEEN, UNSEEN, chosen), encoding="utf-8")
         print((out / "table.md").read_text(encoding="utf-8"))
 
 
@@ -216,6 +220,14 @@ def test(out: Path, folder: Path) -> None:
     table = score_rows(judge_of(str(folder))[1], out / "test.parquet")
     pq.write_table(table, folder / "test.partial")
     (folder / "test.partial").replace(folder / "test.parquet")
+
+
+def floor(out: Path, seed: int) -> Scored:
+    """The linear model on the power spectrum, fitted on the crops of the paired arms."""
+    manifest = Manifest(out / f"paired-{seed}.parquet")
+    table = manifest.table(list(manifest.arrow_schema.names))
+    fitted = Floor(manifest, table).fit(Where(split=("train",)).mask(table))
+    return Scored.of(score_rows(fitted.judge, out / "test.parquet"))
 
 
 def parse() -> argparse.Namespace:
