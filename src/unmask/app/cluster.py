@@ -21,9 +21,7 @@ from unmask.journal import cut_torn_line
 from unmask.nouns import UnmaskError
 from unmask.workers import Worker, WorkerError
 
-STORE = (
-    256 << 20
-)  # bytes of shared memory of a local cluster: what goes through it are names and counts; more is spilled
+STORE = 256 << 20  # bytes of shared memory of a local cluster: names and counts go through it, and more is spilled
 HOST = os.uname().nodename if hasattr(os, "uname") else "a host"
 ATTEMPTS = 2  # how often an item is tried that ends the process reading it
 LIVES = 3  # actors that may die over one item, of whatever cause, before it is given up
