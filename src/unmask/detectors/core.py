@@ -34,7 +34,7 @@ class CORE(Detector):
 
     def __init__(
         self,
-        network: Literal["xception", "tiny-xception"] = "xception",
+        network: Literal["xception", "small-resnet", "tiny-xception"] = "xception",
         size: int = 256,
         weight: float = 1.0,
         erased: float = 0.2,

@@ -32,7 +32,9 @@ class ResNet34(Detector):
     """ResNet, mean over places, linear head, cross-entropy; its augmentation is the recipe's `transforms`."""
 
     def __init__(
-        self, network: Literal["resnet-34", "resnet-50", "tiny-resnet"] = "resnet-34", size: int = 256
+        self,
+        network: Literal["resnet-34", "resnet-50", "small-resnet", "tiny-resnet"] = "resnet-34",
+        size: int = 256,
     ) -> None:
         """`network`: "resnet-50" is the paper's. `size`: side of the crop, pixels; the paper has 224."""
         super().__init__()
