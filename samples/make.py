@@ -20,7 +20,7 @@ from skimage import data
 
 from unmask.data.outline import mesh_from_points
 from unmask.faces import align, matrix
-from unmask.generators.self_blend import self_blend
+from unmask.generators.sbi import self_blend
 from unmask.nouns import Floats, InputSpec, Pixels
 
 HERE = Path(__file__).resolve().parent

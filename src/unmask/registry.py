@@ -106,7 +106,7 @@ class Family:
 
     def _module(self, name: str) -> str:
         if name not in self._modules:
-            raise UnmaskError(f"no method {name!r} in {self.package}; {_nearest(name, self.names())}")
+            raise UnmaskError(f"no method {name!r} in {self.package}; {nearest(name, self.names())}")
         return self._modules[name]
 
 
@@ -116,7 +116,7 @@ def _checked(method: str, kind: type, options: dict[str, Any]) -> dict[str, Any]
     known = [p.name for p in parameters]
     for option in options:
         if option not in known:
-            raise UnmaskError(f"{method} has no option {option!r}; {_nearest(option, known)}")
+            raise UnmaskError(f"{method} has no option {option!r}; {nearest(option, known)}")
     fields: dict[str, Any] = {
         p.name: (hints[p.name], ... if p.default is p.empty else p.default) for p in parameters if p.name in options
     }
@@ -129,7 +129,8 @@ def _checked(method: str, kind: type, options: dict[str, Any]) -> dict[str, Any]
     return {name: getattr(valid, name) for name in options}
 
 
-def _nearest(wanted: str, known: Iterable[str]) -> str:
+def nearest(wanted: str, known: Iterable[str]) -> str:
+    """For the end of a message about an unknown name: the known one that it resembles, or all that there are."""
     names = sorted(known)
     near = difflib.get_close_matches(wanted, names, n=1)
     return f"did you mean {near[0]!r}?" if near else f"there is {', '.join(names) or 'none'}"

@@ -8,7 +8,7 @@ import pytest
 from skimage import data
 
 from unmask.data.outline import mesh_from_points
-from unmask.generators.self_blend import BROWS, EYES, MOUTH, NOSE, OVAL, self_blend
+from unmask.generators.sbi import MESH_BROWS, MESH_EYES, MESH_MOUTH, MESH_NOSE, MESH_OVAL, self_blend
 from unmask.nouns import Floats, UnmaskError
 
 COLLINS = np.array([(204.7, 105.1), (246.7, 105.0), (223.9, 128.2), (205.6, 145.0), (243.0, 144.9)], np.float32)
@@ -18,7 +18,7 @@ def test_it_holds_every_point_that_self_blending_uses() -> None:
     mesh = mesh_from_points(COLLINS)
     assert mesh.shape == (468, 2)
     assert mesh.dtype == np.float32
-    for part in (OVAL, BROWS, EYES, MOUTH, NOSE):
+    for part in (MESH_OVAL, MESH_BROWS, MESH_EYES, MESH_MOUTH, MESH_NOSE):
         assert np.isfinite(mesh[list(part)]).all()
 
 
@@ -34,7 +34,7 @@ def test_parts_lie_where_the_five_points_say() -> None:
     assert mesh[48, 0] < nose[0] < mesh[278, 0]
     assert mesh[10, 1] < mesh[105, 1] < left[1]  # forehead above brow above eye
     assert mesh[152, 1] > mesh[17, 1] > mouth[0][1]  # chin below lip below the mouth's corners
-    oval = cv2.convexHull(mesh[list(OVAL)])
+    oval = cv2.convexHull(mesh[list(MESH_OVAL)])
     assert all(cv2.pointPolygonTest(oval, tuple(map(float, point)), measureDist=False) > 0 for point in COLLINS)
 
 
@@ -54,7 +54,7 @@ def test_what_is_forged_with_it_is_the_face_and_only_the_face() -> None:
     picture = np.ascontiguousarray(np.asarray(data.astronaut())[28:188, 145:305])
     points: Floats = COLLINS - np.array([145, 28], np.float32)
     oval = np.zeros(picture.shape[:2], np.uint8)
-    cv2.fillConvexPoly(oval, cv2.convexHull(mesh_from_points(points)[list(OVAL)].round().astype(np.int32)), 1)
+    cv2.fillConvexPoly(oval, cv2.convexHull(mesh_from_points(points)[list(MESH_OVAL)].round().astype(np.int32)), 1)
     near = cv2.dilate(oval, np.ones((31, 31), np.uint8)) > 0
     for seed in range(12):
         _, alpha = self_blend(picture, mesh_from_points(points), np.random.default_rng(seed))

@@ -13,7 +13,8 @@ from unmask.data.augment import degrade, place, together  # noqa: E402
 from unmask.data.crops import WIDE  # noqa: E402
 from unmask.data.degrade import jpeg, levels, noisy, resized  # noqa: E402
 from unmask.faces import Finder, crop  # noqa: E402
-from unmask.generators.self_blend import OVAL, self_blend  # noqa: E402
+from unmask.generators._base import Unforgeable  # noqa: E402
+from unmask.generators.sbi import MESH_OVAL, self_blend  # noqa: E402
 from unmask.nouns import Floats, InputSpec, Pixels  # noqa: E402
 
 SPEC = InputSpec(size=96, margin=1.0)
@@ -31,8 +32,8 @@ def mesh() -> Floats:
     """468 points around the middle of the crop, with the outline on an ellipse."""
     rng = np.random.default_rng(0)
     points = rng.uniform(100, 156, (468, 2))
-    angle = np.linspace(-np.pi / 2, 1.5 * np.pi, len(OVAL), endpoint=False)
-    points[list(OVAL)] = 128 + np.stack([55 * np.cos(angle), 70 * np.sin(angle)], 1)
+    angle = np.linspace(-np.pi / 2, 1.5 * np.pi, len(MESH_OVAL), endpoint=False)
+    points[list(MESH_OVAL)] = 128 + np.stack([55 * np.cos(angle), 70 * np.sin(angle)], 1)
     return points.astype(np.float32)
 
 
@@ -60,7 +61,7 @@ def test_a_self_blend_is_its_seed(face: Pixels, mesh: Floats) -> None:
 
 
 def test_a_mesh_outside_the_picture_is_an_error(face: Pixels, mesh: Floats) -> None:
-    with pytest.raises(ValueError, match="does the mesh belong"):
+    with pytest.raises(Unforgeable, match="does the mesh belong"):
         self_blend(face, mesh + 2000, np.random.default_rng(0))
 
 

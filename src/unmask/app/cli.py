@@ -18,6 +18,7 @@ from unmask.app import (
     data_commands,
     faces_commands,
     fairness_commands,
+    forge_commands,
     import_commands,
     methods_commands,
     serve_commands,
@@ -252,6 +253,7 @@ def schema() -> None:
 # Commands that stand in files of their own; each imports its rooms when it runs.
 app.command()(data_commands.index)
 app.command(epilog=faces_commands.EXIT_CODES)(faces_commands.faces)
+app.command(epilog=forge_commands.EXIT_CODES)(forge_commands.forge)
 app.command()(methods_commands.methods)
 app.command()(train_commands.train)
 app.command()(train_commands.evaluate)

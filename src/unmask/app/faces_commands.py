@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ import typer
 
 from unmask.app.errors import errors_in_a_line
 from unmask.app.on import Address, On, Where
+from unmask.app.progress import counted
 
 if TYPE_CHECKING:
     from unmask.data.cutting import Elsewhere, Summary
@@ -100,7 +100,7 @@ def faces(
             out, options = out.absolute(), options.model_copy(update={"faces": located(options.faces)})
         with (
             _machines(on, address, jobs, out, max_file_seconds) as elsewhere,
-            _progress(len(opened), quiet) as step,
+            counted(len(opened), quiet, "cutting") as step,
         ):
             made = cut(
                 opened,
@@ -114,7 +114,7 @@ def faces(
             )
         found = summary(made)
         if shards:
-            with _progress(found.crops, quiet, "packing") as step:
+            with counted(found.crops, quiet, "packing") as step:
                 pack(made, out / "shards", progress=lambda crops: step(crops, 0))
         if not quiet:
             _show(made, found)
@@ -129,24 +129,6 @@ def _machines(
     from unmask.app.faces_on_ray import machines
 
     return machines(address, jobs, out, seconds)
-
-
-@contextmanager
-def _progress(total: int, quiet: bool, what: str = "cutting") -> Iterator[Callable[[int, int], None]]:
-    """A live bar on standard error, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
-        task, failed = progress.add_task(what, total=total), [0]
-
-        def step(rows: int, lost: int) -> None:
-            failed[0] += lost
-            progress.update(task, advance=rows, description=f"{failed[0]:,} with gaps" if failed[0] else what)
-
-        yield step
 
 
 def _show(made: Manifest, found: Summary) -> None:

@@ -18,7 +18,7 @@ from torch.utils.data import IterableDataset
 from unmask.data.augment import place, together
 from unmask.data.crops import Crops
 from unmask.data.manifest import Split
-from unmask.generators.self_blend import self_blend
+from unmask.generators.sbi import self_blend
 from unmask.nouns import InputSpec, Pixels
 
 

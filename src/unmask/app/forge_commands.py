@@ -1,0 +1,95 @@
+"""`unmask forge`: labelled forgeries of a manifest's real crops, for detectors to train on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unmask.app.errors import errors_in_a_line
+
+if TYPE_CHECKING:
+    from unmask.data.manifest import Manifest
+
+EXIT_CODES = "Exit codes: 0 all crops were forged, 2 wrong usage, 3 a crop gave no forgery of a kind, 130 interrupted."
+
+
+class Part(StrEnum):
+    """Rows of a split."""
+
+    train = "train"
+    val = "val"
+    test = "test"
+
+
+def forge(
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A faces.parquet of `unmask faces`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for forgeries and manifest.")],
+    using: Annotated[
+        str,
+        typer.Option("--with", metavar="NAMES", help="Generators, with commas: sbi,faceswap; see `unmask methods`."),
+    ],
+    per_image: Annotated[int, typer.Option(min=1, max=1000, help="Forgeries of each real crop by each generator.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME.OPTION=VALUE", help="An option of a generator, e.g. faceswap.among=5."),
+    ] = None,
+    split: Annotated[
+        list[Part] | None, typer.Option(help="Only rows of this split; may be repeated.", show_default="all")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Data set of the new rows; two folders to be joined need two.")] = "forged",
+    landmarks: Annotated[
+        str, typer.Option(help="Dense points: five (a standard face over five points), or face_landmark.tflite.")
+    ] = "five",
+    jobs: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Crops at once.", show_default="one for each core, at most 8")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no table.")] = False,
+) -> None:
+    """Make labelled, marked forgeries of real crops, to train and stress detectors with.
+
+    Each is paired with its source, keeps its leakage group and split, and says in its metadata that it is synthetic.
+    Killed at any moment, the same command goes on where it was.
+    """
+    with errors_in_a_line():
+        from unmask.app.progress import counted, listed
+        from unmask.data.manifest import Manifest
+        from unmask.scan.batch import default_jobs
+        from unmask.train.forging import Options, chosen
+        from unmask.train.forging import forge as run
+
+        opened = Manifest(manifest)
+        options = Options(
+            generators=chosen(listed(using), change or ()),
+            per_image=per_image,
+            seed=seed,
+            name=name,
+            splits=tuple(dict.fromkeys(part.value for part in split or ())),
+            landmarks=landmarks,
+        )
+        with counted(len(opened), quiet, "forging") as step:
+            made = run(opened, out, options, jobs or default_jobs(len(opened)), progress=step)
+        reasons = made.table(["method", "reason"]).to_pylist()
+        if not quiet:
+            _show(made, reasons)
+    raise typer.Exit(3 if any(row["reason"] for row in reasons) else 0)
+
+
+def _show(made: Manifest, rows: list[dict[str, str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "", box=None, pad_edge=False, show_header=False)
+    table.columns[1].justify = "right"
+    forged, not_forged = (Counter(r["method"] for r in rows if bool(r["reason"]) is gap) for gap in (False, True))
+    for method, n in forged.items():
+        table.add_row(method, f"{n:,}")
+    for method, n in not_forged.items():
+        table.add_row(f"no {method}", f"{n:,}")
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"{len(made):,} rows: {made.path}", soft_wrap=True)

@@ -1,0 +1,43 @@
+"""What finds dense points of a face while forgeries are made."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from unmask.data.landmarks import Landmarker, standard
+from unmask.nouns import Floats, Pixels, UnmaskError
+
+# Of MediaPipe's 468 points: those nearest to iBUG's 68 in their order, then the forehead from right to left.
+FROM_MESH = (
+    *(127, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 356),  # jaw
+    *(70, 63, 105, 66, 107, 336, 296, 334, 293, 300),  # brows
+    *(168, 197, 5, 4, 75, 97, 2, 326, 305),  # nose
+    *(33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380),  # eyes
+    *(61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181),  # lips
+    *(78, 82, 13, 312, 308, 317, 14, 87),  # lips, inside
+    *(389, 251, 284, 332, 297, 338, 10, 109, 67, 103, 54, 21, 162),  # forehead
+)
+
+
+@lru_cache(maxsize=2)
+def landmarker(name: str) -> Landmarker:
+    """
+    Args:
+        name: "five", the standard face laid over five points; or the path of MediaPipe's `face_landmark.tflite`.
+    Raises: UnmaskError for anything else.
+    """
+    if name == "five":
+        return standard
+    if not Path(name).is_file():
+        raise UnmaskError(f'{name} is no landmarker: give "five", or the path of MediaPipe\'s face_landmark.tflite')
+    from unmask.data.crops import Mesh
+
+    mesh = Mesh(Path(name))
+
+    def points(image: Pixels, five: Floats) -> Floats:
+        return np.asarray(mesh(image)[list(FROM_MESH)], np.float32)
+
+    return points
