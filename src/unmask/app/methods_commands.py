@@ -11,7 +11,7 @@ def methods(
     name: Annotated[str | None, typer.Argument(help="One method alone.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """List the detectors that can be trained and the generators that forge for them: what, by whom, what is verified."""
+    """List the detectors that can be trained and the generators that forge for them: whose, and what is verified."""
     from unmask.app.errors import errors_in_a_line
 
     with errors_in_a_line():
