@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -65,13 +66,21 @@ class Family:
 
         Raises: UnmaskError for an unknown name; TypeError for a file without a literal CARD.
         """
+        path = self._file(name)
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == ["CARD"]:
+                return MethodCard.model_validate(ast.literal_eval(node.value))
+        raise TypeError(f"{path} has no literal CARD = {{...}}")
+
+    def sha256(self, name: str) -> str:
+        """Of the file: whether a method is still the one that something was trained with."""
+        return hashlib.sha256(self._file(name).read_bytes()).hexdigest()
+
+    def _file(self, name: str) -> Path:
         self._known(name)
         spec = importlib.util.find_spec(f"{self.package}.{name}")
         assert spec is not None and spec.origin is not None
-        for node in ast.parse(Path(spec.origin).read_text("utf-8")).body:
-            if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == ["CARD"]:
-                return MethodCard.model_validate(ast.literal_eval(node.value))
-        raise TypeError(f"{spec.origin} has no literal CARD = {{...}}")
+        return Path(spec.origin)
 
     def _known(self, name: str) -> None:
         if name not in self.names():
