@@ -98,6 +98,7 @@ def _small_resnet() -> nn.Module:
 NETWORKS = {
     "xception": Network(HALF, _timm("legacy_xception")),  # Chollet, CVPR 2017; the others of timm are DeepLab's
     "efficientnet-b4": Network(IMAGENET, _timm("efficientnet_b4")),  # Tan and Le, ICML 2019
+    "efficientnet-b1": Network(IMAGENET, _timm("efficientnet_b1")),
     "resnet-34": Network(IMAGENET, _timm("resnet34")),  # He et al., CVPR 2016
     "resnet-50": Network(IMAGENET, _timm("resnet50")),
     # No published weights. One that a CPU trains in minutes, on which methods can be compared (1.2 M weights) ...

@@ -18,7 +18,7 @@ from unmask.data.samplers import Plan
 from unmask.measure.pooling import combined
 from unmask.measure.protocol import Where
 from unmask.nouns import InputSpec, UnmaskError
-from unmask.train.recipe import Recipe
+from unmask.train.recipe import Recipe, Transforms
 
 CLIP = ("dataset", "method", "compression", "media_id")
 
@@ -66,16 +66,22 @@ def rows(recipe: Recipe, data: Path, spec: InputSpec) -> Rows:
             "the best checkpoint would be chosen on what it was trained on"
         )
     return Rows(
-        FaceSet(data, spec, where=masks["train"], transform=transform(recipe)),
+        FaceSet(
+            data,
+            spec,
+            where=masks["train"],
+            transform=transform(recipe.transforms),
+            views=[transform(view) or transforms.Chain(()) for view in recipe.views],
+        ),
         FaceSet(data, spec, where=masks["validate"]),
     )
 
 
-def transform(recipe: Recipe) -> Transform | None:
+def transform(steps: Transforms) -> Transform | None:
     """Raises: UnmaskError for an unknown name or step."""
-    if recipe.transforms == "degrade":  # what the embedded detector is trained with; presets stand in data.transforms
+    if steps == "degrade":  # what the embedded detector is trained with; presets stand in data.transforms
         return degrade
-    return transforms.build(recipe.transforms) if recipe.transforms != "none" else None
+    return transforms.build(steps) if steps != "none" else None
 
 
 def _mask(table: pa.Table, where: Where, recipe: Recipe) -> NDArray[np.bool_]:
