@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import torch
 from ablation_table import Scored, text
 
-from unmask.app.judges import Floor
+from unmask.bench.judges import Floor
 from unmask.data.loader import FaceSet
 from unmask.data.manifest import FaceRow, Manifest, write
 from unmask.measure.protocol import Where

@@ -1,4 +1,10 @@
-"""A method's file name is its name: `detectors/mobilenet.py` is "mobilenet". Nothing is imported until asked for."""
+"""A method's file name is its name: `detectors/mobilenet.py` is "mobilenet". Nothing is imported until asked for.
+
+Installed packages add methods of their own through an entry point in the group of the family's name:
+
+    [project.entry-points."unmask.detectors"]
+    mine = "my_package.mine"
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,10 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import warnings
 from collections.abc import Iterable, Mapping
+from functools import cached_property
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -30,15 +39,17 @@ class MethodCard(Plain):
 
 
 class Family:
-    """A folder of interchangeable methods, each a file with one public class that derives from the family's base."""
+    """Interchangeable methods, each a file with one public class that derives from the family's base.
+
+    They are the files of a folder, and what installed packages name in entry points of the group `package`.
+    """
 
     def __init__(self, package: str, base: str) -> None:
         """`base` as "unmask.bases:Detector": a name and not a class, so that listing methods needs no torch."""
         self.package, self.base = package, base
 
     def names(self) -> list[str]:
-        folder = importlib.import_module(self.package).__path__
-        return sorted(m.name for m in pkgutil.iter_modules(folder) if not m.name.startswith("_"))
+        return sorted(self._modules)
 
     def create(self, name: str, options: Mapping[str, Any] | None = None) -> Any:
         """Import the file and build its class.
@@ -52,8 +63,14 @@ class Family:
 
     def kind(self, name: str) -> type:
         """The one public class of a method's file. Raises: UnmaskError for an unknown name."""
-        self._known(name)
-        base, module = pkgutil.resolve_name(self.base), importlib.import_module(f"{self.package}.{name}")
+        path = self._module(name)
+        base = pkgutil.resolve_name(self.base)
+        try:
+            module = importlib.import_module(path)
+        except ImportError as error:
+            if path.startswith(f"{self.package}."):
+                raise
+            raise UnmaskError(f"the method {name!r} of another package cannot be imported: {error}") from error
         found = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, base) and c is not base]
         own = [c for c in found if c.__module__ == module.__name__ and not c.__name__.startswith("_")]
         if len(own) != 1:
@@ -65,17 +82,32 @@ class Family:
 
         Raises: UnmaskError for an unknown name; TypeError for a file without a literal CARD.
         """
-        self._known(name)
-        spec = importlib.util.find_spec(f"{self.package}.{name}")
-        assert spec is not None and spec.origin is not None
+        path = self._module(name)
+        try:
+            spec = importlib.util.find_spec(path)
+        except ImportError:
+            spec = None
+        if spec is None or spec.origin is None:
+            raise UnmaskError(f"the method {name!r} should be the module {path}, which is not installed")
         for node in ast.parse(Path(spec.origin).read_text("utf-8")).body:
             if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == ["CARD"]:
                 return MethodCard.model_validate(ast.literal_eval(node.value))
         raise TypeError(f"{spec.origin} has no literal CARD = {{...}}")
 
-    def _known(self, name: str) -> None:
-        if name not in self.names():
+    @cached_property
+    def _modules(self) -> dict[str, str]:
+        """Name -> module. A name of ours stays ours: results under it must mean the same everywhere."""
+        folder = importlib.import_module(self.package).__path__
+        own = {m.name: f"{self.package}.{m.name}" for m in pkgutil.iter_modules(folder) if not m.name.startswith("_")}
+        others = {e.name: e.module for e in entry_points(group=self.package)}
+        for name in sorted(own.keys() & others.keys()):
+            warnings.warn(f"{others[name]} is left out: {self.package} has a {name!r} of its own", stacklevel=2)
+        return others | own
+
+    def _module(self, name: str) -> str:
+        if name not in self._modules:
             raise UnmaskError(f"no method {name!r} in {self.package}; {nearest(name, self.names())}")
+        return self._modules[name]
 
 
 def _checked(method: str, kind: type, options: dict[str, Any]) -> dict[str, Any]:

@@ -183,6 +183,17 @@ def serve(ready: Callable[[bytes], Handle]) -> None:
         _answer(answers, handle(lines.get()))
 
 
+def bound_memory(most: int) -> None:
+    """This process may allocate so many bytes, and leaves no dump when it crashes: that would hold faces."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def _listen(lines: queue.SimpleQueue[bytes]) -> None:
     while line := sys.stdin.buffer.readline():
         lines.put(line)

@@ -35,6 +35,18 @@ def test_an_item_is_its_crop_cut_to_the_detectors_input(tmp_path: Path) -> None:
         assert faces.path(i) == tmp_path / row.relpath
 
 
+def test_methods_of_forgeries_are_counted_from_0_whatever_real_rows_are_called(tmp_path: Path) -> None:
+    rows = [
+        face("a", 0, 0, method="camera"),
+        face("b", 0, 1, method="swap"),
+        face("c", 0, 0),
+        face("d", 0, 1, method="act"),
+    ]
+    faces = FaceSet(lay(tmp_path, rows), SPEC)
+    assert faces.methods == ("swap", "act", "camera", "")
+    assert faces.method.tolist() == [2, 0, 3, 1]
+
+
 def test_rows_without_a_crop_are_counted_and_a_mask_chooses_among_the_rest(tmp_path: Path) -> None:
     rows = clips(2, 2)
     rows[3] = face("p0", 10, 0, relpath="", reason="no face", size=None, margin=None, template="")

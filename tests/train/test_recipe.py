@@ -9,6 +9,7 @@ import torch
 import yaml
 from tests.conftest import REPOSITORY
 
+from unmask.data import datasets
 from unmask.detectors import family
 from unmask.nouns import UnmaskError
 from unmask.train.loop import create
@@ -36,6 +37,11 @@ def test_every_shipped_recipe_fits_and_builds(path: Path) -> None:
     assert trained
     optimizer(recipe.optimizer, trained)
     transform(recipe)
+
+
+def test_shipped_recipes_name_data_sets_as_their_adapters_do() -> None:
+    for recipe in map(load, SHIPPED):
+        assert set(recipe.data.train.dataset + recipe.data.validate_.dataset) <= set(datasets.names())
 
 
 def test_what_ships() -> None:

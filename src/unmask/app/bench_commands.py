@@ -42,7 +42,7 @@ def bench(
             raise typer.BadParameter("give --data FACES.parquet and -o FOLDER", param_hint="--data, --out")
         from rich.console import Console
 
-        from unmask.app.bench import Wanted, run
+        from unmask.bench.protocols import Wanted, run
         from unmask.measure import tables
 
         named = listed(detectors)

@@ -37,7 +37,7 @@ def coverage(
         from rich.console import Console
         from rich.table import Table
 
-        from unmask.app.coverage import Wanted, run
+        from unmask.bench.coverage import Wanted, run
 
         names = tuple(name for name in listed(within) if name != "none")
         with scoring(quiet) as progress:

@@ -42,7 +42,7 @@ def fairness(
     with errors_in_a_line():
         from rich.console import Console
 
-        from unmask.app.fairness import POLICIES, Wanted, run, verdict, write
+        from unmask.bench.fairness import POLICIES, Wanted, run, verdict, write
 
         asked = listed(policies)
         if unknown := [p for p in asked if p not in POLICIES]:

@@ -8,9 +8,10 @@ import typer
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="One method, in full.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(help="One method alone.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """List the detectors that can be trained and the generators that forge for them, or say what is known of one."""
+    """List the detectors that can be trained and the generators that forge for them: whose, and what is verified."""
     from unmask.app.errors import errors_in_a_line
 
     with errors_in_a_line():
@@ -21,23 +22,21 @@ def methods(
         from unmask.nouns import UnmaskError
         from unmask.registry import nearest
 
-        console = Console(highlight=False, markup=False)
-        table = Table(box=None, padding=(0, 2, 0, 0), show_header=name is None)
         families = {"detector": detectors.family, "generator": generators.family}
-        if name is not None:
-            kinds = [kind for kind, family in families.items() if name in family.names()]
-            if not kinds:
-                known = [each for family in families.values() for each in family.names()]
-                raise UnmaskError(f"no method {name!r}; {nearest(name, known)}")
-            for kind in kinds:  # one paper may be both
-                table.add_row("kind", kind)
-                for field, text in families[kind].card(name).model_dump().items():
-                    table.add_row(field, text)
-        else:
-            for column in ("name", "kind", "title", "task", "paper"):
-                table.add_column(column, overflow="fold")
-            for kind, family in families.items():
-                for each in family.names():
-                    card = family.card(each)
-                    table.add_row(each, kind, card.title, card.task, card.paper)
-        console.print(table)
+        known = [(kind, each) for kind, family in families.items() for each in family.names()]
+        shown = [(kind, each) for kind, each in known if name in (None, each)]  # one paper may be both
+        if not shown:
+            raise UnmaskError(f"no method {name!r}; {nearest(str(name), [each for _, each in known])}")
+        console = Console(highlight=False)
+        if as_json:
+            cards = [{"name": n, "kind": k, **families[k].card(n).model_dump()} for k, n in shown]
+            console.print_json(data=cards)
+            return
+        for kind in families:
+            table = Table(f"{kind}s", "", box=None, padding=(0, 2, 1, 0))
+            for each in [n for k, n in shown if k == kind]:
+                card = families[kind].card(each)
+                about = f"{card.title}\n{card.task}\n{card.paper}\nlicence: {card.licence}\nverified: {card.verified}"
+                table.add_row(f"[bold]{each}[/]", about.replace("[", "\\["), end_section=True)
+            if table.rows:
+                console.print(table)

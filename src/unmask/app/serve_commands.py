@@ -66,6 +66,16 @@ def serve(
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Scans at once.", show_default="one for each core, at most 8")
     ] = None,
+    batch_wait: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1000,
+            help="One network for all workers; scans wait so many ms for each other.",
+            show_default="a network for each worker",
+            rich_help_panel=DETECTOR,
+        ),
+    ] = None,
     detector: Annotated[
         str, typer.Option(help="embedded, the path of a bundle, or hub:owner/name@revision.", rich_help_panel=DETECTOR)
     ] = "embedded",
@@ -126,6 +136,7 @@ def serve(
             keep=settings.seconds(keep),
             keep_reports=settings.seconds(keep_reports),
             memory=max_memory,
+            batch=None if batch_wait is None else batch_wait / 1000,
             secret=settings.read_secret(webhook_secret_file) if webhook_secret_file else b"",
         )
         closed = refuse_open_door(wanted, public=public, without_token=without_token)

@@ -51,7 +51,7 @@ def stress(
     with errors_in_a_line():
         from rich.console import Console
 
-        from unmask.app.stress import Wanted, numbers, run
+        from unmask.bench.stress import Wanted, numbers, run
         from unmask.measure import severity_tables
         from unmask.measure.pictures import severity
 

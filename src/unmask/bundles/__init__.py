@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from unmask.bundles import hub
 from unmask.bundles.bundle import Bundle, read, read_card, write
 from unmask.bundles.runtime import RUNTIMES
 from unmask.bundles.scorer import Reading, Scorer
+from unmask.nouns import Pixels
 
 __all__ = ["RUNTIMES", "Bundle", "Reading", "Scorer", "load", "locate", "read", "read_card", "write"]
 
 
-def load(name: str = "embedded", *, runtime: str = "onnx", threads: int = 1) -> Scorer:
+def load(
+    name: str = "embedded",
+    *,
+    runtime: str = "onnx",
+    threads: int = 1,
+    elsewhere: Callable[[Pixels], Reading] | None = None,
+) -> Scorer:
     """A detector ready to score.
 
     Args:
         name: "embedded", the folder of a bundle, or "hub:owner/name[@revision]".
         runtime: "onnx" (ONNX Runtime), "openvino" (with the extra of that name) or "torch" (with the extra `train`).
         threads: CPU threads of one forward pass.
+        elsewhere: what reads crops with these weights in another process, for many processes that share one network.
     Raises: UnmaskError that says what is wrong with the name, the bundle or the installation.
     """
-    return Scorer(read(locate(name)), runtime, threads)
+    return Scorer(read(locate(name)), runtime, threads, elsewhere)
 
 
 def locate(name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,8 +32,17 @@ class Scorer:
         runtime: "onnx", "openvino" or "torch".
     """
 
-    def __init__(self, bundle: Bundle, runtime: str = "onnx", threads: int = 1) -> None:
-        """Raises: UnmaskError when the bundle has nothing for this runtime, or its network is not as the card says."""
+    def __init__(
+        self,
+        bundle: Bundle,
+        runtime: str = "onnx",
+        threads: int = 1,
+        elsewhere: Callable[[Pixels], Reading] | None = None,
+    ) -> None:
+        """`elsewhere`: reads at most CHUNK crops with these weights in another process; none are loaded here then.
+
+        Raises: UnmaskError when the bundle has nothing for this runtime, or its network is not as the card says.
+        """
         needed = file_of(runtime)
         if needed not in bundle.files:
             held = ", ".join(bundle.files) or "no weights"
@@ -40,7 +50,9 @@ class Scorer:
         self.card = bundle.card
         self.weights_sha256 = bundle.sha256(needed)
         self.runtime = runtime
-        self._network = start(runtime, bundle.files[needed], bundle.card.method, bundle.card.options, threads)
+        if elsewhere is None:
+            self._network = start(runtime, bundle.files[needed], bundle.card.method, bundle.card.options, threads)
+        self._run = elsewhere or self._here
         side = self.card.input.size
         self._distances = self._run(np.zeros((1, side, side, 3), np.uint8)).features_distance is not None
 
@@ -71,7 +83,7 @@ class Scorer:
             )
         return probabilities(self.card.calibration, margins(self.logits(crops), self.card.classes))
 
-    def _run(self, crops: Pixels) -> Reading:
+    def _here(self, crops: Pixels) -> Reading:
         image = np.divide(crops.transpose(0, 3, 1, 2), np.float32(255), dtype=np.float32, order="C")
         try:
             outputs = self._network(image)

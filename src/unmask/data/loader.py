@@ -46,7 +46,8 @@ class FaceSet(Dataset[Item]):
     Attributes: the columns, one entry a crop, N in all.
         row: int32, the row of the manifest.
         label: int8, 1 = fake, 0 = real, -1 = not labelled.
-        group, method, dataset, media: int32 codes; `methods` and `datasets` say what two of them stand for.
+        group, method, dataset, media: int32 codes; `methods` and `datasets` say what two of them stand for. The methods
+            of forgeries come first: F of them are 0 .. F - 1, whatever real rows are called.
         pair: int32, `partners` of this set.
         left_out: chosen rows of the manifest that have no crop.
     """
@@ -80,7 +81,7 @@ class FaceSet(Dataset[Item]):
         self.label = table["label"].fill_null(-1).to_numpy().astype(np.int8)
         self.group, _ = _codes(table["group_id"])
         self.media, _ = _codes(table["media_id"])
-        self.method, self.methods = _codes(table["method"])
+        self.method, self.methods = _codes(table["method"], first=pa.array(self.label == 1))
         self.dataset, self.datasets = _codes(table["dataset"])
         self.margin = table["margin"].fill_null(-1).to_numpy().astype(np.float32)
         self._check_input(table["template"])
@@ -178,9 +179,9 @@ def _flat(text: pa.ChunkedArray) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]].copy(), offsets - offsets[0]
 
 
-def _codes(text: pa.ChunkedArray) -> tuple[NDArray[np.int32], tuple[str, ...]]:
-    """A number for each distinct text, in the order of their first rows."""
-    names = pc.unique(text)
+def _codes(text: pa.ChunkedArray, first: pa.Array | None = None) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    """A number for each distinct text, in the order of their first rows; before all others those of rows in `first`."""
+    names = pc.unique(text if first is None else pa.chunked_array([*text.filter(first).chunks, *text.chunks]))
     return pc.index_in(text, value_set=names).to_numpy().astype(np.int32), tuple(names.to_pylist())
 
 

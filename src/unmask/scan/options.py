@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from pydantic import Field
 
 from unmask._version import __version__
-from unmask.bundles import load
+from unmask.bundles import Reading, load
 from unmask.faces import Finder
 from unmask.media import Limits
-from unmask.nouns import Plain, Report, Settings
+from unmask.nouns import Pixels, Plain, Report, Settings
 from unmask.scan.pipeline import Scanner, ready
 from unmask.scan.verdict import unsure_between
 
@@ -31,12 +32,12 @@ class Options(Plain):
     limits: Limits = Limits()
     seconds_per_file: float = Field(900.0, gt=0, description="after which the process that scans a file is ended")
 
-    def ready(self) -> Scanner:
-        """Loads the detector and, where it needs one, the face finder.
+    def ready(self, elsewhere: Callable[[Pixels], Reading] | None = None) -> Scanner:
+        """Loads the detector, unless it reads `elsewhere`, and, where it needs one, the face finder.
 
         Raises: UnmaskError when one of them cannot be had, or when they do not fit the options.
         """
-        scorer = load(self.detector, runtime=self.runtime, threads=self.threads)
+        scorer = load(self.detector, runtime=self.runtime, threads=self.threads, elsewhere=elsewhere)
         # One thread for the finder: it works beside the decoder, and a net of its size gains nothing from more.
         finder = Finder.load(self.faces, threads=1) if scorer.card.input.margin > 0 else None
         settings = Settings(

@@ -72,6 +72,20 @@ def serving(folder: Path, bundle: Path, *arguments: str, token: str = "") -> Ite
         process.wait()
 
 
+def children(parent: int, module: str) -> list[int]:
+    """Living processes that `parent` started to run `module`."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if int(fields[1]) == parent and fields[0] != "Z" and module.encode() in words:
+            found.append(int(folder.name))
+    return found
+
+
 def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

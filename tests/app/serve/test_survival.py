@@ -18,7 +18,7 @@ from unmask.app.serve.store import ATTEMPTS, OtherRequestError, QueueFullError, 
 
 from .conftest import Media
 from .postgres import missing, postgres
-from .process import Server, serving, until
+from .process import Server, children, serving, until
 
 ASYNC = {"Prefer": "respond-async"}
 
@@ -108,15 +108,7 @@ def test_the_server_is_killed_in_the_middle(url: str, media: Media, tmp_path: Pa
 
 
 def workers(server: Server) -> list[int]:
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == server.process.pid and fields[0] != "Z":
-            found.append(int(status.parent.name))
-    return found
+    return children(server.process.pid, "unmask.app.serve.worker")
 
 
 def test_workers_are_killed_in_the_middle(server: Server, media: Media) -> None:

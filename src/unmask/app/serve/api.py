@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from unmask._version import __version__
 from unmask.app.serve import assets, errors
+from unmask.app.serve.batching import Scoring
 from unmask.app.serve.db import Database
 from unmask.app.serve.errors import ProblemBody, RefusedError
 from unmask.app.serve.guard import Guard, owner_of
@@ -78,13 +79,17 @@ class Service:
         self.database = Database(settings.database)
         self.store = Store(self.database, settings.queue)
         self.metrics, self.hub = Metrics(), Hub()
-        self.runners = Runners(self.store, settings, self.scanner, self.hub, self.metrics)
+        self.scoring = None if settings.batch is None else Scoring(settings.shared, settings.memory, settings.batch)
+        scores = self.scoring.address if self.scoring else None
+        self.runners = Runners(self.store, settings, self.scanner, self.hub, self.metrics, scores)
         self.hooks = Hooks(self.store, settings.secret, self.metrics)
         self.intake = Intake(self.store, settings, self.metrics)
 
     def start(self) -> None:
         if self.database.sqlite:  # held by this server alone: whatever ran, ran in one that is gone
             self.store.release_all()
+        if self.scoring:
+            self.scoring.start()
         self.runners.start()
         self.hooks.start()
 
@@ -92,6 +97,8 @@ class Service:
         self.hub.close()
         self.hooks.stop()
         self.runners.stop(self.settings.grace)
+        if self.scoring:
+            self.scoring.stop()
         self.database.close()
 
 

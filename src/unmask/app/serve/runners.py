@@ -30,12 +30,20 @@ FORGOTTEN = 3600.0  # seconds after which a file that belongs to no scan is a br
 
 
 class Runners:
-    """What runs scans. `scanner` is only asked for what reports have in common."""
+    """What runs scans. `scanner` is only asked for what reports have in common; `scores`: see `worker.Order`."""
 
-    def __init__(self, store: Store, settings: Settings, scanner: Scanner, hub: Hub, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        scanner: Scanner,
+        hub: Hub,
+        metrics: Metrics,
+        scores: str | None = None,
+    ) -> None:
         self._store, self._settings, self._scanner, self._hub, self._metrics = store, settings, scanner, hub, metrics
         self._who = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(8)}"
-        self._order = Order(options=settings.options, memory=settings.memory)
+        self._order = Order(options=settings.options, memory=settings.memory, scores=scores)
         self._work, self._stop, self._lock = threading.Condition(), threading.Event(), threading.Lock()
         self._running: dict[str, Worker] = {}
         self._ready = 0

@@ -35,6 +35,8 @@ class Settings:
         wait: seconds that a request with a small picture waits for its report.
         grace: seconds that running scans get when the service is told to stop; then they are queued again.
         memory: bytes that one worker process may allocate.
+        batch: seconds that crops of scans that run at once wait for each other, to be scored in one call; None: each
+            worker has a network of its own.
         secret: what webhooks are signed with; without it none are sent.
     """
 
@@ -54,11 +56,17 @@ class Settings:
     wait: float = 10.0
     grace: float = 20.0
     memory: int = 8 << 30
+    batch: float | None = None
     secret: bytes = b""
 
     @property
     def media(self) -> Path:
         return self.folder / "media"
+
+    @property
+    def shared(self) -> Options:
+        """For the one network of all workers: their threads together."""
+        return self.options.model_copy(update={"threads": self.options.threads * self.workers})
 
     @property
     def database(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from pydantic import Field
 
 from unmask import workers
+from unmask.app.serve.batching import Elsewhere
 from unmask.media import MediaError, open_media
 from unmask.nouns import FileReport, Frame, Media, Plain, Unread
 from unmask.scan.options import Options
@@ -34,6 +34,7 @@ class Order(Plain):
 
     options: Options
     memory: int = Field(description="bytes that the process may allocate")
+    scores: str | None = Field(None, description="where crops are scored: a socket of batching, or here")
 
 
 class Task(Plain):
@@ -62,19 +63,19 @@ def main() -> None:
 
 def _ready(line: bytes) -> Callable[[bytes], bytes]:
     order = Order.model_validate_json(line)
-    _bound_memory(order.memory)
-    scanner = order.options.ready()
-    return lambda task: write_answer(_scan(scanner, Task.model_validate_json(task)))
+    workers.bound_memory(order.memory)
+    elsewhere = Elsewhere(order.scores) if order.scores else None
+    scanner = order.options.ready(elsewhere)
+    done = elsewhere.close if elsewhere else lambda: None
+    done()
 
+    def handle(task: bytes) -> bytes:
+        try:
+            return write_answer(_scan(scanner, Task.model_validate_json(task)))
+        finally:
+            done()
 
-def _bound_memory(most: int) -> None:
-    if sys.platform == "win32":
-        return
-    import resource
-
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold faces
+    return handle
 
 
 def _scan(scanner: Scanner, task: Task) -> FileReport:

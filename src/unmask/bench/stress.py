@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from unmask.app.judges import Detector, judge_of, key_of, same, same_detectors, scored
+from unmask.bench.judges import Detector, judge_of, key_of, same, same_detectors, scored
 from unmask.data import reencode
 from unmask.data.cutting import Task, inherited, media_of
 from unmask.data.faces import finder

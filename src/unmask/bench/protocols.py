@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from unmask.app.judges import FLOOR, Detector, Finished, Floor, Progress, judge_of, same, same_detectors, scored
+from unmask.bench.judges import FLOOR, Detector, Finished, Floor, Progress, judge_of, same, same_detectors, scored
 from unmask.data.manifest import Manifest
 from unmask.measure.cells import Cell, best_of, cell, threshold
 from unmask.measure.protocol import BY_THRESHOLD, Mask, Protocol

@@ -82,7 +82,7 @@ def run(faces: Path) -> Path:
 
 
 def test_the_clean_level_is_the_stored_crops_own_score(run: Path, faces: Path) -> None:
-    from unmask.app.judges import Floor
+    from unmask.bench.judges import Floor
 
     manifest = Manifest(faces)
     table = manifest.table(list(manifest.arrow_schema.names))

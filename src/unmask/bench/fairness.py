@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
-from unmask.app.judges import Detector, Progress, judge_of, same, same_detectors, scored
+from unmask.bench.judges import Detector, Progress, judge_of, same, same_detectors, scored
 from unmask.data.manifest import Manifest
 from unmask.measure.fairness import Audit, audit, holm, limits_by_group
 from unmask.measure.protocol import Mask, Where

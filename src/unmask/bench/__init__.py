@@ -1,0 +1,1 @@
+"""Detectors held against a manifest: what is trained or loaded, scored once, and counted into tables."""

@@ -1,0 +1,82 @@
+"""docs/add-a-method.md, followed to the letter by an installed package: its code blocks are what is tested here."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.train.faces import lay
+
+PAGE = Path(__file__).parents[2] / "docs" / "add-a-method.md"
+
+
+def block(language: str, holding: str) -> str:
+    found = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    (one,) = (text for text in found if holding in text)
+    return str(one)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as pip leaves it: the package and its metadata."""
+    root = tmp_path_factory.mktemp("site")
+    package, info = root / "my_detectors", root / "my_detectors-1.0.dist-info"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "moments.py").write_text(block("python", "class Moments"))
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-detectors\nVersion: 1.0\n")
+    group, line = re.findall(r'entry-points\."(.+?)"\]\n(.+)\n', block("toml", "entry-points"))[0]
+    name, module = re.fullmatch(r'(\w+) = "(.+)"', line).groups()  # type: ignore[union-attr]
+    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {module}\nmobilenet = {module}\ngone = not_there.it\n")
+    return root
+
+
+def run(site: Path, *command: str, where: Path | None = None) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, cwd=where, env={**os.environ, "PYTHONPATH": path}
+    )
+
+
+def test_it_is_listed_and_trained_by_name(site: Path, tmp_path: Path) -> None:
+    shown = run(site, "-m", "unmask", "methods", "moments")
+    assert "Moments of fine detail" in shown.stdout
+    data = lay(tmp_path / "crops")
+    (tmp_path / "recipe.yaml").write_text(block("yaml", "moments-tiny"))
+    small = ["options.size=32", "batch=10", "length=4 steps", "validate=2 steps"]
+    words = ["train", "recipe.yaml", "--data", str(data), "--out", "run", "--workers", "0", *small]
+    trained = run(site, "-m", "unmask", *words, where=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    assert (tmp_path / "run" / "best.safetensors").is_file()
+
+
+def test_the_page_s_hand_made_numbers_hold(site: Path, tmp_path: Path) -> None:
+    test = tmp_path / "test_moments.py"
+    test.write_text(block("python", "one_bright_pixel").replace("unmask.detectors.moments", "my_detectors.moments"))
+    said = run(site, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test), where=tmp_path)
+    assert "1 passed" in said.stdout, said.stdout
+
+
+def test_a_name_of_ours_stays_ours_and_a_missing_module_is_named(site: Path) -> None:
+    code = (
+        "import warnings; warnings.simplefilter('always')\n"
+        "from unmask.detectors import family\n"
+        "print(family.card('mobilenet').title)\n"
+        "try: family.create('gone')\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+        "try: family.card('gone')\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    said = run(site, "-c", code)
+    title, create, card = said.stdout.splitlines()
+    assert title == "MobileNetV2 baseline"
+    assert "left out" in said.stderr
+    assert create.startswith("UnmaskError")
+    assert "not_there" in create
+    assert card.startswith("UnmaskError")
+    assert "not installed" in card
