@@ -7,6 +7,7 @@ import pytest
 from tests.portraits import Everyone, face
 
 from unmask.data.landmarks import Landmarks
+from unmask.faces import Finder
 from unmask.generators import family
 from unmask.generators._base import Forgery, Generator, Unforgeable
 from unmask.nouns import InputSpec, Pixels, UnmaskError
@@ -42,13 +43,12 @@ def test_a_forgery_is_a_picture_and_the_mask_of_what_was_changed(name: str) -> N
 
 
 def test_it_stays_a_face(name: str) -> None:
-    """Away from the edges of a forgery the picture keeps most of its structure: it correlates with the real one."""
-    found = []
+    """A forgery that no face finder takes for a face would teach a detector nothing about faces."""
+    finder, found = Finder.load(), 0
     for seed in range(SEEDS):
-        image, made = forged(name, seed)
-        grey = [p.mean(-1).ravel() for p in (image, made.image)]
-        found.append(np.corrcoef(*grey)[0, 1])
-    assert np.median(found) > 0.6
+        _, made = forged(name, seed, size=192)
+        found += bool(finder.find(made.image, thorough=True))
+    assert found >= SEEDS - 1
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_one_others(name: str) -> None:

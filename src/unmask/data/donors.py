@@ -7,6 +7,7 @@ forgery holds nobody from another split, and it stays in its source's leakage gr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -137,6 +138,22 @@ class Others:
             if len(chosen) == count:
                 break
         return [Donor(*reals.read(j, side), reals.name(j)) for j in chosen]
+
+
+def nearest(face: Landmarks, donors: Sequence[Donor]) -> Donor | None:
+    """The donor whose landmarks lie nearest to a face's, however placed: without shift, turn and scale."""
+    if not donors:
+        return None
+    if any(len(d.face.points) != len(face.points) for d in donors):
+        raise UnmaskError("donor and face have different landmarks: find both with one landmarker")
+    want = face.points @ np.array([1, 1j])
+    want = (want - want.mean()) / np.linalg.norm(want - want.mean())
+
+    def alike(donor: Donor) -> float:
+        have = donor.face.points @ np.array([1, 1j])
+        return float(np.abs(np.vdot(have - have.mean(), want)) / np.linalg.norm(have - have.mean()))
+
+    return max(donors, key=alike)
 
 
 def resized(image: Pixels, side: int) -> Pixels:

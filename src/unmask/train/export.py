@@ -59,10 +59,10 @@ def write_onnx(model: Boxed, path: Path, image: Tensor, *, halves: bool = False)
         external_data=False,
         verbose=False,  # it would write to standard output, where a scan may be writing its report
     )
-    _cleaned(path, halves)
+    cleaned(path, halves)
 
 
-def _cleaned(path: Path, halves: bool) -> None:
+def cleaned(path: Path, halves: bool) -> None:
     """No notes of where it was made; with `halves`, large weights in two bytes, behind a cast that runtimes fold."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper

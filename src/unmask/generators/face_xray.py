@@ -1,0 +1,77 @@
+"""Face X-ray's blends: the face of a look-alike laid over a face, inside a bent and blurred outline.
+
+A swap leaves a seam where two pictures meet, and that seam can be learnt without any forger: take another person whose
+landmarks lie nearly the same, correct the colours, and blend inside a mask with random outline and softness. The seam
+itself, `boundary(mask)`, is what a detector is taught to draw.
+
+Li et al., "Face X-ray for More General Face Forgery Detection", CVPR 2020 (arXiv 1912.13458), section 3.3; constants
+are from memory or ours.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from unmask.data.donors import Donors, nearest
+from unmask.data.landmarks import Landmarks, filled
+from unmask.generators._base import Forgery, Generator, Unforgeable
+from unmask.nn.blending import blend, blur
+from unmask.nn.colour import transferred
+from unmask.nn.warping import moved, piecewise, similarity
+from unmask.nouns import Floats, Pixels, UnmaskError
+
+CARD = {
+    "title": "Face X-ray blends",
+    "paper": "Li et al., CVPR 2020, arXiv 1912.13458",
+    "task": "a real face and a look-alike's -> one blended into the other; the seam is 4 M (1 - M)",
+    "licence": "Apache-2.0; no weights",
+    "verified": "blend and boundary by hand; constants of the mask are from memory or ours; no table of the paper",
+}
+GRID = 4  # points of the outline's deformation along each side
+
+
+class FaceXray(Generator):
+    """The nearest of a few look-alikes, moved by one similarity; the outline is bent by a coarse grid of triangles."""
+
+    needs_donors = True
+
+    def __init__(self, *, among: int = 100, looked_at: int = 3) -> None:
+        """
+        Args:
+            among: look-alikes come from so many whose five points lie nearest.
+            looked_at: of so many of them the one is taken whose dense landmarks lie nearest.
+        """
+        if among < 1 or looked_at < 1:
+            raise UnmaskError(f"among and looked_at are 1 or more, not {among} and {looked_at}")
+        self.among, self.looked_at = among, looked_at
+
+    def run(self, image: Pixels, face: Landmarks, rng: np.random.Generator, donors: Donors | None) -> Forgery:
+        assert donors is not None
+        side = image.shape[0]
+        donor = nearest(face, donors.draw(rng, side, self.looked_at, among=self.among))
+        if donor is None:
+            raise Unforgeable("there is nobody to blend with: no other real face of this split and another group")
+        mask = _outline(face, side, rng)
+        if mask.max() < 0.5:
+            raise Unforgeable("the face lies outside of the picture")
+        source = moved(donor.image, similarity(donor.face.points, face.points), side)
+        source = transferred(source, image, mask)
+        return Forgery(blend(image, source, mask), mask, details={"donor": donor.name})
+
+
+def boundary(mask: Floats) -> Floats:
+    """4 M (1 - M): 1 where both pictures have an equal share, 0 where one has all (equation 2)."""
+    return 4 * mask * (1 - mask)
+
+
+def _outline(face: Landmarks, side: int, rng: np.random.Generator) -> Floats:
+    """The landmarks' hull, bent by the triangles of a jittered grid, its edge blurred; (side, side) in 0..1."""
+    rim = face.points[:68] if rng.random() < 0.5 else face.outline
+    plain = filled(rim, side)
+    grid = np.stack(np.meshgrid(*[np.linspace(0, side - 1, GRID)] * 2), -1).reshape(-1, 2).astype(np.float32)
+    inner = ((grid > 0) & (grid < side - 1)).all(1, keepdims=True)
+    jitter = rng.uniform(-0.25, 0.25, grid.shape) * face.eyes * inner
+    bent, _ = piecewise(cv2.merge([(plain * 255).astype(np.uint8)] * 3), grid, (grid + jitter).astype(np.float32), side)
+    soft = blur(bent[..., 0].astype(np.float32) / 255, face.eyes * rng.uniform(0.02, 0.18))
+    return np.where(soft < 1 / 255, 0, soft).clip(0, 1).astype(np.float32)
