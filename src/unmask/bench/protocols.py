@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from unmask.bench.judges import FLOOR, Detector, Progress, Sides, same, scored
 from unmask.bench.lineup import Lineup, is_recipe
+from unmask.bench.maps import draw
 from unmask.bench.training import ONE_BY_ONE, How, Steps
 from unmask.data.manifest import Manifest
 from unmask.measure.cells import Cell, Judged, best_of, cell, threshold
@@ -29,6 +30,7 @@ class Wanted:
     Attributes:
         seeds: trainings of each recipe; empty = the seed that the recipe names.
         runs: folder of the trainings; None = `out`.
+        maps: crops of each kind in pictures of spectra and features; 0 = none are drawn.
     """
 
     protocol: Protocol
@@ -39,6 +41,7 @@ class Wanted:
     seeds: tuple[int, ...] = ()
     how: How = ONE_BY_ONE
     runs: Path | None = None
+    maps: int = 0
     expect_data: str = ""
     expect_bundles: tuple[str, ...] = ()
     expect_protocol: str = ""
@@ -76,6 +79,8 @@ def run(
     lineup.train(sides, wanted.how, steps)
     bench = Bench(manifest, table, protocol, wanted.out / "scores", progress)
     cells = [c for column in columns for c in bench.column(column, lineup)]
+    if wanted.maps:
+        draw([(c.name, c.test, lineup.runs(c.sides)) for c in columns], manifest, wanted.maps, wanted.out)
     again = _again(wanted, hashes)
     result = Result.of(protocol, cells, manifest.digest, lineup.labels, hashes, again, lineup.notes())
     return result, bench.units
