@@ -33,7 +33,7 @@ class Sample:
 
 
 def sample(manifest: Manifest, mask: Mask, most: int) -> Sample:
-    """At most `most` crops of reals and of each forging method: those of the lowest hash, whatever the order of rows."""
+    """At most `most` crops of reals and of each method: those of the lowest hash, whatever the order of rows."""
     by_kind: dict[str, list[dict[str, Any]]] = {}
     for row in chosen(manifest, lambda _: mask):
         if not row["reason"]:
@@ -47,12 +47,8 @@ def sample(manifest: Manifest, mask: Mask, most: int) -> Sample:
 def spectra(found: Sample) -> dict[str, NDArray[np.float64]]:
     """Mean of `pictures.residual` over each kind, of the middle that all crops have."""
     side = min(crop.shape[0] for crop in found.crops)
-    return {
-        kind: np.mean(
-            [residual(_middle(c, side)) for c, k in zip(found.crops, found.kinds, strict=True) if k == kind], 0
-        )
-        for kind in dict.fromkeys(found.kinds)
-    }
+    power, kinds = np.stack([residual(_middle(crop, side)) for crop in found.crops]), np.array(found.kinds)
+    return {kind: power[kinds == kind].mean(0) for kind in dict.fromkeys(found.kinds)}
 
 
 @torch.inference_mode()
