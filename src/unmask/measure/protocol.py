@@ -80,7 +80,8 @@ class Threshold(Plain):
 class Protocol(Plain):
     """One experiment. `columns` says what a column of the table means; each row is a detector.
 
-    Columns: "dataset"; "method" (each forgery against the reals of its own data set); "compression"; "all" (one);
+    Columns: "dataset"; "own" (each data set that can be learnt from, learnt from alone); "method" (each forgery against
+    the reals of its own data set); "compression"; "all" (one);
     "frames" (each number of `frames`, evenly spaced among those scored);
     "held_out" (each forgery of the training rows once left out of training, and tested alone);
     "trained_on" (each forgery once the only one trained on; all are tested).
@@ -98,7 +99,7 @@ class Protocol(Plain):
     metrics: tuple[Metric, ...] = ("auroc",)
     interval: Interval = Interval()
     threshold: Threshold = Threshold()
-    columns: Literal["all", "dataset", "method", "compression", "frames", "held_out", "trained_on"] = "dataset"
+    columns: Literal["all", "dataset", "own", "method", "compression", "frames", "held_out", "trained_on"] = "dataset"
     frames: tuple[int, ...] = ()
     pairing: Literal["all", "paired", "unpaired"] = Field(
         "all", description="paired: forgeries with their own original; unpaired: never both of a pair"
