@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from unmask.train.evaluate import evaluate
     from unmask.train.loop import train as fit
 
-# ONNX Runtime (1.32, on Linux too) writes a device id to ~/.cache/Microsoft and reports to its makers, unless it is told
-# not to before it is imported. Nothing of a scan leaves this machine.
+# ONNX Runtime (1.32, on Linux too) writes a device id to ~/.cache/Microsoft and reports to its makers, unless it is
+# told not to before it is imported. Nothing of a scan leaves this machine.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = ["__version__", "card", "create", "evaluate", "export", "fit", "load", "names", "open_media", "scan"]
