@@ -12,6 +12,12 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+
+from unmask.app.serve import models
 from unmask.app.serve.db import Database
 from unmask.app.serve.models import Scan
 from unmask.app.serve.store import ATTEMPTS, OtherRequestError, QueueFullError, Result, Store, fresh_id
@@ -74,6 +80,24 @@ def test_the_queue(url: str) -> None:
     for one in scans[1:]:
         store.remove(one.id, owner)
     database.close()
+
+
+def test_an_older_layout_is_brought_up_with_what_it_holds(url: str) -> None:
+    database = Database(url)
+    kept, _ = Store(database, queue=1000).accept(scan(fresh_id()))
+    config = Config()
+    config.set_main_option("script_location", str(Path(models.__file__).with_name("migrations")))
+    with database.engine.execution_options(write=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+    database.close()
+    newest = Database(url)
+    found = Store(newest, 1000).remove(kept.id, kept.owner)
+    assert found is not None
+    assert found.media == kept.media
+    with newest.engine.connect() as connection:  # the tables are what the code believes they are
+        assert compare_metadata(MigrationContext.configure(connection), models.Base.metadata) == []
+    newest.close()
 
 
 def test_a_key_belongs_to_one_request_of_one_owner(url: str) -> None:
