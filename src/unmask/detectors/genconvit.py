@@ -33,7 +33,7 @@ CARD = {
     "paper": "Wodajo et al., arXiv 2307.07036; Applied Sciences 15(12):6622, 2025",
     "task": "one aligned face -> real or fake",
     "licence": "Apache-2.0; the networks are timm's, Apache-2.0; the authors' code is GPL-3.0, none of it is here",
-    "verified": "all terms by hand, that Swin counts; published layout on random weights; objective from memory; no tables",
+    "verified": "all terms by hand, that Swin counts, the published layout; objective from memory; no tables",
     "small": {"network": "small", "size": 64, "width": 4},
 }
 
