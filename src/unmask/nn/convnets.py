@@ -68,9 +68,13 @@ class ConvNet(nn.Module):
             state = load_file(weights)
         except (OSError, SafetensorError) as error:
             raise UnmaskError(f"cannot read the weights {weights}: {error}") from error
+        self.fill(state, str(weights))
+
+    def fill(self, state: dict[str, Tensor], what: str) -> None:
+        """The same, of tensors that `what` held."""
         own = self.body.state_dict()
         state = {k: v for k, v in state.items() if k in own or k.split(".")[0] not in ("fc", "classifier", "head")}
-        fill(self.body, state, str(weights))
+        fill(self.body, state, what)
 
 
 def _timm(name: str) -> Callable[[], nn.Module]:
