@@ -2,11 +2,12 @@
 
     python benchmarks/latent.py
 
-Real faces and four kinds of forgeries are normal clusters in 48 dimensions, along axes of their own. A fifth kind, which
-training never sees, lies between two of the others, or beyond one of them, or along an axis that none has. The detector is
-LSDA with small fully connected networks in place of its convolutions, everything else as it is. Arms: both augmentations,
-one of them, none (the student is distilled all the same), and cross-entropy alone. Printed: mean AUROC of real against the
-unseen kind over the seeds, and in how many of them each arm beats "none", with the two-sided sign test.
+Real faces and four kinds of forgeries are normal clusters in 48 dimensions, along axes of their own. A fifth kind,
+which training never sees, lies between two of the others, or beyond one of them, or along an axis that none has. The
+detector is LSDA with small fully connected networks in place of its convolutions, everything else as it is. Arms: both
+augmentations, one of them, none (the student is distilled all the same), and cross-entropy alone. Printed: mean AUROC
+of real against the unseen kind over the seeds, and in how many of them each arm beats "none", with the two-sided sign
+test.
 """
 
 from __future__ import annotations
