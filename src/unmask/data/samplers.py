@@ -185,9 +185,8 @@ def grouped(
     Raises: UnmaskError for a batch that is no multiple of a group, and where there are fewer groups than fill one.
     """
     fakes = np.flatnonzero((label == 1) & (pair >= 0))
-    turns = [
-        _in_turn(of, pair[of], seed, epoch) for m in np.unique(method[fakes]) if len(of := fakes[method[fakes] == m])
-    ]
+    by_method = [fakes[method[fakes] == m] for m in np.unique(method[fakes])]
+    turns = [_in_turn(of, pair[of], seed, epoch) for of in by_method]
     able = np.arange(len(label))
     for turn in turns:
         able = np.intersect1d(able, pair[turn])

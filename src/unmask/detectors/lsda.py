@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +78,7 @@ class LSDA(Detector):
         for name, part in self.real.named_children():  # DeepfakeBench trains the last stage, and so do we
             part.requires_grad_(name in ("layer4", "bn2"))
 
-    def train(self, mode: bool = True) -> LSDA:
+    def train(self, mode: bool = True) -> Self:
         """The frozen stages of the real teacher keep the statistics they were trained with."""
         super().train(mode)
         for name, part in self.real.named_children():
