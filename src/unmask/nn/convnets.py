@@ -120,6 +120,10 @@ class ConvNet(nn.Module):
             state = load_file(weights)
         except (OSError, SafetensorError) as error:
             raise UnmaskError(f"cannot read the weights {weights}: {error}") from error
+        self.fill(state, str(weights))
+
+    def fill(self, state: dict[str, Tensor], what: str) -> None:
+        """The same, of tensors that `what` held."""
         own, left_out = self.body.state_dict(), (*CLASSIFIER, *self.without)
         state = {k: v for k, v in state.items() if k in own or not k.startswith(tuple(f"{n}." for n in left_out))}
         first = next(iter(own))
@@ -127,7 +131,7 @@ class ConvNet(nn.Module):
             from timm.models import adapt_input_conv
 
             state[first] = adapt_input_conv(self.inside, state[first])
-        fill(self.body, state, str(weights))
+        fill(self.body, state, what)
 
 
 CLASSIFIER = ("global_pool", "pre_logits", "fc", "classifier", "head")  # timm's names of what follows the maps
