@@ -56,7 +56,10 @@ def encoder(
 
 @app.command()
 def detector(
-    method: Annotated[str, typer.Argument(help="meso4, meso_inception4 (Keras' .h5) or npr (.pth).")],
+    method: Annotated[
+        str,
+        typer.Argument(help="meso4, meso_inception4 (Keras' .h5), npr, xception, efficientnet_b4 or effort (.pth)."),
+    ],
     source: Annotated[Path, typer.Argument(help="The authors' file.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle to write.")],
 ) -> None:

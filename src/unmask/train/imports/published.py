@@ -18,7 +18,7 @@ from unmask.detectors import family
 from unmask.nn.backbones import fill
 from unmask.nn.distance import Boxed, save
 from unmask.nouns import Card, UnmaskError
-from unmask.train.imports import layouts
+from unmask.train.imports import deepfakebench, layouts
 
 State = dict[str, Tensor]
 
@@ -39,6 +39,7 @@ def to_bundle(method: str, source: Path, out: Path) -> Card:
             version=__version__,
             summary=f"Published weights of {family.card(method).title}, imported; not measured here.",
             method=method,
+            options=OPTIONS.get(method, {}),
             input=detector.input,
             limits=("not calibrated: its margins are no probabilities", "its accuracy was not measured here"),
             misuse=(
@@ -55,7 +56,7 @@ def published(method: str, source: Path) -> Detector:
     """The detector with its authors' weights, ready to score. Raises: see `to_bundle`."""
     if method not in LAYOUTS:
         raise UnmaskError(f"no published layout of {method!r} is known; there is {', '.join(LAYOUTS)}")
-    detector: Detector = family.create(method)
+    detector: Detector = family.create(method, OPTIONS.get(method))
     fill(detector, LAYOUTS[method](detector, source), str(source))
     return detector.eval()
 
@@ -123,4 +124,15 @@ def _keras(source: Path) -> tuple[list[State], list[State], list[State]]:
     return convs, norms, dense
 
 
-LAYOUTS: dict[str, Callable[[Detector, Path], State]] = {"meso4": _meso, "meso_inception4": _meso, "npr": _npr}
+LAYOUTS: dict[str, Callable[[Detector, Path], State]] = {
+    "meso4": _meso,
+    "meso_inception4": _meso,
+    "npr": _npr,
+    "xception": deepfakebench.xception,
+    "efficientnet_b4": deepfakebench.efficientnet_b4,
+    "effort": deepfakebench.effort,
+}
+# What a published layout needs the method's class to be built with.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "efficientnet_b4": {"network": "efficientnet-b4-static"},
+}
