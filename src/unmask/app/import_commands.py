@@ -56,7 +56,12 @@ def encoder(
 
 @app.command()
 def detector(
-    method: Annotated[str, typer.Argument(help="meso4, meso_inception4 (Keras' .h5), genconvit, npr or ucf (.pth).")],
+    method: Annotated[
+        str,
+        typer.Argument(
+            help="meso4, meso_inception4 (Keras' .h5), efficientnet_b4, effort, genconvit, npr, ucf or xception (.pth)."
+        ),
+    ],
     source: Annotated[Path, typer.Argument(help="The authors' file; of genconvit also a folder.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle to write.")],
 ) -> None:

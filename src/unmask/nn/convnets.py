@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from unmask.nn import efficientnet_static
 from unmask.nn.backbones import HALF, IMAGENET, Rgb, fill
 from unmask.nouns import InputSpec, UnmaskError
 
@@ -169,6 +170,7 @@ NETWORKS = {
     "xception": Network(HALF, _timm("legacy_xception")),  # Chollet, CVPR 2017; the others of timm are DeepLab's
     "efficientnet-b4": Network(IMAGENET, _timm("efficientnet_b4")),  # Tan and Le, ICML 2019
     "efficientnet-b1": Network(IMAGENET, _timm("efficientnet_b1")),
+    "efficientnet-b4-static": Network(HALF, efficientnet_static.build),  # the pads of DeepfakeBench's checkpoints
     "resnet-34": Network(IMAGENET, _timm("resnet34")),  # He et al., CVPR 2016
     "resnet-50": Network(IMAGENET, _timm("resnet50")),
     "vgg-19": Network(IMAGENET, _vgg19),  # Simonyan and Zisserman, ICLR 2015

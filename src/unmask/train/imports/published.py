@@ -18,7 +18,7 @@ from unmask.detectors import family
 from unmask.nn.backbones import fill
 from unmask.nn.distance import Boxed, save
 from unmask.nouns import Card, UnmaskError
-from unmask.train.imports import genconvit, layouts, ucf
+from unmask.train.imports import deepfakebench, genconvit, layouts, ucf
 
 State = dict[str, Tensor]
 
@@ -59,12 +59,17 @@ def published(method: str, source: Path) -> Detector:
 
 def _made(method: str, source: Path) -> tuple[Detector, dict[str, Any]]:
     """The detector, and the options it was built with."""
-    if method not in LAYOUTS and method not in WITH_OPTIONS:
-        known = ", ".join([*LAYOUTS, *WITH_OPTIONS])
+    if method in WITH_OPTIONS:
+        options, state = WITH_OPTIONS[method](source)
+        detector: Detector = family.create(method, options)
+    elif method in LAYOUTS:
+        options = OPTIONS.get(method, {})
+        detector = family.create(method, options)
+        state = LAYOUTS[method](detector, source)
+    else:
+        known = ", ".join(sorted([*LAYOUTS, *WITH_OPTIONS]))
         raise UnmaskError(f"no published layout of {method!r} is known; there is {known}")
-    options, state = WITH_OPTIONS[method](source) if method in WITH_OPTIONS else ({}, None)
-    detector: Detector = family.create(method, options)
-    fill(detector, LAYOUTS[method](detector, source) if state is None else state, str(source))
+    fill(detector, state, str(source))
     return detector.eval(), options
 
 
@@ -131,8 +136,17 @@ def _keras(source: Path) -> tuple[list[State], list[State], list[State]]:
     return convs, norms, dense
 
 
-LAYOUTS: dict[str, Callable[[Detector, Path], State]] = {"meso4": _meso, "meso_inception4": _meso, "npr": _npr}
-# Files that decide options of the detector too.
+LAYOUTS: dict[str, Callable[[Detector, Path], State]] = {
+    "meso4": _meso,
+    "meso_inception4": _meso,
+    "npr": _npr,
+    "xception": deepfakebench.xception,
+    "efficientnet_b4": deepfakebench.efficientnet_b4,
+    "effort": deepfakebench.effort,
+}
+# What a published layout needs the method's class to be built with ...
+OPTIONS: dict[str, dict[str, Any]] = {"efficientnet_b4": {"network": "efficientnet-b4-static"}}
+# ... and files that decide it themselves.
 WITH_OPTIONS: dict[str, Callable[[Path], tuple[dict[str, Any], State]]] = {
     "genconvit": genconvit.layout,
     "ucf": ucf.layout,
