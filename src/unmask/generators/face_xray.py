@@ -10,7 +10,6 @@ are from memory or ours.
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from unmask.data.donors import Donors, nearest
@@ -72,6 +71,8 @@ def _outline(face: Landmarks, side: int, rng: np.random.Generator) -> Floats:
     grid = np.stack(np.meshgrid(*[np.linspace(0, side - 1, GRID)] * 2), -1).reshape(-1, 2).astype(np.float32)
     inner = ((grid > 0) & (grid < side - 1)).all(1, keepdims=True)
     jitter = rng.uniform(-0.25, 0.25, grid.shape) * face.eyes * inner
-    bent, _ = piecewise(cv2.merge([(plain * 255).astype(np.uint8)] * 3), grid, (grid + jitter).astype(np.float32), side)
-    soft = blur(bent[..., 0].astype(np.float32) / 255, face.eyes * rng.uniform(0.02, 0.18))
+    grey = np.repeat((plain * 255).astype(np.uint8)[..., None], 3, axis=2)
+    bent, _ = piecewise(grey, grid, (grid + jitter).astype(np.float32), side)
+    edge = face.eyes * rng.uniform(0.02, 0.18)
+    soft = blur(np.asarray(bent[..., 0] / 255, np.float32), edge)
     return np.where(soft < 1 / 255, 0, soft).clip(0, 1).astype(np.float32)

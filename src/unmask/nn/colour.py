@@ -17,7 +17,9 @@ def transferred(source: Pixels, target: Pixels, weight: Floats) -> Pixels:
         source, target: uint8 (H, W, 3).
         weight: (H, W) >= 0, where colours are compared; not all zero.
     """
-    have, want = (cv2.cvtColor(p.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for p in (source, target))
+    have, want = (
+        np.asarray(cv2.cvtColor(p.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), np.float32) for p in (source, target)
+    )
     (mean, spread), (wanted_mean, wanted_spread) = _moments(have, weight), _moments(want, weight)
     moved = (have - mean) * (wanted_spread / np.maximum(spread, 1e-3)) + wanted_mean
     rgb = cv2.cvtColor(moved.astype(np.float32), cv2.COLOR_LAB2RGB)
