@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import torch
 from ablation_table import Scored, text
 
-from unmask.bench.judges import Floor
+from unmask.bench.judges import Floor, Sides
 from unmask.data.loader import FaceSet
 from unmask.data.manifest import FaceRow, Manifest, write
 from unmask.measure.protocol import Where
@@ -226,7 +226,8 @@ def floor(out: Path, seed: int) -> Scored:
     """The linear model on the power spectrum, fitted on the crops of the paired arms."""
     manifest = Manifest(out / f"paired-{seed}.parquet")
     table = manifest.table(list(manifest.arrow_schema.names))
-    fitted = Floor(manifest, table).fit(Where(split=("train",)).mask(table))
+    train = Where(split=("train",)).mask(table)
+    (fitted,) = Floor(manifest, table).fit(Sides(train, ~train))
     return Scored.of(score_rows(fitted.judge, out / "test.parquet"))
 
 

@@ -22,6 +22,7 @@ class Batch:
     pair: Tensor | None = None  # (B,) equal for a real picture and the forgeries made from it; -1 = of no pair
     method: Tensor | None = None  # (B,) what made it
     index: Tensor | None = None  # (B,) row of the data set
+    views: Tensor | None = None  # (B, V, 3, H, W) each picture once more in V ways, as the recipe's `views` say
 
 
 @dataclass

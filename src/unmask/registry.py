@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -82,6 +83,17 @@ class Family:
 
         Raises: UnmaskError for an unknown name; TypeError for a file without a literal CARD.
         """
+        path = self._file(name)
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == ["CARD"]:
+                return MethodCard.model_validate(ast.literal_eval(node.value))
+        raise TypeError(f"{path} has no literal CARD = {{...}}")
+
+    def sha256(self, name: str) -> str:
+        """Of the file: whether a method is still the one that something was trained with."""
+        return hashlib.sha256(self._file(name).read_bytes()).hexdigest()
+
+    def _file(self, name: str) -> Path:
         path = self._module(name)
         try:
             spec = importlib.util.find_spec(path)
@@ -89,10 +101,7 @@ class Family:
             spec = None
         if spec is None or spec.origin is None:
             raise UnmaskError(f"the method {name!r} should be the module {path}, which is not installed")
-        for node in ast.parse(Path(spec.origin).read_text("utf-8")).body:
-            if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == ["CARD"]:
-                return MethodCard.model_validate(ast.literal_eval(node.value))
-        raise TypeError(f"{spec.origin} has no literal CARD = {{...}}")
+        return Path(spec.origin)
 
     @cached_property
     def _modules(self) -> dict[str, str]:

@@ -82,13 +82,13 @@ def run(faces: Path) -> Path:
 
 
 def test_the_clean_level_is_the_stored_crops_own_score(run: Path, faces: Path) -> None:
-    from unmask.bench.judges import Floor
+    from unmask.bench.judges import Floor, Sides
 
     manifest = Manifest(faces)
     table = manifest.table(list(manifest.arrow_schema.names))
     split = np.array(table["split"].to_pylist())
     rows = [r for r in chosen(manifest, lambda _: split == "test") if not r["reason"]]
-    judge = Floor(manifest, table).fit(split == "train").judge
+    judge = Floor(manifest, table).fit(Sides(split == "train", split == "val"))[0].judge
     expected = dict(zip([r["item_id"] for r in rows], judge(list(crops_of(manifest, rows)), rows)[0], strict=True))
     clean = []
     for path in (run / "scores").glob("*.parquet"):

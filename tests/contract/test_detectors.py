@@ -43,8 +43,15 @@ def trained(detector: Detector, image: Tensor, label: Tensor, steps: int) -> lis
         {"name": "eight", "method": "any", "length": f"{steps} steps", "optimizer": {"lr": 2e-3}}
     )
     engine = Engine(detector, recipe, Accelerator(cpu=True))
+    coarse = F.avg_pool2d(image, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
     batch = Batch(
-        image, label, group=label, pair=torch.full_like(label, -1), method=label, index=torch.arange(len(label))
+        image,
+        label,
+        group=label,
+        pair=torch.full_like(label, -1),
+        method=label,
+        index=torch.arange(len(label)),
+        views=torch.stack([coarse, (coarse + image) / 2], 1),  # as a recipe's `views` would give them
     )
     return [sum(float(v) for v in engine.learn([batch], n, 2e-3).values()) for n in range(steps)]
 

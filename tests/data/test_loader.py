@@ -13,9 +13,11 @@ torch = pytest.importorskip("torch")
 from tests.data.crops import MARGIN, SIZE, clips, face, lay, picture  # noqa: E402
 
 from unmask.data import samplers  # noqa: E402
-from unmask.data.fitting import fit  # noqa: E402
+from unmask.data.degrade import jpeg  # noqa: E402
+from unmask.data.fitting import fit, read  # noqa: E402
 from unmask.data.loader import FaceSet, partners  # noqa: E402
 from unmask.data.manifest import Row, write  # noqa: E402
+from unmask.data.transforms import build  # noqa: E402
 from unmask.nouns import InputSpec, Pixels, UnmaskError  # noqa: E402
 from unmask.train.batches import batches  # noqa: E402
 
@@ -99,6 +101,28 @@ def test_both_of_a_pair_are_drawn_alike_and_differ_between_epochs(tmp_path: Path
         seen.append(torch.cat(values))
     assert len(seen[0].unique()) > 20
     assert not torch.equal(seen[0], seen[1])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_views_are_the_same_draw_at_other_qualities(tmp_path: Path, workers: int) -> None:
+    def turned(image: Pixels, rng: np.random.Generator) -> Pixels:
+        return np.ascontiguousarray(np.rot90(image, int(rng.integers(4))))
+
+    path = lay(tmp_path, clips())
+    worse = build([{"damage": {"kind": "jpeg", "level": 5}}])
+    faces = FaceSet(path, SPEC, transform=turned, views=(build("none"), worse))
+    keys = list(samplers.by_class(faces.label, 8, 3, 1).batches())
+    found = list(batches(faces, keys, workers=workers))
+    without = list(batches(FaceSet(path, SPEC, transform=turned), keys))
+    for one, other, places in zip(found, without, keys, strict=True):
+        assert one.views is not None
+        assert one.views.shape == (8, 2, 3, 32, 32)
+        assert other.views is None
+        assert torch.equal(one.image, other.image)  # what a crop is does not depend on its views
+        assert torch.equal(one.views[:, 0], one.image)
+        crop, draw = faces.path(places[0][0]), np.random.default_rng(places[0][1:])
+        want = jpeg(turned(read(crop, ""), draw), 20)[4:36, 4:36]  # level 5 of jpeg
+        np.testing.assert_array_equal((one.views[0, 1] * 255).round().byte().permute(1, 2, 0).numpy(), want)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

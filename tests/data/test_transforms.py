@@ -15,6 +15,7 @@ pytest.importorskip("torchvision")
 import cv2  # noqa: E402
 from torchvision.transforms.v2 import functional as tv  # noqa: E402
 
+from unmask.data.severity import degraded  # noqa: E402
 from unmask.data.transforms import MIRRORED, PRESETS, STEPS, build  # noqa: E402
 from unmask.nouns import Pixels, UnmaskError  # noqa: E402
 
@@ -146,6 +147,16 @@ def test_jpeg_really_encodes_at_every_quality_of_its_range() -> None:
     assert len(drawn) == 3  # both ends are drawn
 
 
+@pytest.mark.parametrize("kind", ["noise", "social", "h264"])
+def test_damage_is_that_of_the_stress_test(kind: str) -> None:
+    image, draws = soft(), rng(4)
+    changed = build([{"damage": {"kind": kind, "level": 4}}])(image, rng(4))
+    draws.random()  # whether at all
+    np.testing.assert_array_equal(changed, next(degraded([image], kind, 4, int(draws.integers(2**31)))))
+    assert (changed != image).any()
+    np.testing.assert_array_equal(build([{"damage": {"kind": kind, "level": 0}}])(image, rng()), image)
+
+
 def test_a_step_happens_as_often_as_its_probability_says() -> None:
     image = soft()
     changed = sum((build([{"flip": {"p": 0.3}}])(image, rng(s)) != image).any() for s in range(600))
@@ -199,6 +210,9 @@ def test_one_of_takes_one() -> None:
         ([{"one_of": {"steps": []}}], "one_of: steps"),
         ([{"one_of": {"steps": [{"flip": {"p": 0}}]}}], "one_of: steps"),
         (["flip"], "one name and its options"),
+        ([{"damage": {"kind": "jpg"}}], "no kind of damage 'jpg' that leaves a picture in its place; there are satur"),
+        ([{"damage": {"kind": "imaginet_social"}}], "damage: kind"),
+        ([{"damage": {"kind": "webp", "level": 6}}], "webp has levels 0 to 5, not 6"),
         ([{"flip": {}, "jpeg": {}}], "one name and its options"),
     ],
 )

@@ -55,3 +55,33 @@ def test_maps_have_the_channels_it_says(name: str) -> None:
     net = ConvNet(name).eval()
     maps = net(torch.rand(1, 3, 65, 70))
     assert maps.shape[:2] == (1, net.features)
+
+
+@pytest.mark.parametrize("name", [n for n in NETWORKS if n != "resnet-50"])
+def test_its_steps_are_the_whole_network_and_can_be_run_in_pieces(name: str) -> None:
+    torch.manual_seed(0)
+    net = ConvNet(name).eval()
+    image = torch.rand(1, 3, 64, 64)
+    x = net.normalised(image)
+    with torch.inference_mode():
+        want = net.body.forward_features(x)  # type: ignore[operator]
+        assert torch.equal(net(image), want)
+        middle = list(net.steps)[len(net.steps) // 2]
+        half = net.run(x, until=middle)
+        assert torch.equal(net.run(half, after=middle), want)
+        assert net.run(half, after=middle, until=middle) is half
+    assert (net.width(), net.width(middle)) == (want.shape[1], half.shape[1])
+
+
+def test_steps_left_out_are_not_there_and_other_inputs_start_from_repeated_filters(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs = timm.create_model("test_resnet", num_classes=2).eval()
+    save_file(theirs.state_dict(), tmp_path / "model.safetensors")
+    net = ConvNet("tiny-resnet", inside=6, without=("layer3", "layer4")).eval()
+    net.start(tmp_path / "model.safetensors")
+    assert not [n for n, _ in net.named_parameters() if "layer3" in n or "layer4" in n]
+    assert net.features == net.width("layer2")
+    x = torch.rand(2, 3, 32, 32)
+    want = theirs.layer2(theirs.layer1(theirs.maxpool(theirs.act1(theirs.bn1(theirs.conv1(x))))))
+    # Six channels, RGB twice: filters at half their size, laid over both, give what the three give.
+    torch.testing.assert_close(net.run(torch.cat([x, x], 1)), want, atol=1e-5, rtol=1e-5)

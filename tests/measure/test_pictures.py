@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unmask.measure.pictures import features, frequencies, histograms, residual
+from unmask.measure.cells import Judged, cell
+from unmask.measure.pictures import draw, features, frequencies, histograms, residual
+from unmask.measure.protocol import Protocol
+from unmask.measure.tables import Result
 from unmask.measure.units import Units
 from unmask.nouns import UnmaskError
 
@@ -34,6 +37,27 @@ def test_each_picture_is_an_svg_and_a_legible_png(tmp_path: Path) -> None:
     other = (tmp_path / "f.svg").read_bytes()
     frequencies({"real": np.ones((4, 4)), "fake": np.zeros((4, 4))}, tmp_path / "f")
     assert other == (tmp_path / "f.svg").read_bytes() != first
+
+
+def test_many_detectors_are_ranked_and_the_best_are_drawn(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    names, label = [f"d{i}" for i in range(9)], np.arange(60) % 2
+    text = np.array(["x"] * 60)
+    units = {
+        (d, "made"): Units(label, rng.standard_normal(60) + i * label, np.full(60, np.nan), text, *[text] * 4)
+        for i, d in enumerate(names)
+    }
+    protocol = Protocol(name="made", title="Made")
+    judged = [Judged(d, (units[d, "made"],) * 2, (None, None)) for d in names]
+    cells = [cell(one, "made", "auroc", protocol.interval, {}) for one in judged]
+    result = Result.of(protocol, cells, "", names, ["0" * 64] * 9, "unmask bench")
+    written = draw(result, units, tmp_path)
+    assert [p.name for p in written] == ["ranking-auroc.png", "roc-0.png", "scores-0.png"]
+    assert all(max(Image.open(p).size) <= 4500 for p in written)  # a page, not a wall
+    said = tmp_path / "roc-0.svg"
+    assert sum(f"<!-- {d}, " in said.read_text() for d in names) == 6
+    assert "<!-- d8, " in said.read_text()
+    assert "<!-- made, the 6 best of 9: ROC" in said.read_text()
 
 
 def test_a_map_of_three_features_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from unmask.measure.cells import best_of, cell, threshold
+from unmask.measure.cells import Judged, best_of, cell, threshold
 from unmask.measure.protocol import Interval, Threshold
 from unmask.measure.scores import COLUMNS
 from unmask.measure.units import Units, pair_order, pairing, units
@@ -89,34 +89,72 @@ def test_a_threshold_comes_from_validation_and_is_used_as_it_is() -> None:
     # Validation: reals 0, 1, fakes 2, 3: every score from 2 up is called fake. Test: one of two reals above it.
     limit = threshold(made([0, 0, 1, 1], [0, 1, 2, 3]), Threshold())
     assert limit == 2
-    found = cell("d", "c", made([0, 0, 1, 1], [1.5, 2.5, 2.0, 9.0]), "balanced_accuracy", HOW, limit, {})
+    judged = Judged("d", (made([0, 0, 1, 1], [1.5, 2.5, 2.0, 9.0]),), (limit,))
+    found = cell(judged, "c", "balanced_accuracy", HOW, {})
     assert found.value == 0.75  # (2/2 + 1/2) / 2
-    alarms = cell("d", "c", made([0, 0, 1, 1], [1.5, 2.5, 2.0, 9.0]), "false_alarms", HOW, limit, {})
+    alarms = cell(judged, "c", "false_alarms", HOW, {})
     assert alarms.value == 0.5
 
 
 def test_what_cannot_be_measured_says_why() -> None:
-    assert cell("d", "c", made([1, 1], [0, 1]), "auroc", HOW, None, {}).why == "not both classes"
-    assert cell("d", "c", made([0, 1], [0, 1]), "ece", HOW, None, {}).why == "no calibration"
-    assert cell("d", "c", made([0, 1], [0, 1]), "false_alarms", HOW, None, {}).why.startswith("no validation rows")
+    fakes, both = Judged("d", (made([1, 1], [0, 1]),)), Judged("d", (made([0, 1], [0, 1]),))
+    assert cell(fakes, "c", "auroc", HOW, {}).why == "not both classes"
+    assert cell(both, "c", "ece", HOW, {}).why == "no calibration"
+    assert cell(both, "c", "false_alarms", HOW, {}).why.startswith("no validation rows")
 
 
 def test_only_a_difference_that_its_interval_separates_from_zero_is_marked() -> None:
     rng = np.random.default_rng(0)
     label = [0, 1] * 100
-    good, bad = (made(label, (rng.standard_normal(200) + shift * np.array(label)).tolist()) for shift in (3.0, 0.3))
-    twin = made(label, good.score.tolist())
-    cells = [cell(n, "c", u, "auroc", HOW, None, {}) for n, u in (("bad", bad), ("good", good))]
+    good, bad = (
+        Judged(name, (made(label, (rng.standard_normal(200) + shift * np.array(label)).tolist()),))
+        for name, shift in (("good", 3.0), ("bad", 0.3))
+    )
+    twin = Judged("twin", (made(label, good.first.score.tolist()),))
+    cells = [cell(d, "c", "auroc", HOW, {}) for d in (bad, good)]
     assert best_of(cells, [bad, good], HOW, {}) == 1
     assert best_of([cells[1], cells[1]], [good, twin], HOW, {}) is None
-    errors = [cell(n, "c", u, "eer", HOW, None, {}) for n, u in (("bad", bad), ("good", good))]
+    errors = [cell(d, "c", "eer", HOW, {}) for d in (bad, good)]
     assert best_of(errors, [bad, good], HOW, {}) == 1  # of errors the lower is better
 
 
 def test_five_groups_are_too_few_to_mark_anything() -> None:
     label, groups = [0, 1] * 20, [f"g{i // 8}" for i in range(40)]
-    good = made(label, [float(y) for y in label], groups)
-    bad = made(label, [-float(y) for y in label], groups)
-    cells = [cell(n, "c", u, "auroc", HOW, None, {}) for n, u in (("bad", bad), ("good", good))]
+    good = Judged("good", (made(label, [float(y) for y in label], groups),))
+    bad = Judged("bad", (made(label, [-float(y) for y in label], groups),))
+    cells = [cell(d, "c", "auroc", HOW, {}) for d in (bad, good)]
     assert [c.value for c in cells] == [0.0, 1.0]
     assert best_of(cells, [bad, good], HOW, {}) is None
+
+
+def test_several_trainings_are_a_mean_whose_interval_draws_people_and_not_seeds() -> None:
+    # Reals 0, 2; fakes 1, 3 and 3, 4: AUROC 3/4 and 1. Their mean counts, and both extremes are told.
+    label = [0, 0, 1, 1] * 5
+    first, second = made(label, [0, 2, 1, 3] * 5), made(label, [0, 2, 3, 4] * 5)
+    found = cell(Judged("d", (first, second), (None, None)), "c", "auroc", HOW, {})
+    assert (found.value, found.least, found.most, found.seeds) == (0.875, 0.75, 1.0, 2)
+    alone = [cell(Judged("d", (u,)), "c", "auroc", HOW, {}) for u in (first, second)]
+    assert alone[0].low <= found.low <= found.high <= alone[1].high  # type: ignore[operator]
+    twice = cell(Judged("d", (first, first), (None, None)), "c", "auroc", HOW, {})
+    assert (twice.low, twice.high) == (alone[0].low, alone[0].high)  # the same weights twice tell nothing new
+
+
+def test_a_training_that_is_worse_keeps_the_mean_from_being_called_better() -> None:
+    rng = np.random.default_rng(1)
+    label = [0, 1] * 100
+    strong, weak, middle = (
+        made(label, (rng.standard_normal(200) + shift * np.array(label)).tolist()) for shift in (6.0, 0.2, 1.5)
+    )
+    mixed, other = Judged("mixed", (strong, weak), (None, None)), Judged("other", (weak, weak), (None, None))
+    cells = [cell(d, "c", "auroc", HOW, {}) for d in (mixed, other)]
+    assert best_of(cells, [mixed, other], HOW, {}) is None  # its second training is no better than the other's
+    steady = Judged("steady", (strong, middle), (None, None))
+    cells = [cell(d, "c", "auroc", HOW, {}) for d in (steady, other)]
+    assert best_of(cells, [steady, other], HOW, {}) == 0
+
+
+def test_each_training_has_its_own_threshold() -> None:
+    # Limits 1 and 3: reals 0, 2 give false alarms 1/2 and 0.
+    run = made([0, 0, 1, 1], [0, 2, 3, 4])
+    found = cell(Judged("d", (run, run), (1.0, 3.0)), "c", "false_alarms", HOW, {})
+    assert (found.value, found.least, found.most) == (0.25, 0.0, 0.5)

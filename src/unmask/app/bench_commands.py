@@ -8,16 +8,21 @@ from typing import Annotated
 import typer
 
 from unmask.app.errors import errors_in_a_line
-from unmask.app.progress import listed, scoring
+from unmask.app.progress import DETECTORS, Cpu, Jobs, Runs, Threads, listed, scoring, whole
 
 
 def bench(
     protocol: Annotated[str, typer.Argument(help="A protocol's name, or the path of a YAML file; `list` names them.")],
-    detectors: Annotated[
-        str, typer.Option(help="Separated by commas: embedded, paths of bundles, hub:..., spectrum (the floor).")
-    ] = "embedded,spectrum",
+    detectors: Annotated[str, typer.Option(help=DETECTORS)] = "embedded,spectrum",
     data: Annotated[Path | None, typer.Option(help="Manifest of faces.", show_default=False)] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for tables.", show_default=False)] = None,
+    seeds: Annotated[
+        str, typer.Option(help="Trainings of each recipe, as 0,1,2; else the one that it names.", show_default=False)
+    ] = "",
+    jobs: Jobs = 1,
+    threads: Threads = 0,
+    cpu: Cpu = False,
+    runs: Runs = None,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw ROC, DET, histograms ...")] = True,
     expect_data: Annotated[str, typer.Option(help="Refuse data of another hash.")] = "",
     expect_bundle: Annotated[
@@ -28,7 +33,8 @@ def bench(
 ) -> None:
     """Measure detectors by a protocol: tables with intervals, and the one command that gives them again.
 
-    Crops are scored once; scores stay in OUT/scores under the hashes of detector and data.
+    Recipes are trained first, on the protocol's training rows. Crops are scored once. Trainings and scores stay in OUT
+    under the hashes that they depend on: a command that was stopped goes on where it was.
     """
     with errors_in_a_line():
         from unmask.measure.protocol import load, names
@@ -43,6 +49,7 @@ def bench(
         from rich.console import Console
 
         from unmask.bench.protocols import Wanted, run
+        from unmask.bench.training import How
         from unmask.measure import tables
 
         named = listed(detectors)
@@ -50,9 +57,19 @@ def bench(
             raise typer.BadParameter("name at least one detector", param_hint="--detectors")
         with scoring(quiet) as progress:
             wanted = Wanted(
-                chosen, protocol, named, data, out, expect_data, tuple(expect_bundle or ()), expect_protocol
+                protocol=chosen,
+                called=protocol,
+                detectors=named,
+                data=data,
+                out=out,
+                seeds=whole(seeds, "--seeds"),
+                how=How(jobs, threads, cpu),
+                runs=runs,
+                expect_data=expect_data,
+                expect_bundles=tuple(expect_bundle or ()),
+                expect_protocol=expect_protocol,
             )
-            result, units = run(wanted, progress)
+            result, units = run(wanted, progress, progress.steps)
         tables.write(result, out)
         if pictures:
             from unmask.measure.pictures import draw

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from unmask.app.errors import errors_in_a_line
-from unmask.app.progress import listed, scoring
+from unmask.app.progress import DETECTORS, Cpu, Jobs, Runs, Threads, listed, scoring
 
 
 def fairness(
@@ -17,9 +17,7 @@ def fairness(
     by: Annotated[
         str, typer.Option(help="Attributes joined by commas: sex, age, race, skin, light ...; sex*race = both.")
     ] = "sex,age,race",
-    detectors: Annotated[
-        str, typer.Option(help="Separated by commas: embedded, paths of bundles, hub:..., spectrum (the floor).")
-    ] = "embedded",
+    detectors: Annotated[str, typer.Option(help=DETECTORS)] = "embedded",
     dataset: Annotated[
         list[str] | None, typer.Option(help="Only this data set; may be repeated.", show_default=False)
     ] = None,
@@ -29,6 +27,10 @@ def fairness(
     policies: Annotated[str, typer.Option(help="Thresholds: half, one, equal-fpr.")] = "half,one,equal-fpr",
     within: Annotated[str, typer.Option(help="Compare within each of these: light, method ...")] = "",
     rounds: Annotated[int, typer.Option(min=100, max=100_000, help="Resamples of leakage groups.")] = 1000,
+    jobs: Jobs = 1,
+    threads: Threads = 0,
+    cpu: Cpu = False,
+    runs: Runs = None,
     expect_data: Annotated[str, typer.Option(help="Refuse data of another hash.")] = "",
     expect_bundle: Annotated[
         list[str] | None, typer.Option(help="Refuse another detector; once for each.", show_default=False)
@@ -43,6 +45,7 @@ def fairness(
         from rich.console import Console
 
         from unmask.bench.fairness import POLICIES, Wanted, run, verdict, write
+        from unmask.bench.training import How
 
         asked = listed(policies)
         if unknown := [p for p in asked if p not in POLICIES]:
@@ -62,10 +65,12 @@ def fairness(
                 policies=tuple(p for p in POLICIES if p in asked),
                 within=within,
                 rounds=rounds,
+                how=How(jobs, threads, cpu),
+                runs=runs,
                 expect_data=expect_data,
                 expect_bundles=tuple(expect_bundle or ()),
             )
-            found = run(wanted, progress)
+            found = run(wanted, progress, progress.steps)
         write(found, out)
         if not quiet:
             stdout = Console(highlight=False)

@@ -1,26 +1,77 @@
-"""What commands share: their live lines, and options that are lists."""
+"""What commands share: their live lines, and options that are lists or the same everywhere."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+DETECTORS = (
+    "Separated by commas: embedded, hub:..., paths of bundles, of run folders or of recipes (.yaml, trained here), "
+    "spectrum (the floor)."
+)
+Jobs = Annotated[int, typer.Option(min=1, help="Recipes trained at a time, each in a process of its own.")]
+Threads = Annotated[int, typer.Option(min=0, help="Processor threads of each training; 0 = as torch likes.")]
+Cpu = Annotated[bool, typer.Option("--cpu", help="Train on no GPU.")]
+Runs = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the trainings, to share it between commands; else OUT.", show_default=False),
+]
+
+
+class Live:
+    """A live line on standard error, where that is a terminal; elsewhere a line for each training that begins."""
+
+    def __init__(self, bar: Progress, quiet: bool) -> None:
+        self.bar, self.quiet = bar, quiet
+        self.crops = bar.add_task("scoring", total=None, unit="crops")
+        self.trained = bar.add_task("training", total=1, visible=False, unit="steps")
+        self.what = ""
+
+    def __call__(self, what: str, crops: int) -> None:
+        """What is scored, and how many crops more."""
+        self.bar.update(self.trained, visible=False)
+        self.bar.update(self.crops, description=what, advance=crops)
+
+    def steps(self, what: str, done: int, of: int) -> None:
+        """What is trained, and how many of how many steps are done."""
+        if what != self.what:
+            self.bar.reset(self.trained)
+            if not self.quiet and not self.bar.console.is_terminal:
+                self.bar.console.print(what, soft_wrap=True, highlight=False)
+        self.what = what
+        self.bar.update(self.trained, description=what, completed=done, total=of, visible=True)
 
 
 @contextmanager
-def scoring(quiet: bool) -> Iterator[Callable[[str, int], None]]:
-    """A live line on standard error, where that is a terminal; called with what is scored and how many crops more."""
+def scoring(quiet: bool) -> Iterator[Live]:
+    """The live line of one command."""
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed:,} crops"), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description} {task.completed:,} {task.fields[unit]}"),
+        BarColumn(bar_width=24),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
-        task = bar.add_task("scoring", total=None)
+        yield Live(bar, quiet)
 
-        def step(what: str, crops: int) -> None:
-            bar.update(task, description=what, advance=crops)
 
-        yield step
+def whole(text: str, option: str) -> tuple[int, ...]:
+    """ "0,1" -> (0, 1)"""
+    if not all(part.isdigit() for part in listed(text)):
+        raise typer.BadParameter(f"{text!r} is no list of whole numbers, as 0,1,2", param_hint=option)
+    return tuple(int(part) for part in listed(text))
 
 
 @contextmanager

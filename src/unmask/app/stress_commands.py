@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from unmask.app.errors import errors_in_a_line
-from unmask.app.progress import listed, scoring
+from unmask.app.progress import DETECTORS, Cpu, Jobs, Runs, Threads, listed, scoring
 
 
 class Boxes(StrEnum):
@@ -22,9 +22,7 @@ class Boxes(StrEnum):
 def stress(
     faces: Annotated[Path, typer.Argument(metavar="FACES", help="faces.parquet of `unmask faces`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for tables, curves and scores.")],
-    detectors: Annotated[
-        str, typer.Option(help="Separated by commas: embedded, paths of bundles, hub:..., spectrum (the floor).")
-    ] = "embedded,spectrum",
+    detectors: Annotated[str, typer.Option(help=DETECTORS)] = "embedded,spectrum",
     preset: Annotated[
         str, typer.Option(help="deeperforensics-v1, imaginet-social-v1 or net-v1.")
     ] = "deeperforensics-v1",
@@ -38,6 +36,10 @@ def stress(
     items: Annotated[int, typer.Option(min=0, help="At most so many media of a data set; 0 = all.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of what the damage draws.")] = 0,
     rounds: Annotated[int, typer.Option(min=100, max=100_000, help="Resamples of leakage groups.")] = 1000,
+    jobs: Jobs = 1,
+    threads: Threads = 0,
+    cpu: Cpu = False,
+    runs: Runs = None,
     expect_data: Annotated[str, typer.Option(help="Refuse data of another hash.")] = "",
     expect_bundle: Annotated[
         list[str] | None, typer.Option(help="Refuse another detector; once for each.", show_default=False)
@@ -52,6 +54,7 @@ def stress(
         from rich.console import Console
 
         from unmask.bench.stress import Wanted, numbers, run
+        from unmask.bench.training import How
         from unmask.measure import severity_tables
         from unmask.measure.pictures import severity
 
@@ -70,10 +73,12 @@ def stress(
                 items=items,
                 seed=seed,
                 rounds=rounds,
+                how=How(jobs, threads, cpu),
+                runs=runs,
                 expect_data=expect_data,
                 expect_bundles=tuple(expect_bundle or ()),
             )
-            found = run(wanted, progress)
+            found = run(wanted, progress, progress.steps)
         severity_tables.write(found, out)
         for i, of in enumerate(dict.fromkeys(s.numbers[0].dataset for s in found.suites)):
             rows = [n for n in numbers(found, of) if n.metric == "end_to_end"]

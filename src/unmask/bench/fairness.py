@@ -14,7 +14,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
-from unmask.bench.judges import Detector, Progress, judge_of, same, same_detectors, scored
+from unmask.bench.judges import Detector, Progress, Sides, same, scored
+from unmask.bench.lineup import Lineup
+from unmask.bench.training import ONE_BY_ONE, How, Steps
 from unmask.data.manifest import Manifest
 from unmask.measure.fairness import Audit, audit, holm, limits_by_group
 from unmask.measure.protocol import Mask, Where
@@ -30,7 +32,8 @@ ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the command line asks for. `by`: attributes, "sex*race" for their product; `at`: false alarms allowed."""
+    """What the command line asks for. `by`: attributes, "sex*race" for their product; `at`: false alarms allowed;
+    `runs`: folder of the trainings, None = `out`."""
 
     data: Path
     detectors: tuple[str, ...]
@@ -43,6 +46,8 @@ class Wanted:
     policies: tuple[Policy, ...] = POLICIES
     within: str = ""
     rounds: int = 1000
+    how: How = ONE_BY_ONE
+    runs: Path | None = None
     expect_data: str = ""
     expect_bundles: tuple[str, ...] = ()
 
@@ -71,10 +76,13 @@ class Fairness(Plain):
     within: str
     lost: dict[str, int]
     rebuild: str
+    trained: tuple[str, ...] = ()
 
 
-def run(wanted: Wanted, progress: Progress | None = None) -> Fairness:
-    """Scores (or finds scores in `out/scores`), chooses thresholds on validation rows, audits test rows.
+def run(wanted: Wanted, progress: Progress | None = None, steps: Steps = lambda what, done, of: None) -> Fairness:
+    """Trains recipes on all training rows, scores, chooses thresholds on validation rows, audits test rows.
+
+    Runs and scores stay in `out`.
 
     Raises: UnmaskError where an expected hash differs or no row has the attributes.
     """
@@ -83,16 +91,16 @@ def run(wanted: Wanted, progress: Progress | None = None) -> Fairness:
     if manifest.kind != "faces":
         raise UnmaskError(f"{wanted.data} lists media, not faces: cut the crops with `unmask faces` first")
     table = manifest.table(list(manifest.arrow_schema.names))
-    train = Where(split=("train",)).mask(table)
-    judges = [judge_of(name, manifest, table) for name in wanted.detectors]
-    hashes = tuple(j.digest([train]) for j in judges)
-    same_detectors(wanted.expect_bundles, hashes)
+    chosen = Where(split=(wanted.split,), dataset=wanted.datasets).mask(table)
+    sides = Sides(Where(split=("train",)).mask(table), Where(split=("val",)).mask(table) & ~chosen)
+    lineup = Lineup(wanted.detectors, manifest, table, wanted.runs or wanted.out)
+    hashes = lineup.hashes([sides], wanted.expect_bundles)
+    lineup.train([sides], wanted.how, steps)
     said = _said(table)
     parts: list[Part] = []
     left: list[tuple[str, str]] = []
     lost: dict[str, int] = {}
-    chosen = Where(split=(wanted.split,), dataset=wanted.datasets).mask(table)
-    for detector in (replace(j.fit(train), name=n) for j, n in zip(judges, wanted.detectors, strict=True)):
+    for detector in (replace(d, name=n) for (d,), n in zip(lineup.fit(sides), lineup.labels, strict=True)):
         for dataset in sorted(set(table["dataset"].filter(pa.array(chosen)).to_pylist())):
             here = Where(dataset=(dataset,)).mask(table)
 
@@ -101,7 +109,7 @@ def run(wanted: Wanted, progress: Progress | None = None) -> Fairness:
 
             test = pooled(here & chosen)
             lost[dataset] = test.failed
-            valid = here & Where(split=("val",)).mask(table) & ~chosen
+            valid = here & sides.validate
             one = _one(wanted, detector.name, dataset, test, pooled(valid) if valid.any() else None, said)
             for found in one:
                 (parts if isinstance(found, Part) else left).append(found)  # type: ignore[arg-type]
@@ -110,8 +118,9 @@ def run(wanted: Wanted, progress: Progress | None = None) -> Fairness:
     return Fairness(
         parts=_adjusted(parts),
         left_out=tuple(dict.fromkeys(left)),
-        detectors=wanted.detectors,
+        detectors=lineup.labels,
         bundles=hashes,
+        trained=lineup.notes(),
         data=manifest.digest,
         at=wanted.at,
         rounds=wanted.rounds,
@@ -265,6 +274,7 @@ def markdown(found: Fairness) -> str:
     ]
     lines += [f"- {name}: {n} items without a scored face left out." for name, n in found.lost.items() if n]
     lines += [f"- Not measured: {what} ({why})." for what, why in found.left_out]
+    lines += [f"- {note}" for note in found.trained]
     hashes = ", ".join(f"{d} {h}" for d, h in zip(found.detectors, found.bundles, strict=True))
     lines += [f"- Data {found.data}; {hashes}.", "", "Rebuild:", "", "```bash", found.rebuild, "```", ""]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Who judges crops: bundles, and the floor that is fitted on the spot. Their scores are kept under their hashes."""
+"""Who judges crops, and what each score is kept under. Here: bundles, and the floor that is fitted on the spot."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from unmask.bundles import Scorer, load
+from unmask.bundles import Scorer
 from unmask.data.manifest import Manifest
 from unmask.measure import scores
 from unmask.measure.protocol import Mask
@@ -26,20 +26,34 @@ Progress = Callable[[str, int], None]
 
 @dataclass(frozen=True)
 class Detector:
-    """A row of the table: its name, the hash of all that its scores depend on, and how it scores."""
+    """What scores: its name, the hash of all that its scores depend on, and how it scores."""
 
     name: str
     sha256: str
     judge: Margins
 
 
-def judge_of(name: str, manifest: Manifest, table: pa.Table) -> Finished | Floor:
-    """By the name that the command line has for it. Raises: UnmaskError for a recipe, or a bundle that is none."""
-    if name == FLOOR:
-        return Floor(manifest, table)
-    if name.endswith((".yaml", ".yml")):
-        raise UnmaskError(f"recipes are not trained here: train {name} first and give the path of its bundle")
-    return Finished(load(name))
+@dataclass(frozen=True)
+class Sides:
+    """Which rows of the manifest, (N,) each, a detector may learn from, and which may choose its checkpoint."""
+
+    train: Mask
+    validate: Mask
+
+
+class Judge(Protocol):
+    """A row of a table, before it is known what it learns from."""
+
+    label: str
+
+    def digest(self, sides: Sequence[Sides]) -> str:
+        """sha256 of what it is, and of what it learns from in each column."""
+
+    def fit(self, sides: Sides) -> tuple[Detector, ...]:
+        """Ready to score; one for each training."""
+
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the table must know of it."""
 
 
 def scored(
@@ -82,21 +96,30 @@ def same_detectors(expected: Sequence[str], found: Sequence[str]) -> None:
         )
 
 
+def combined(hashes: Sequence[str]) -> str:
+    """One hash of several, whatever their order and however often each comes."""
+    each = sorted(set(hashes))
+    return each[0] if len(each) == 1 else hashlib.sha256("\n".join(each).encode()).hexdigest()
+
+
 class Finished:
     """A bundle: the same scores whatever the protocol's training rows are."""
 
-    def __init__(self, scorer: Scorer) -> None:
-        self.scorer = scorer
+    def __init__(self, name: str, scorer: Scorer) -> None:
+        self.label, self.scorer = name, scorer
         card = scorer.card
         said = "" if card.calibration is None else card.calibration.model_dump_json()
         parts = (scorer.weights_sha256, scorer.runtime, card.input.model_dump_json(), ",".join(card.classes), said)
         self.sha256 = hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def digest(self, trainings: Sequence[Mask]) -> str:
+    def digest(self, sides: Sequence[Sides]) -> str:
         return self.sha256
 
-    def fit(self, train: Mask) -> Detector:
-        return Detector(self.scorer.card.name, self.sha256, by_bundle(self.scorer))
+    def fit(self, sides: Sides) -> tuple[Detector, ...]:
+        return (Detector(self.scorer.card.name, self.sha256, by_bundle(self.scorer)),)
+
+    def notes(self) -> tuple[str, ...]:
+        return ()
 
 
 class Floor:
@@ -106,25 +129,38 @@ class Floor:
     """
 
     def __init__(self, manifest: Manifest, table: pa.Table) -> None:
-        self.manifest, self.table = manifest, table
+        self.label, self.manifest, self.table = FLOOR, manifest, table
         self.fitted: dict[str, Detector] = {}
 
     def sha256(self, train: Mask) -> str:
         ids = np.asarray(self.table["item_id"].to_pylist(), str)[train]
         return hashlib.sha256("\n".join(["spectrum/1", self.manifest.digest, *sorted(ids)]).encode()).hexdigest()
 
-    def digest(self, trainings: Sequence[Mask]) -> str:
-        each = sorted({self.sha256(train) for train in trainings})
-        return each[0] if len(each) == 1 else hashlib.sha256("\n".join(each).encode()).hexdigest()
+    def digest(self, sides: Sequence[Sides]) -> str:
+        return combined([self.sha256(one.train) for one in sides])
 
-    def fit(self, train: Mask) -> Detector:
+    def fit(self, sides: Sides) -> tuple[Detector, ...]:
+        sha256 = self.sha256(sides.train)
+        if sha256 not in self.fitted:
+            self.fitted[sha256] = Detector(FLOOR, sha256, self._judge(sides.train))
+        return (self.fitted[sha256],)
+
+    def _judge(self, train: Mask) -> Margins:
+        """Fitted when it is first asked: scores that are kept need no fit."""
+        model: list[Any] = []
+
+        def judge(crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64], None]:
+            if not model:
+                model.append(self._model(train))
+            return model[0].decision_function(np.stack([radial_spectrum(c) for c in crops])), None
+
+        return judge
+
+    def _model(self, train: Mask) -> Any:
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        sha256 = self.sha256(train)
-        if sha256 in self.fitted:
-            return self.fitted[sha256]
         rows = [r for r in chosen(self.manifest, lambda _: train) if not r["reason"]]
         label = np.array([r["label"] for r in rows])
         if len(np.unique(label)) < 2:
@@ -132,10 +168,7 @@ class Floor:
                 "the spectrum floor needs training rows of both classes; this protocol's filters leave none"
             )
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-        model.fit(np.stack([radial_spectrum(c) for c in crops_of(self.manifest, rows)]), label)
+        return model.fit(np.stack([radial_spectrum(c) for c in crops_of(self.manifest, rows)]), label)
 
-        def judge(crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64], None]:
-            return model.decision_function(np.stack([radial_spectrum(c) for c in crops])), None
-
-        self.fitted[sha256] = Detector(FLOOR, sha256, judge)
-        return self.fitted[sha256]
+    def notes(self) -> tuple[str, ...]:
+        return ()

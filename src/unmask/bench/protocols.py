@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from unmask.bench.judges import FLOOR, Detector, Finished, Floor, Progress, judge_of, same, same_detectors, scored
+from unmask.bench.judges import FLOOR, Detector, Progress, Sides, same, scored
+from unmask.bench.lineup import Lineup, is_recipe
+from unmask.bench.training import ONE_BY_ONE, How, Steps
 from unmask.data.manifest import Manifest
-from unmask.measure.cells import Cell, best_of, cell, threshold
+from unmask.measure.cells import Cell, Judged, best_of, cell, threshold
 from unmask.measure.protocol import BY_THRESHOLD, Mask, Protocol
 from unmask.measure.tables import Result
 from unmask.measure.units import Units, pairing, units
@@ -22,13 +24,21 @@ from unmask.nouns import UnmaskError
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the command line asks for. `expect_*`: hashes that must be found again, empty = whatever is there."""
+    """What the command line asks for. `expect_*`: hashes that must be found again, empty = whatever is there.
+
+    Attributes:
+        seeds: trainings of each recipe; empty = the seed that the recipe names.
+        runs: folder of the trainings; None = `out`.
+    """
 
     protocol: Protocol
     called: str
     detectors: tuple[str, ...]
     data: Path
     out: Path
+    seeds: tuple[int, ...] = ()
+    how: How = ONE_BY_ONE
+    runs: Path | None = None
     expect_data: str = ""
     expect_bundles: tuple[str, ...] = ()
     expect_protocol: str = ""
@@ -36,18 +46,20 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: the rows that train and test, and how many frames count."""
+    """A column: the rows to learn from, those to test on, and how many frames count."""
 
     name: str
-    train: Mask
+    sides: Sides
     test: Mask
     frames: int | None = None
 
 
-def run(wanted: Wanted, progress: Progress | None = None) -> tuple[Result, dict[tuple[str, str], Units]]:
-    """Measures, and keeps the scores in `out/scores`.
+def run(
+    wanted: Wanted, progress: Progress | None = None, steps: Steps = lambda what, done, of: None
+) -> tuple[Result, dict[tuple[str, str], Units]]:
+    """Trains what is to be trained, measures, and keeps runs and scores in `out`.
 
-    Returns: the table, and the units behind each (detector, column), for pictures.
+    Returns: the table, and the units behind each (detector, column), for pictures; of several seeds the first.
     Raises: UnmaskError where an expected hash differs, a protocol finds no rows, or a detector cannot take part.
     """
     manifest, protocol = Manifest(wanted.data), wanted.protocol
@@ -57,16 +69,16 @@ def run(wanted: Wanted, progress: Progress | None = None) -> tuple[Result, dict[
         raise UnmaskError(f"{wanted.data} lists media, not faces: cut the crops with `unmask faces` first")
     table = manifest.table(list(manifest.arrow_schema.names))
     columns = list(_columns(protocol, table))
-    rows = [judge_of(name, manifest, table) for name in wanted.detectors if _may(name, protocol)]
-    hashes = tuple(row.digest([c.train for c in columns]) for row in rows)
-    same_detectors(wanted.expect_bundles, hashes)
+    names = [name for name in wanted.detectors if _may(name, protocol)]
+    lineup = Lineup(names, manifest, table, wanted.runs or wanted.out, wanted.seeds)
+    sides = [column.sides for column in columns]
+    hashes = lineup.hashes(sides, wanted.expect_bundles)
+    lineup.train(sides, wanted.how, steps)
     bench = Bench(manifest, table, protocol, wanted.out / "scores", progress)
-    cells = [
-        c
-        for column in columns
-        for c in bench.column(column, [(n, r) for n, r in zip(wanted.detectors, rows, strict=True)])
-    ]
-    return Result.of(protocol, cells, manifest.digest, wanted.detectors, hashes, _again(wanted, hashes)), bench.units
+    cells = [c for column in columns for c in bench.column(column, lineup)]
+    again = _again(wanted, hashes)
+    result = Result.of(protocol, cells, manifest.digest, lineup.labels, hashes, again, lineup.notes())
+    return result, bench.units
 
 
 class Bench:
@@ -79,22 +91,21 @@ class Bench:
         self.progress = progress
         self.units: dict[tuple[str, str], Units] = {}
         self.original = _originals(table)
-        self.valid = protocol.validate_.mask(table) & ~protocol.test.mask(table)
-        self.thresholds: dict[str, float | None] = {}
+        self.thresholds: dict[tuple[str, bytes], float | None] = {}
 
-    def column(self, column: Column, rows: Sequence[tuple[str, Finished | Floor]]) -> list[Cell]:
+    def column(self, column: Column, lineup: Lineup) -> list[Cell]:
         """The cells of all detectors and metrics, the best marked where it is better than the second best."""
         judged = []
-        for name, row in rows:
-            detector = row.fit(column.train)
-            found = self._units(detector, column.test, column)
-            self.units[name, column.name] = found
-            judged.append((name, found, self._threshold(detector)))
+        for label, trainings in zip(lineup.labels, lineup.fit(column.sides), strict=True):
+            found = tuple(self._units(one, column.test, column) for one in trainings)
+            limits = tuple(self._threshold(one, column.sides.validate) for one in trainings)
+            judged.append(Judged(label, found, limits))
+            self.units[label, column.name] = found[0]
         cells: list[Cell] = []
         for metric in self.protocol.metrics:
             how = self.protocol.interval
-            some = [cell(n, column.name, u, metric, how, t, self.original) for n, u, t in judged]
-            best = best_of(some, [u for _, u, _ in judged], how, self.original)
+            some = [cell(one, column.name, metric, how, self.original) for one in judged]
+            best = best_of(some, judged, how, self.original)
             cells += [replace(c, best=i == best) for i, c in enumerate(some)]
         return cells
 
@@ -103,17 +114,18 @@ class Bench:
         found = units(table, self.protocol.level, self.protocol.pooling, column.frames if column else None)
         return pairing(found, self.original, self.protocol.pairing) if column else found
 
-    def _threshold(self, detector: Detector) -> float | None:
-        if not set(self.protocol.metrics) & set(BY_THRESHOLD) or not self.valid.any():
+    def _threshold(self, detector: Detector, valid: Mask) -> float | None:
+        if not set(self.protocol.metrics) & set(BY_THRESHOLD) or not valid.any():
             return None
-        if detector.sha256 not in self.thresholds:
-            found = self._units(detector, self.valid)
-            self.thresholds[detector.sha256] = threshold(found, self.protocol.threshold)
-        return self.thresholds[detector.sha256]
+        key = detector.sha256, valid.tobytes()
+        if key not in self.thresholds:
+            self.thresholds[key] = threshold(self._units(detector, valid), self.protocol.threshold)
+        return self.thresholds[key]
 
 
 def _columns(protocol: Protocol, table: pa.Table) -> Iterator[Column]:
     train, test = protocol.train.mask(table), protocol.test.mask(table)
+    sides = Sides(train, protocol.validate_.mask(table) & ~test)
     if (train & test).any():
         raise UnmaskError(f"protocol {protocol.name!r} tests on rows that it trains on: mend its filters")
     if not test.any():
@@ -122,16 +134,16 @@ def _columns(protocol: Protocol, table: pa.Table) -> Iterator[Column]:
     text = {n: np.asarray([v or "" for v in table[n].to_pylist()], str) for n in ("dataset", "method", "compression")}
     real = np.asarray(table["label"].fill_null(-1).to_numpy()) == 0
     if kind == "all":
-        yield Column("all", train, test)
+        yield Column("all", sides, test)
     elif kind in ("dataset", "compression"):
         for value in np.unique(text[kind][test]):
-            yield Column(str(value) or "none named", train, test & (text[kind] == value))
+            yield Column(str(value) or "none named", sides, test & (text[kind] == value))
     elif kind == "frames":
         part = table.filter(pa.array(test))
         shown = {*zip(part["media_id"].to_pylist(), part["frame"].to_pylist(), strict=True)}
         most = max(Counter(media for media, _ in shown).values())  # "32 frames" of clips that have 8 would be a lie
         kept = [n for n in protocol.frames if n <= most] or [most]
-        yield from (Column(f"{n} frame{'s' * (n > 1)}", train, test, frames=n) for n in kept)
+        yield from (Column(f"{n} frame{'s' * (n > 1)}", sides, test, frames=n) for n in kept)
     else:
         among = test if kind == "method" else train
         for dataset, method in sorted(
@@ -139,16 +151,18 @@ def _columns(protocol: Protocol, table: pa.Table) -> Iterator[Column]:
         ):
             this = (text["dataset"] == dataset) & (text["method"] == method)
             alone = test & (this | (real & (text["dataset"] == dataset)))
-            learnt = {"held_out": train & ~this, "trained_on": train & (real | this)}.get(kind, train)
+            # What is held out chooses no checkpoint and no threshold either.
+            kept = {"held_out": ~this, "trained_on": real | this}.get(kind, np.ones(len(this), bool))
+            learnt = Sides(sides.train & kept, sides.validate & kept)
             yield Column(f"{dataset}/{method}", learnt, test if kind == "trained_on" else alone)
 
 
 def _may(name: str, protocol: Protocol) -> bool:
-    """True. Raises: UnmaskError for bundles where the protocol trains."""
-    if protocol.trains and name != FLOOR and not name.endswith((".yaml", ".yml")):
+    """True. Raises: UnmaskError for finished detectors where the protocol trains."""
+    if protocol.trains and name != FLOOR and not is_recipe(name):
         raise UnmaskError(
-            f"{protocol.name} trains each detector anew for each column; the bundle {name!r} is finished: "
-            f"only {FLOOR} can take part so far"
+            f"{protocol.name} trains each detector anew for each column, and {name!r} is finished: "
+            f"only recipes and {FLOOR} can take part"
         )
     return True
 
@@ -162,6 +176,7 @@ def _originals(table: pa.Table) -> dict[str, str]:
 def _again(wanted: Wanted, hashes: Sequence[str]) -> str:
     """The one command that gives this table again, or refuses."""
     words = ["unmask", "bench", wanted.called, "--detectors", ",".join(wanted.detectors)]
+    words += ["--seeds", ",".join(map(str, wanted.seeds))] * bool(wanted.seeds)
     words += ["--data", wanted.data.name, "-o", wanted.out.name, "--expect-protocol", wanted.protocol.digest]
     words += ["--expect-data", Manifest(wanted.data).digest]
     words += [w for h in hashes for w in ("--expect-bundle", h)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from unmask.bench.judges import Detector, judge_of, key_of, same, same_detectors, scored
+from unmask.bench.judges import Detector, Progress, Sides, key_of, same, scored
+from unmask.bench.lineup import Lineup
+from unmask.bench.training import ONE_BY_ONE, How, Steps
 from unmask.data import reencode
 from unmask.data.cutting import Task, inherited, media_of
 from unmask.data.faces import finder
@@ -29,12 +31,12 @@ from unmask.train.scoring import score_crops
 from unmask.train.stress import damaged
 
 RULES = "stress/1"  # of how a damaged file becomes a score
-Progress = Callable[[str, int], None]
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the command line asks for. `items`: media of a data set at most, 0 = all; `expect_*`: hashes to find."""
+    """What the command line asks for. `items`: media of a data set at most, 0 = all; `expect_*`: hashes to find;
+    `runs`: folder of the trainings, None = `out`."""
 
     data: Path
     detectors: tuple[str, ...]
@@ -46,12 +48,16 @@ class Wanted:
     items: int = 0
     seed: int = 0
     rounds: int = 1000
+    how: How = ONE_BY_ONE
+    runs: Path | None = None
     expect_data: str = ""
     expect_bundles: tuple[str, ...] = ()
 
 
-def run(wanted: Wanted, progress: Progress = lambda what, n: None) -> Stress:
-    """Damages, scores and counts; scores stay in `out/scores`.
+def run(
+    wanted: Wanted, progress: Progress = lambda what, n: None, steps: Steps = lambda what, done, of: None
+) -> Stress:
+    """Trains recipes on all training rows, damages, scores and counts; runs and scores stay in `out`.
 
     Raises: UnmaskError where an expected hash differs, the manifest holds no such rows, or a medium cannot be read.
     """
@@ -61,21 +67,21 @@ def run(wanted: Wanted, progress: Progress = lambda what, n: None) -> Stress:
         raise UnmaskError(f"{wanted.data} lists media, not faces: cut the crops with `unmask faces` first")
     table = manifest.table(list(manifest.arrow_schema.names))
     chosen = Where(split=(wanted.split,), dataset=wanted.datasets).mask(table)
-    train = Where(split=("train",)).mask(table)
-    judges = [judge_of(name, manifest, table) for name in wanted.detectors]
-    hashes = tuple(j.digest([train]) for j in judges)
-    same_detectors(wanted.expect_bundles, hashes)
+    valid = Where(split=("val",)).mask(table) & ~chosen
+    sides = Sides(Where(split=("train",)).mask(table), valid)
+    lineup = Lineup(wanted.detectors, manifest, table, wanted.runs or wanted.out)
+    hashes = lineup.hashes([sides], wanted.expect_bundles)
     media = _media(manifest, table, chosen, wanted.items)
     if not media:
         raise UnmaskError(f"{wanted.data} has no labelled {wanted.split} rows of these data sets")
-    detectors = [j.fit(train) for j in judges]
-    valid = Where(split=("val",)).mask(table)
-    limits = [_limit(d, manifest, table, valid & ~chosen, wanted.out / "scores", progress) for d in detectors]
+    lineup.train([sides], wanted.how, steps)
+    detectors = [one for (one,) in lineup.fit(sides)]
+    limits = [_limit(d, manifest, table, valid, wanted.out / "scores", progress) for d in detectors]
     steps = [(CLEAN, 0), *((k, level + 1) for k in kinds for level in range(len(KINDS[k].steps)))]
     tables = {step: _scores(wanted, manifest, media, detectors, step, progress) for step in steps}
     suites: list[Suite] = []
     for dataset in sorted({t.row.dataset for t in media}):
-        for i, name in enumerate(wanted.detectors):
+        for i, name in enumerate(lineup.labels):
             progress(f"intervals, {dataset}", 0)
             own = {step: _of(found[i], dataset) for step, found in tables.items()}
             suites.append(suite(name, dataset, wanted.boxes, own, Interval(rounds=wanted.rounds), limits[i]))
@@ -83,8 +89,9 @@ def run(wanted: Wanted, progress: Progress = lambda what, n: None) -> Stress:
         preset=wanted.preset,
         boxes=wanted.boxes,
         suites=tuple(suites),
-        detectors=wanted.detectors,
+        detectors=lineup.labels,
         bundles=hashes,
+        trained=lineup.notes(),
         data=manifest.digest,
         codec=reencode.version() if any(KINDS[k].clip for k in kinds) else "",
         rounds=wanted.rounds,

@@ -174,4 +174,4 @@ def _five(table: pa.Table) -> Floats:
 
 def _codes(text: pa.ChunkedArray) -> NDArray[np.int32]:
     text = text.fill_null("")
-    return np.asarray(pc.index_in(text, value_set=pc.unique(text)).to_numpy(), np.int32)
+    return np.array(pc.index_in(text, value_set=pc.unique(text)).to_numpy(), np.int32)

@@ -23,6 +23,7 @@ from unmask.nouns import InputSpec, Pixels, UnmaskError
 
 Transform = Callable[[Pixels, np.random.Generator], Pixels]
 Key = int | Sequence[int]
+NO_VIEWS = np.empty((0, 0, 0, 3), np.uint8)
 _COLUMNS = (
     "relpath", "reason", "label", "group_id", "method", "dataset", "media_id", "pair_key", "frame", "box", "margin",
     "template",
@@ -38,6 +39,7 @@ class Item(NamedTuple):
     group: int  # code of the leakage group
     pair: int  # equal for a real crop and the forgeries made from it, -1 = of no pair
     method: int  # code of what made it
+    views: Pixels = NO_VIEWS  # (V, S, S, 3) what `image` becomes by each of `FaceSet.views`
 
 
 class FaceSet(Dataset[Item]):
@@ -59,14 +61,17 @@ class FaceSet(Dataset[Item]):
         *,
         where: NDArray[np.bool_] | None = None,
         transform: Transform | None = None,
+        views: Sequence[Transform] = (),
     ) -> None:
         """
         Args:
             where: a mask over all rows of the manifest; None = all.
             transform: changes the crop as it is stored, before it is cut to `spec`.
+            views: each makes another picture of what `transform` left, as stored too: the same draw of it in all of
+                them, so that they differ by the view alone.
         Raises: UnmaskError for a manifest of media, a mask of another length, and crops that cannot give `spec`.
         """
-        self.manifest, self.spec, self.transform = Manifest(manifest), spec, transform
+        self.manifest, self.spec, self.transform, self.views = Manifest(manifest), spec, transform, tuple(views)
         if self.manifest.kind != "faces":
             raise UnmaskError(f"{manifest} lists media, not faces: cut the crops with `unmask faces` first")
         if where is not None and where.shape != (len(self.manifest),):
@@ -110,12 +115,14 @@ class FaceSet(Dataset[Item]):
 
     def item(self, i: int, image: Pixels, seed: Sequence[int]) -> Item:
         """The item `i`, its crop, or what was made of it, changed by the transform's draw and cut to the input."""
+        rng = np.random.default_rng([int(s) for s in seed])
         if self.transform is not None:
-            image = self.transform(image, np.random.default_rng([int(s) for s in seed]))
-        image = np.ascontiguousarray(fit(image, self.spec, float(self.margin[i])))
+            image = self.transform(image, rng)
+        ways = [image, *(view(image, rng) for view in self.views)]
+        image, *views = (np.ascontiguousarray(fit(way, self.spec, float(self.margin[i]))) for way in ways)
         columns = (self.label, self.group, self.pair, self.method)
         label, group, pair, method = (int(column[i]) for column in columns)
-        return Item(image, label, i, group, pair, method)
+        return Item(image, label, i, group, pair, method, np.stack(views) if views else NO_VIEWS)
 
     def path(self, i: int) -> Path:
         """Where a crop lies. Raises: UnmaskError for a path that leaves the root of its data set."""

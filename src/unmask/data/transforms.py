@@ -20,12 +20,13 @@ from typing import Annotated, Any, Literal, final
 import cv2
 import numpy as np
 import torch
-from pydantic import AfterValidator, Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from unmask.data.degrade import jpeg
+from unmask.data.severity import KINDS, degraded
 from unmask.nouns import Floats, Pixels, Plain, UnmaskError
 
 Rng = np.random.Generator
@@ -238,6 +239,34 @@ class Jpeg(InPlace):
         return jpeg(image, int(rng.integers(self.quality[0], self.quality[1] + 1)))
 
 
+class Damage(InPlace):
+    """A kind of `unmask.data.severity` at one of its levels, whose draw is the picture's own."""
+
+    kind: str = "jpeg"
+    level: int = Field(3, ge=0)
+
+    @field_validator("kind")
+    @classmethod
+    def _stays(cls, kind: str) -> str:
+        able = [k for k in KINDS if k != "imaginet_social"]  # that one cuts out a part
+        if kind not in able:
+            raise ValueError(
+                f"no kind of damage {kind!r} that leaves a picture in its place; there are {', '.join(able)}"
+            )
+        return kind
+
+    @field_validator("level")
+    @classmethod
+    def _known(cls, level: int, info: ValidationInfo) -> int:
+        last = len(KINDS[info.data["kind"]].steps) if "kind" in info.data else level
+        if level > last:
+            raise ValueError(f"{info.data['kind']} has levels 0 to {last}, not {level}")
+        return level
+
+    def change(self, image: Pixels, rng: Rng) -> Pixels:
+        return next(degraded([image], self.kind, self.level, int(rng.integers(2**31))))
+
+
 class OneOf(Step):
     """One of several steps, whose own `p` are weights."""
 
@@ -259,7 +288,7 @@ class OneOf(Step):
 
 STEPS: dict[str, type[Step]] = {
     "flip": Flip, "affine": Affine, "blur": Blur, "jitter": Jitter, "linear": Linear, "pca": Pca, "hsv": Hsv,
-    "jpeg": Jpeg, "one_of": OneOf,
+    "jpeg": Jpeg, "damage": Damage, "one_of": OneOf,
 }  # fmt: skip
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from unmask.bases import Detector, Output
-from unmask.nn.mesonet import MesoHead, checked, conv, crops, stage
+from unmask.nn.fixed import exactly
+from unmask.nn.mesonet import MesoHead, conv, crops, stage
 
 CARD = {
     "title": "Meso-4",
@@ -40,4 +41,4 @@ class Meso4(Detector):
         self.head = MesoHead(size // 32)
 
     def forward(self, image: Tensor) -> Output:
-        return Output(*self.head(self.body(checked(image, self.input.size))))
+        return Output(*self.head(self.body(exactly(image, self.input.size))))

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from unmask.bases import Detector, Output
-from unmask.nn.mesonet import MesoHead, checked, conv, crops, stage
+from unmask.nn.fixed import exactly
+from unmask.nn.mesonet import MesoHead, conv, crops, stage
 
 CARD = {
     "title": "MesoInception-4",
@@ -41,7 +42,7 @@ class MesoInception4(Detector):
         self.head = MesoHead(size // 32)
 
     def forward(self, image: Tensor) -> Output:
-        return Output(*self.head(self.body(checked(image, self.input.size))))
+        return Output(*self.head(self.body(exactly(image, self.input.size))))
 
 
 class _Branches(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +22,11 @@ LOWER_IS_BETTER: frozenset[str] = frozenset({"eer", "ece", "false_alarms"})
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of a table. `value` is None where it cannot be measured, and `why` says so."""
+    """One number of a table. `value` is None where it cannot be measured, and `why` says so.
+
+    Of a detector that was trained with several seeds it is their mean, `least` and `most` are the extremes, and the
+    interval is that of the mean over other people, the trained weights held as they are.
+    """
 
     detector: str
     column: str
@@ -37,6 +41,22 @@ class Cell:
     threshold: float | None = None
     best: bool = False  # better than the second best, and the interval of the difference leaves out zero
     why: str = ""
+    seeds: int = 1
+    least: float | None = None
+    most: float | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A detector's scores of one column: for each training its units, the same ones, and its threshold."""
+
+    detector: str
+    units: tuple[Units, ...]
+    limits: tuple[float | None, ...] = (None,)
+
+    @property
+    def first(self) -> Units:
+        return self.units[0]
 
 
 def balanced(label: ArrayLike, called: ArrayLike) -> float:
@@ -84,39 +104,68 @@ def values(found: Units, metric: Metric, limit: float | None, original: dict[str
     return found[keep], looked[keep]
 
 
-def cell(
-    detector: str,
-    column: str,
-    found: Units,
-    metric: Metric,
-    how: Interval,
-    limit: float | None,
-    original: dict[str, str],
-) -> Cell:
+def values_of_all(judged: Judged, metric: Metric, original: dict[str, str]) -> tuple[Units, Values] | str:
+    """As `values`, of K trainings at once: looked at is (K, N)."""
+    each = [values(u, metric, limit, original) for u, limit in zip(judged.units, judged.limits, strict=True)]
+    for one in each:
+        if isinstance(one, str):
+            return one
+    ready = [one for one in each if not isinstance(one, str)]
+    kept = ready[0][0]
+    if any(u.media.tolist() != kept.media.tolist() for u, _ in ready):
+        raise ValueError(f"the trainings of {judged.detector} were not scored on the same units")
+    return kept, np.stack([looked for _, looked in ready])
+
+
+def cell(judged: Judged, column: str, metric: Metric, how: Interval, original: dict[str, str]) -> Cell:
     """One number and its interval."""
-    real, fake = int((found.label == 0).sum()), int((found.label == 1).sum())
-    groups = len(np.unique(found.group))
-    ready = values(found, metric, limit, original)
+    found = judged.first
+    about = Cell(
+        judged.detector,
+        column,
+        metric,
+        *(None, None, None),
+        real=int((found.label == 0).sum()),
+        fake=int((found.label == 1).sum()),
+        groups=len(np.unique(found.group)),
+        failed=found.failed,
+        threshold=judged.limits[0] if len(judged.limits) == 1 else None,
+        seeds=len(judged.units),
+    )
+    ready = values_of_all(judged, metric, original)
     if isinstance(ready, str):
-        return Cell(detector, column, metric, None, None, None, real, fake, groups, found.failed, limit, why=ready)
+        return replace(about, why=ready)
     kept, looked = ready
     got = bootstrap(FUNCTIONS[metric], kept.label, looked, kept.group, how.rounds, how.seed, how.level)
-    return Cell(detector, column, metric, got.value, got.low, got.high, real, fake, groups, found.failed, limit)
+    least, most = _extremes(kept, looked, metric)
+    return replace(about, value=got.value, low=got.low, high=got.high, least=least, most=most)
 
 
 def better(one: Units, a: Values, b: Values, metric: Metric, how: Interval) -> bool:
-    """Whether `a` beats `b` on the same units: the paired group bootstrap's interval of the difference leaves out 0."""
+    """Whether `a` beats `b` on the same units, in other people and in each training.
+
+    The paired group bootstrap's interval of the difference leaves out 0, and the worst training of `a`, of (K, N), is
+    better than the best one of `b`.
+    """
     if len(np.unique(one.group)) < FEW_GROUPS:
         return False
     got = paired(FUNCTIONS[metric], one.label, a, b, one.group, how.rounds, how.seed, how.level)
-    return got.high < 0 if metric in LOWER_IS_BETTER else got.low > 0
+    (least_a, most_a), (least_b, most_b) = (_extremes(one, v, metric) for v in (a, b))
+    if metric in LOWER_IS_BETTER:
+        return got.high < 0 and most_a < least_b
+    return got.low > 0 and least_a > most_b
 
 
-def best_of(cells: Sequence[Cell], measured: Sequence[Units], how: Interval, original: dict[str, str]) -> int | None:
+def _extremes(kept: Units, looked: Values, metric: Metric) -> tuple[float, float]:
+    each = [FUNCTIONS[metric](kept.label, one) for one in looked]
+    return min(each), max(each)
+
+
+def best_of(cells: Sequence[Cell], judged: Sequence[Judged], how: Interval, original: dict[str, str]) -> int | None:
     """Index of the cell that is better than the second best; None where none is, or where units differ.
 
     Args:
-        cells: one metric and column, a cell for each detector, and `measured` the units of each.
+        cells: one metric and column, a cell for each of `judged`.
     """
     ranked = sorted(
         (i for i, c in enumerate(cells) if c.value is not None and not math.isnan(c.value)),
@@ -125,7 +174,7 @@ def best_of(cells: Sequence[Cell], measured: Sequence[Units], how: Interval, ori
     if len(ranked) < 2:
         return None
     metric = cells[ranked[0]].metric
-    first, second = (values(measured[i], metric, cells[i].threshold, original) for i in ranked[:2])
+    first, second = (values_of_all(judged[i], metric, original) for i in ranked[:2])
     if isinstance(first, str) or isinstance(second, str) or first[0].media.tolist() != second[0].media.tolist():
         return None
     return ranked[0] if better(first[0], first[1], second[1], metric, how) else None

@@ -6,6 +6,7 @@ often its group was drawn); metrics of the ROC read it off a ranking that was so
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -65,11 +66,15 @@ def bootstrap(
 ) -> Interval:
     """Interval of `metric`, drawing whole groups with replacement: faces of one actor hang together.
 
+    With several rows of scores, those of as many trainings, it is that of the mean of the metric over them: what other
+    people would do to these detectors, not what other trainings would.
+
     Resamples where the metric is not defined (a class went missing) are drawn again; all NaN where it is not defined
     on the data themselves. Percentile (Efron 1979) or BCa (Efron 1987), whose acceleration comes from leaving out each
     of at most 400 blocks of groups. AUROC, AP, EER and shares are re-weighted; any other metric sees repeated rows.
 
     Args:
+        score: (N,), or (K, N) of K trainings.
         groups: (N,) ids, one for each row: what is exchangeable, e.g. the actor or the source video.
     """
     of, count = _prepared(metric, label, score, groups)
@@ -95,6 +100,8 @@ def paired(
     level: float = 0.95,
 ) -> Difference:
     """Two sets of scores of the same rows, compared on the same resamples: the percentile interval of first - second.
+
+    Each (N,), or (K, N) of K trainings whose mean counts, as in `bootstrap`.
 
     p = 2 min(#{d <= 0} + 1, #{d >= 0} + 1) / (rounds + 1), at most 1: never below 2 / (rounds + 1).
     """
@@ -163,10 +170,13 @@ def _possible(hits: int, n: int) -> None:
 
 def _prepared(metric: Score, label: ArrayLike, score: ArrayLike, groups: ArrayLike) -> tuple[Of, int]:
     """The metric as a function of how often each group counts, and the number of groups."""
-    y, s = checked(label, score)
     code, count = codes(groups)
-    same_length(label=y, group=code)
-    return _of(metric, y, s, code, count), count
+    each = []
+    for one in np.atleast_2d(np.asarray(score)):
+        y, s = checked(label, one)
+        same_length(label=y, group=code)
+        each.append(_of(metric, y, s, code, count))
+    return each[0] if len(each) == 1 else lambda drawn: math.fsum(of(drawn) for of in each) / len(each), count
 
 
 def _of(metric: Score, y: Bools, s: Doubles, code: Longs, count: int) -> Of:

@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from unmask.measure.metrics import auroc, reliability, roc
+from unmask.measure.protocol import Metric
 from unmask.measure.robustness import CLEAN, Number
-from unmask.measure.tables import Result
+from unmask.measure.tables import NAMES, Result
 from unmask.measure.units import Units
 from unmask.nouns import Pixels, UnmaskError
 
@@ -35,22 +36,68 @@ STYLE: Any = {
     "svg.hashsalt": "unmask",  # the same picture is the same file
     "lines.linewidth": 1.6,
 }
+LINES = 6  # curves that an eye can follow in one picture
 Curve = tuple[str, Units]
 
 
 def draw(result: Result, units: Mapping[tuple[str, str], Units], folder: Path) -> list[Path]:
-    """All pictures that a result allows: ROC and DET, histograms, reliability. Returns the PNG files."""
+    """All pictures that a result allows: ROC and DET, histograms, reliability, and of many detectors a ranking.
+
+    Of more than six detectors the curves are those with the highest AUROC in that column, and the title says so.
+    Returns the PNG files.
+    """
     written = []
+    if len(result.detectors) > LINES:
+        written += [p for m in result.protocol.metrics for p in ranking(result, m, folder / f"ranking-{m}")]
     for i, column in enumerate(result.columns):
         found = [(d, units[d, column]) for d in result.detectors if (d, column) in units]
         both = [(d, u) for d, u in found if len(np.unique(u.label)) == 2]
+        if len(both) > LINES:
+            best = sorted(both, key=lambda of: -auroc(of[1].label, of[1].score))[:LINES]
+            title, both = f"{column}, the {LINES} best of {len(both)}", [of for of in both if of in best]
+        else:
+            title = column
         if both:
-            written += curves(both, column, folder / f"roc-{i}")
-            written += histograms(both, column, folder / f"scores-{i}")
+            written += curves(both, title, folder / f"roc-{i}")
+            written += histograms(both, title, folder / f"scores-{i}")
         said = [(d, u) for d, u in both if not np.isnan(u.probability).any()]
         if said:
-            written += calibration(said, column, folder / f"reliability-{i}")
+            written += calibration(said, title, folder / f"reliability-{i}")
     return written
+
+
+def ranking(result: Result, metric: Metric, path: Path) -> list[Path]:
+    """One metric of all detectors, a panel a column: the number, its interval, and where each seed stands at most.
+
+    Nothing is drawn, and [] returned, where no column has the metric.
+    """
+    columns = [c for c in result.columns if any(result.at(d, c, metric).value is not None for d in result.detectors)]
+    if not columns:
+        return []
+    wide, y = min(4, len(columns)), np.arange(len(result.detectors))
+    high = -(-len(columns) // wide)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2 + 1.7 * wide, high * (0.8 + 0.19 * len(y))), layout="constrained")
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(high, wide, sharey=True, squeeze=False).ravel().tolist()
+        for axes, column in zip(grid, columns, strict=False):
+            for i, cell in enumerate(result.at(d, column, metric) for d in result.detectors):
+                if cell.value is None or cell.low is None or cell.high is None:
+                    continue
+                axes.plot([cell.low, cell.high], [i, i], color=COLOURS[0], lw=1.2)
+                axes.plot(cell.value, i, "o", color=COLOURS[0], ms=4)
+                if cell.seeds > 1:
+                    axes.plot([cell.least, cell.most], [i, i], "|", color=COLOURS[1], ms=7, mew=1.4)
+            if metric == "auroc":
+                axes.axvline(0.5, color="0.6", lw=0.8)
+            axes.set_title(column, fontsize=8)
+            axes.set_yticks(y, [_short(d) for d in result.detectors])
+        grid[0].invert_yaxis()
+        for axes in grid[len(columns) :]:
+            axes.set_axis_off()
+        seeds = "; ticks: least and greatest seed" if any(c.seeds > 1 for c in result.cells) else ""
+        figure.suptitle(f"{NAMES[metric]}, {result.protocol.interval.level:.0%} intervals{seeds}", fontsize=10)
+        return _save(figure, path)
 
 
 def curves(found: Sequence[Curve], title: str, path: Path) -> list[Path]:

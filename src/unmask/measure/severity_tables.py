@@ -38,6 +38,7 @@ class Stress(Plain):
     seed: int
     subset: str
     rebuild: str
+    trained: tuple[str, ...] = ()
 
     def notes(self) -> Iterator[str]:
         """What a reader must know to believe the numbers."""
@@ -55,6 +56,7 @@ class Stress(Plain):
             clean = next(n for n in s.numbers if n.kind == CLEAN)
             items = f"{clean.real} real, {clean.fake} fake, {clean.groups} groups"
             yield f"{clean.dataset}, {clean.detector}: {items}{_said(s)}."
+        yield from self.trained
         yield (
             f"Data {self.data}; "
             + ", ".join(f"{d} {h}" for d, h in zip(self.detectors, self.bundles, strict=True))

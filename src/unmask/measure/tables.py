@@ -40,6 +40,7 @@ class Result(Plain):
     detectors: tuple[str, ...]
     bundles: tuple[str, ...]
     rebuild: str
+    trained: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -50,7 +51,9 @@ class Result(Plain):
         detectors: Sequence[str],
         bundles: Sequence[str],
         again: str,
+        trained: Sequence[str] = (),
     ) -> Result:
+        """`trained`: a sentence on each detector that was trained for this table."""
         return cls(
             protocol=protocol,
             cells=tuple(cells),
@@ -58,6 +61,7 @@ class Result(Plain):
             detectors=tuple(detectors),
             bundles=tuple(bundles),
             rebuild=again,
+            trained=tuple(trained),
         )
 
     @property
@@ -76,7 +80,14 @@ class Result(Plain):
             f"second best, by the paired interval of their difference on the same resamples; never with fewer than "
             f"{FEW_GROUPS} groups."
         )
-        yield "Detectors are finished bundles, or fitted on the protocol's training rows; test rows choose nothing."
+        yield "Detectors are finished, or trained on the protocol's training rows; test rows choose nothing."
+        yield from self.trained
+        if any(c.seeds > 1 for c in self.cells):
+            yield (
+                "Several seeds: the mean over them. Its interval holds the trained weights as they are and draws "
+                "people; in round brackets the least and the greatest of the seeds. Bold asks also that each seed is "
+                "better than each of the second best."
+            )
         if {"balanced_accuracy", "false_alarms"} & set(p.metrics):
             yield f"Thresholds: rule {p.threshold.rule} on the validation rows."
         for column in self.columns:
@@ -112,8 +123,11 @@ def read(folder: Path) -> Result:
 
 
 def words(c: Cell) -> str:
-    """ "0.888 [0.860, 0.918]", or a dash and why."""
-    return f"– ({c.why})" if c.value is None else f"{c.value:.3f} [{c.low:.3f}, {c.high:.3f}]"
+    """ "0.888 [0.860, 0.918]", or a dash and why; of several seeds also the extremes, "(0.871–0.901)"."""
+    if c.value is None:
+        return f"– ({c.why})"
+    seeds = f" ({c.least:.3f}–{c.most:.3f})" if c.seeds > 1 else ""
+    return f"{c.value:.3f} [{c.low:.3f}, {c.high:.3f}]{seeds}"
 
 
 def rich_tables(result: Result) -> Iterator[Table]:

@@ -44,10 +44,3 @@ def crops(size: int) -> InputSpec:
     if size % 32:
         raise UnmaskError(f"MesoNet takes crops of a side that 32 divides, not {size}: its published one is 256")
     return InputSpec(size=size, margin=1.3, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-
-
-def checked(image: Tensor, size: int) -> Tensor:
-    """Raises: UnmaskError for pictures of another size than the dense layer was built for."""
-    if image.shape[-2:] != (size, size):
-        raise UnmaskError(f"crops of {size} x {size} pixels are wanted, not {image.shape[-2]} x {image.shape[-1]}")
-    return image

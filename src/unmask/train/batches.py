@@ -61,4 +61,6 @@ def batch_of(items: Item, device: torch.device | str = "cpu") -> Batch:
 
     image = there(items.image).permute(0, 3, 1, 2).float().div_(255)  # channels last, as it came
     columns = {name: there(getattr(items, name)) for name in ("label", "group", "pair", "method")}
-    return Batch(image, index=there(items.at), **columns)
+    views = torch.as_tensor(items.views)
+    more = there(views).permute(0, 1, 4, 2, 3).float().div_(255) if views.numel() else None
+    return Batch(image, index=there(items.at), views=more, **columns)

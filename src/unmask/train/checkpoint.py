@@ -45,6 +45,19 @@ def load(path: Path) -> tuple[State, dict[str, Any]]:
     return tensors, json.loads(metadata["facts"])
 
 
+def facts(path: Path) -> dict[str, Any]:
+    """The facts of what `save` wrote, its tensors left unread. Raises: UnmaskError as `load` does."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise UnmaskError(f"cannot read the checkpoint {path}: {error}") from error
+    if metadata.get("unmask") != FORM:
+        raise UnmaskError(f"{path} is no checkpoint of `unmask train`")
+    found: dict[str, Any] = json.loads(metadata["facts"])
+    return found
+
+
 def learnt(module: nn.Module) -> State:
     """What training changes: the parameters that train, and the buffers. The tensors are the module's own."""
     still = frozen(module).keys()

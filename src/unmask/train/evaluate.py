@@ -18,7 +18,7 @@ from unmask.bundles import load
 from unmask.bundles.calibration import margins
 from unmask.data.fitting import check, fit
 from unmask.data.manifest import Manifest
-from unmask.measure.cells import Cell, cell
+from unmask.measure.cells import Cell, Judged, cell
 from unmask.measure.protocol import Interval, Metric
 from unmask.measure.units import Level, Units, units
 from unmask.nouns import Pixels, UnmaskError
@@ -78,7 +78,7 @@ def evaluate(
     for level in LEVELS:
         whole = units(table, level)
         for title, part in parts(whole, by):
-            cells += [(level, cell(name, title, part, metric, how, None, {})) for metric in METRICS]
+            cells += [(level, cell(Judged(name, (part,)), title, metric, how, {})) for metric in METRICS]
     failed = int(pc.sum(pc.is_null(table["score"])).as_py() or 0)
     return Evaluation(name, opened.digest, split, len(table), failed, how, tuple(cells))
 
@@ -93,15 +93,16 @@ def judge_of(detector: str) -> tuple[str, Margins]:
 
 
 def by_detector(detector: Detector) -> Margins:
-    """A torch detector as `score_rows` wants it. It has no calibration, and so says no P(fake)."""
+    """A torch detector as `score_rows` wants it, where it lies. It has no calibration, and so says no P(fake)."""
+    device = next(detector.parameters()).device
 
     @torch.inference_mode()
     def judge(crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64], None]:
         for row in rows:
             check(detector.input, row["margin"], row["template"], row["item_id"])
         ready = np.stack([fit(c, detector.input, r["margin"]) for c, r in zip(crops, rows, strict=True)])
-        image = torch.from_numpy(ready.transpose(0, 3, 1, 2).copy()).float() / 255
-        return margins(detector(image).logits.numpy(), detector.classes).astype(np.float64), None
+        image = torch.from_numpy(ready).to(device).permute(0, 3, 1, 2).float().div_(255)
+        return margins(detector(image).logits.cpu().numpy(), detector.classes).astype(np.float64), None
 
     return judge
 

@@ -245,6 +245,13 @@ class Loop:
             checkpoint.save(self.folder / name, tensors, facts)
 
 
+def finished(folder: Path) -> Progress | None:
+    """Where a run ended; None where it has not ended, or has never begun."""
+    last = Folder(folder) / LAST
+    stood = Progress(**checkpoint.facts(last)["progress"]) if last.is_file() else None
+    return stood if stood is not None and stood.over else None
+
+
 def restore(folder: Path) -> tuple[Detector, Recipe]:
     """The detector of a run with its best weights, on the CPU. Raises: UnmaskError where there are none yet."""
     run = Folder(folder)

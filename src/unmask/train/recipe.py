@@ -127,6 +127,9 @@ Best = Literal[
 ]
 
 
+Transforms = str | tuple[dict[str, dict[str, Any] | None], ...]
+
+
 class Recipe(Plain):
     """One run. The defaults of a key are shown in docs/train.md."""
 
@@ -137,13 +140,14 @@ class Recipe(Plain):
     start: str | None = Field(None, description="encoder to start from: a file that `unmask import encoder` wrote")
     data: Data = Data()
     sampler: Sampler = Sampler()
-    transforms: str | tuple[dict[str, dict[str, Any] | None], ...] = Field(
+    transforms: Transforms = Field(
         "none", description='of training crops: "degrade", a preset or a list of steps of `unmask.data.transforms`'
     )
     forge: dict[str, Forging] = Field(
         default_factory=dict, description="generator -> share of the real crops that get a forged twin in each epoch"
     )
     landmarks: str = Field("five", description="what finds dense points to forge by: five, or a model's path")
+    views: tuple[Transforms, ...] = Field((), description="each crop comes in these ways too, beside itself")
     batch: int = Field(32, ge=1, description="pictures of a batch, over all processes together")
     accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
     length: Length

@@ -21,7 +21,7 @@ from unmask.nouns import InputSpec, UnmaskError
 from unmask.train.forged import ForgedSet
 from unmask.train.forged import Rows as Forged
 from unmask.train.landmarkers import landmarker
-from unmask.train.recipe import Recipe
+from unmask.train.recipe import Recipe, Transforms
 
 CLIP = ("dataset", "method", "compression", "media_id")
 
@@ -79,7 +79,13 @@ def rows(recipe: Recipe, data: Path, spec: InputSpec) -> Rows:
             f"{len(both)} leakage groups stand in data.train and in data.validate, for one {str(min(both))!r}: "
             "the best checkpoint would be chosen on what it was trained on"
         )
-    train = FaceSet(data, spec, where=masks["train"], transform=transform(recipe))
+    train = FaceSet(
+        data,
+        spec,
+        where=masks["train"],
+        transform=transform(recipe.transforms),
+        views=[transform(view) or transforms.Chain(()) for view in recipe.views],
+    )
     return Rows(_forged(train, recipe), FaceSet(data, spec, where=masks["validate"]))
 
 
@@ -93,11 +99,11 @@ def _forged(faces: FaceSet, recipe: Recipe) -> FaceSet | ForgedSet:
     return ForgedSet(faces, shares, options, landmarker(recipe.landmarks))
 
 
-def transform(recipe: Recipe) -> Transform | None:
+def transform(steps: Transforms) -> Transform | None:
     """Raises: UnmaskError for an unknown name or step."""
-    if recipe.transforms == "degrade":  # what the embedded detector is trained with; presets stand in data.transforms
+    if steps == "degrade":  # what the embedded detector is trained with; presets stand in data.transforms
         return degrade
-    return transforms.build(recipe.transforms) if recipe.transforms != "none" else None
+    return transforms.build(steps) if steps != "none" else None
 
 
 def _mask(table: pa.Table, where: Where, recipe: Recipe) -> NDArray[np.bool_]:

@@ -55,7 +55,7 @@ class Folder:
         asked = {"form": FORM, "data": data, "start": start}
         if (self / RUN).is_file():
             self._same(recipe, asked)
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif self.path.is_dir() and any(p.name != RECIPE and p.suffix != ".partial" for p in self.path.iterdir()):
             raise UnmaskError(f"{self.path} holds files and is no run folder: choose another, or an empty one")
         else:
             self.path.mkdir(parents=True, exist_ok=True)

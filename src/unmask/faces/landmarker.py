@@ -1,0 +1,119 @@
+"""Where 81 points of a face lie: a small net on the aligned crop, or a mean face placed by the finder's five points.
+
+The net is our own, distilled from MediaPipe's face mesh (Kartynnik et al. 2019, arXiv 1907.06724); the points and their
+groups are named in `unmask.faces.regions`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from unmask.faces.align import align, matrix
+from unmask.faces.regions import COUNT
+from unmask.nouns import Face, Floats, InputSpec, Pixels, UnmaskError
+
+SPEC = InputSpec(size=112, margin=1.25, template="gend5")  # of the crop that the net looks at
+_FILE = Path(__file__).with_name("landmarker.onnx")
+
+
+class Landmarker:
+    """Finds the points of a face; make one with `Landmarker.load`. Threads may share it.
+
+    Attributes:
+        name: for reports.
+        sha256: of the weights, lower-case hex.
+    """
+
+    def __init__(self, weights: bytes, name: str, threads: int = 1) -> None:
+        """`weights`: an ONNX file with "input" (N, 3, 112, 112), RGB in 0..255, and "points" (N, 81, 2) in 0..1.
+
+        Raises: UnmaskError when the weights are no such file.
+        """
+        self.name = name
+        self.sha256 = hashlib.sha256(weights).hexdigest()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's own errors share no base class
+            raise UnmaskError(f"landmarker {name} is not a readable ONNX file: {error}") from error
+        taken = {i.name: list(i.shape[1:]) for i in self._session.get_inputs()}
+        given = {o.name: list(o.shape[1:]) for o in self._session.get_outputs()}
+        if taken != {"input": [3, SPEC.size, SPEC.size]} or given.get("points") != [COUNT, 2]:
+            raise UnmaskError(
+                f"landmarker {name} is of another kind: wanted are input (N, 3, {SPEC.size}, {SPEC.size}) and "
+                f"points (N, {COUNT}, 2), it has {taken} and {given}"
+            )
+
+    @classmethod
+    def load(cls, name: str = "embedded", threads: int = 1) -> Landmarker:
+        """The landmarker that ships with the package, or the path of an ONNX file.
+
+        Raises: UnmaskError when there is no such file or it is no landmarker.
+        """
+        path, label = (_FILE, str(_card()["name"])) if name == "embedded" else (Path(name), Path(name).stem)
+        try:
+            return cls(path.read_bytes(), label, threads)
+        except OSError as error:
+            raise UnmaskError(f"no landmarker at {path} ({error.strerror}); use embedded or an ONNX file") from error
+
+    def find(self, image: Pixels, face: Face) -> Floats:
+        """The points of a face that a finder found.
+
+        Args:
+            image: uint8 (H, W, 3) RGB, of any size; the one that `face` is of.
+        Returns: float32 (81, 2), x and y in pixels of `image`; points may lie outside it.
+        Raises: UnmaskError when `image` is no picture, or the face's five points span no face.
+        """
+        place = matrix(face.points, SPEC)
+        crop = align(image, place, SPEC.size)
+        seen = self._session.run(["points"], {"input": crop.transpose(2, 0, 1)[None].astype(np.float32)})[0][0]
+        return _back(seen * np.float32(SPEC.size), place)
+
+
+def landmarks(image: Pixels, face: Face) -> Floats:
+    """The points (81, 2) of a face, by the landmarker that ships with the package; see `Landmarker.find`."""
+    return _embedded().find(image, face)
+
+
+def from_five(points: Floats) -> Floats:
+    """The mean face, placed by five points alone: where there is no picture, or no time to look at it.
+
+    It knows a face's place, size and turn in the plane; it knows no pose, no expression and no person.
+
+    Args:
+        points: (5, 2), in the order of `Face.points`.
+    Returns: float32 (81, 2), in the same pixels.
+    Raises: UnmaskError for points that span no face.
+    """
+    return placed(np.asarray(_card()["mean"], np.float32), points)
+
+
+def placed(shape: Floats, five: Floats) -> Floats:
+    """Points (P, 2) in 0..1 of the aligned crop -> (P, 2) in the pixels of the five points."""
+    return _back(shape * np.float32(SPEC.size), matrix(five, SPEC))
+
+
+def _back(points: Floats, place: Floats) -> Floats:
+    """From pixels of the crop to those of the picture."""
+    linear = np.linalg.inv(place[:, :2].astype(np.float64))
+    return np.asarray((points - place[:, 2]) @ linear.T, np.float32)
+
+
+@functools.cache
+def _embedded() -> Landmarker:
+    return Landmarker.load()
+
+
+@functools.cache
+def _card() -> dict[str, Any]:
+    card: dict[str, Any] = json.loads(_FILE.with_suffix(".json").read_text("utf-8"))
+    return card

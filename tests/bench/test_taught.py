@@ -1,0 +1,226 @@
+"""Recipes in a table: trained on the rows that the protocol says, several seeds, once, and not lost to a kill."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from tests.bench.patterns import lay
+from typer.testing import CliRunner
+
+from unmask.app.cli import app
+from unmask.data.manifest import FaceRow, Manifest
+from unmask.measure.metrics import auroc
+from unmask.measure.tables import Result, read
+from unmask.train.evaluate import judge_of
+from unmask.train.run import Folder
+from unmask.train.scoring import score_rows
+
+STEPS = 12
+RECIPE = {
+    "name": "tiny",
+    "method": "resnet34",
+    "options": {"network": "tiny-resnet", "size": 32},
+    "sampler": {"name": "by_class"},
+    "batch": 8,
+    "length": f"{STEPS} steps",
+    "optimizer": {"lr": 1e-2},
+    "validate": "4 steps",
+    "best": "frame_auroc",
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    was = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(was)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return lay(tmp_path_factory.mktemp("taught"))
+
+
+@pytest.fixture(scope="module")
+def recipe(faces: Path) -> Path:
+    return written(faces.parent / "tiny.yaml")
+
+
+@pytest.fixture(scope="module")
+def run(faces: Path, recipe: Path) -> Path:
+    out = faces.parent / "out"
+    code, said = bench("cross-dataset", recipe, faces, out, "--seeds", "0,1")
+    assert code == 0, said
+    return out
+
+
+def written(path: Path, **changes: object) -> Path:
+    path.write_text(yaml.safe_dump(RECIPE | changes), "utf-8")
+    return path
+
+
+def words(protocol: str, recipe: Path, faces: Path, out: Path) -> list[str]:
+    named = ["--detectors", f"{recipe},spectrum", "--data", str(faces), "-o", str(out)]
+    return ["bench", protocol, *named, "--no-pictures", "--cpu", "--threads", "1"]
+
+
+def bench(protocol: str, recipe: Path, faces: Path, out: Path, *more: str) -> tuple[int, str]:
+    env = {"COLUMNS": "250", "NO_COLOR": "1"}
+    result = CliRunner().invoke(app, [*words(protocol, recipe, faces, out), *more], env=env)
+    return result.exit_code, result.output
+
+
+def runs(out: Path) -> dict[str, Path]:
+    """Name and seed -> run folder."""
+    return {p.name.rpartition("-")[0]: p for p in sorted((out / "runs").glob("[!.]*-s*"))}
+
+
+def values(out: Path) -> list[tuple[str, str, float | None, float | None, float | None]]:
+    return [(c.detector, c.column, c.value, c.low, c.high) for c in read(out).cells]
+
+
+def test_a_recipe_is_trained_for_each_seed_and_its_mean_is_what_its_runs_say(run: Path, faces: Path) -> None:
+    each = []
+    for folder in (runs(run)["tiny-s0"], runs(run)["tiny-s1"]):
+        table = score_rows(judge_of(str(folder))[1], faces, where=lambda t: np.array(t["split"].to_pylist()) == "test")
+        kept = table["score"].is_valid()
+        table = table.filter(kept)
+        each.append(auroc(table["label"].to_numpy(), table["score"].to_numpy()))
+    found = read(run).at("tiny", "made", "auroc")
+    assert found.value == pytest.approx(np.mean(each), abs=1e-12)
+    assert (found.least, found.most, found.seeds) == (min(each), max(each), 2)
+    assert f"({min(each):.3f}–{max(each):.3f})" in (run / "table.md").read_text()
+    assert "tiny: trained here on 36 crops, seeds 0, 1" in (run / "table.md").read_text()
+
+
+def test_a_run_cannot_see_a_test_row(run: Path) -> None:
+    (rows,) = (run / "rows").glob("*.parquet")
+    seen = [r for r in Manifest(rows) if isinstance(r, FaceRow)]
+    assert {r.split for r in seen} == {"train", "val"}
+    assert {r.group_id for r in seen} == {f"g{n}" for s in (0, 100) for n in range(s, s + 12)}
+    assert Folder(runs(run)["tiny-s1"]).facts()["data"] == Manifest(rows).digest
+
+
+def test_what_is_finished_is_not_trained_again(run: Path, faces: Path, recipe: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*.safetensors")}
+    was = values(run)
+    code, said = bench("cross-dataset", recipe, faces, run, "--seeds", "0,1")
+    assert code == 0, said
+    assert {p: p.stat().st_mtime_ns for p in run.rglob("*.safetensors")} == before
+    assert values(run) == was
+
+
+def test_what_changes_no_weight_changes_no_hash_and_what_does_is_refused(run: Path, faces: Path) -> None:
+    line = read(run).rebuild.split()
+    expected = [w for i, w in enumerate(line) if "--expect-bundle" in line[max(0, i - 1) : i + 1]]
+    assert line[line.index("--seeds") + 1] == "0,1"
+    renamed = written(faces.parent / "renamed.yaml", about="other words", seed=5)
+    code, said = bench("cross-dataset", renamed, faces, run, "--seeds", "0,1", *expected)
+    assert code == 0, said
+    other = written(faces.parent / "other.yaml", clip=1.0)
+    for changed, seeds in ((other, "0,1"), (renamed, "0,2")):
+        code, said = bench("cross-dataset", changed, faces, run, "--seeds", seeds, *expected)
+        assert code == 2
+        assert "not those of that table" in said
+
+
+def test_a_method_left_out_trains_and_chooses_nothing(faces: Path, recipe: Path) -> None:
+    out = faces.parent / "left"
+    code, said = bench("leave-one-method-out", recipe, faces, out)
+    assert code == 0, said
+    assert read(out).columns == ("made/smooth", "made/stripes")
+    seen = [{r.method for r in Manifest(p)} for p in (out / "rows").glob("*.parquet")]
+    assert sorted(map(sorted, seen)) == [["", "smooth"], ["", "stripes"]]  # validation rows too
+    assert len(list((out / "runs").glob("tiny-s0-*"))) == 2
+
+
+def test_killed_and_started_again_it_ends_with_the_same_numbers(run: Path, faces: Path, recipe: Path) -> None:
+    out = faces.parent / "killed"
+    command = [sys.executable, "-m", "unmask", *words("cross-dataset", recipe, faces, out), "--seeds", "0,1"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not any(out.glob("runs/tiny-s1-*/last.safetensors")):  # in the middle of the second training
+        assert process.poll() is None, "it ended by itself"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "result.json").exists()
+    first = runs(out)["tiny-s0"] / "best.safetensors"
+    kept = first.stat().st_mtime_ns
+    code, said = bench("cross-dataset", recipe, faces, out, "--seeds", "0,1")
+    assert code == 0, said
+    assert first.stat().st_mtime_ns == kept
+    for name, folder in runs(run).items():
+        ours, theirs = (load_file(f / "best.safetensors") for f in (runs(out)[name], folder))
+        assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+    assert values(out) == values(run)
+
+
+def test_processes_of_their_own_come_to_the_same_weights(run: Path, faces: Path, recipe: Path) -> None:
+    out = faces.parent / "processes"
+    code, said = bench("cross-dataset", recipe, faces, out, "--seeds", "0,1", "--jobs", "2")
+    assert code == 0, said
+    assert values(out) == values(run)
+    assert "2 trainings, 2 at a time" in said
+
+
+def test_a_training_that_fails_is_named_and_the_others_are_kept(faces: Path, recipe: Path) -> None:
+    out = faces.parent / "failed"
+    bad = written(faces.parent / "bad.yaml", name="bad", options={"network": "no-such"})
+    code, said = bench("cross-dataset", Path(f"{bad},{recipe}"), faces, out)
+    assert code == 2
+    assert "1 of 2 trainings failed" in said
+    assert "bad, seed 0" in said
+    assert Folder(runs(out)["tiny-s0"]).recipe().name == "tiny"
+    assert not (out / "result.json").exists()
+
+
+def test_a_run_folder_is_a_detector(run: Path, faces: Path) -> None:
+    out, folder = faces.parent / "folder", runs(run)["tiny-s0"]
+    code, said = bench("cross-dataset", folder, faces, out)
+    assert code == 0, said
+    assert read(out).at(str(folder), "made", "auroc").value in (
+        read(run).at("tiny", "made", "auroc").least,
+        read(run).at("tiny", "made", "auroc").most,
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (("--seeds", "0,x"), "no list of whole numbers"),
+        (("--detectors", "TWICE,RECIPE"), "two detectors are called tiny"),
+        (("--detectors", "gone.yaml"), "cannot be read as a recipe"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_at_once(faces: Path, recipe: Path, more: tuple[str, str], why: str) -> None:
+    twice = written(faces.parent / "twice.yaml", batch=16)
+    option, value = more
+    value = value.replace("TWICE", str(twice)).replace("RECIPE", str(recipe))
+    code, said = bench("cross-dataset", recipe, faces, faces.parent / "no", option, value)
+    assert code == 2
+    assert why in " ".join(said.split())
+
+
+def test_old_results_are_still_read(run: Path, tmp_path: Path) -> None:
+    """A table from before recipes were trained knows nothing of seeds."""
+    values = json.loads((run / "result.json").read_bytes())
+    del values["trained"]
+    for cell in values["cells"]:
+        for key in ("seeds", "least", "most"):
+            del cell[key]
+    (tmp_path / "result.json").write_text(json.dumps(values))
+    assert isinstance(read(tmp_path), Result)
