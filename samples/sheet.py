@@ -23,7 +23,7 @@ from unmask.train.forging import seeded
 from unmask.train.sheet import MARK, Panel, drawn
 
 SPEC = InputSpec(size=256, margin=1.3)
-EACH = 3  # forgeries of each portrait
+EACH = 2  # forgeries of each portrait
 
 
 class Partner:
@@ -50,7 +50,7 @@ def main(path: Path) -> None:
                 panels[name].append((image, made.image, mask))
     exif = Image.Exif()
     exif[ExifTags.Base.ImageDescription] = MARK
-    Image.fromarray(drawn(panels)).save(path, quality=82, exif=exif, comment=MARK.encode())
+    Image.fromarray(drawn(panels)).save(path, quality=80, exif=exif, comment=MARK.encode())
 
 
 def cut(picture: Pixels, points: Floats) -> tuple[Pixels, Landmarks]:
