@@ -296,7 +296,7 @@ def png(image: Pixels, what: str) -> bytes:
     said.add_text("Software", f"unmask {__version__}")
     said.add_text("DigitalSourceType", SOURCE_TYPE)
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", pnginfo=said, compress_level=4)
+    Image.fromarray(image).save(buffer, "PNG", pnginfo=said, compress_level=2)
     return buffer.getvalue()
 
 
