@@ -9,7 +9,7 @@ import pytest
 from unmask.data.landmarks import LEFT_EYE, RIGHT_EYE, Landmarks, filled, from_five
 from unmask.nn.blending import bend, blend, poisson, soften
 from unmask.nn.colour import transferred
-from unmask.nn.warping import moved, piecewise, similarity
+from unmask.nn.warping import carried, moved, piecewise, similarity
 from unmask.nouns import Pixels, UnmaskError
 
 
@@ -69,6 +69,9 @@ def test_triangles_carry_what_stands_in_them() -> None:
     assert (warped[inside == 0] == 0).all()
     same, _ = piecewise(image, have, have, 64)
     assert np.abs(same[core].astype(int) - image[core]).max() <= 1
+    np.testing.assert_allclose(carried(have[4:], have, want), want[4:], atol=1e-3)
+    away = np.array([(-40, -40)], np.float32)
+    np.testing.assert_array_equal(carried(away, have, want), away)
     with pytest.raises(UnmaskError, match="no area"):
         piecewise(image, have, np.repeat(have[:1], 5, 0), 64)
 

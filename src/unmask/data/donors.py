@@ -169,9 +169,9 @@ def _five(table: pa.Table) -> Floats:
     matrix = pc.list_flatten(table["matrix"]).to_numpy().reshape(-1, 2, 3)
     size = table["size"].to_numpy().astype(np.float64)
     placed = np.einsum("nij,npj->npi", matrix[:, :, :2], points) + matrix[:, None, :, 2]
-    return (placed / size[:, None, None]).astype(np.float32)
+    return np.asarray(placed / size[:, None, None], np.float32)
 
 
 def _codes(text: pa.ChunkedArray) -> NDArray[np.int32]:
     text = text.fill_null("")
-    return pc.index_in(text, value_set=pc.unique(text)).to_numpy().astype(np.int32)
+    return np.array(pc.index_in(text, value_set=pc.unique(text)).to_numpy(), np.int32)

@@ -16,17 +16,24 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from unmask.faces.regions import (
+    INNER_MOUTH,
+    JAW,
+    LEFT_BROW,
+    LEFT_EYE,
+    MOUTH,
+    NOSE,
+    RIGHT_BROW,
+    RIGHT_EYE,
+)
 from unmask.nouns import Floats, Pixels, UnmaskError
 
+__all__ = [
+    "BROWS", "INNER_MOUTH", "JAW", "LEAST", "LEFT_BROW", "LEFT_EYE", "MOUTH", "NOSE", "RIGHT_BROW", "RIGHT_EYE",
+    "Landmarker", "Landmarks", "Region", "filled", "from_five", "hull", "standard",
+]  # fmt: skip
+
 Region = tuple[int, ...]
-JAW: Region = tuple(range(17))
-RIGHT_BROW: Region = tuple(range(17, 22))  # the person's right, which is left in the picture
-LEFT_BROW: Region = tuple(range(22, 27))
-NOSE: Region = tuple(range(27, 36))
-RIGHT_EYE: Region = tuple(range(36, 42))
-LEFT_EYE: Region = tuple(range(42, 48))
-MOUTH: Region = tuple(range(48, 60))
-INNER_MOUTH: Region = tuple(range(60, 68))
 BROWS = RIGHT_BROW + LEFT_BROW
 LEAST = 68
 

@@ -107,7 +107,14 @@ class FaceSet(Dataset[Item]):
         Raises: UnmaskError that names the file, if it cannot be read.
         """
         i, *seed = (key, key) if isinstance(key, int | np.integer) else key
-        image = read(self.path(i), f"row {self.row[i]} of {self.manifest.path}")
+        return self.item(int(i), self.stored(int(i)), seed)
+
+    def stored(self, i: int) -> Pixels:
+        """A crop as it lies on disk. Raises: UnmaskError that names the file, if it cannot be read."""
+        return read(self.path(i), f"row {self.row[i]} of {self.manifest.path}")
+
+    def item(self, i: int, image: Pixels, seed: Sequence[int]) -> Item:
+        """The item `i`, its crop, or what was made of it, changed by the transform's draw and cut to the input."""
         rng = np.random.default_rng([int(s) for s in seed])
         if self.transform is not None:
             image = self.transform(image, rng)
@@ -115,7 +122,7 @@ class FaceSet(Dataset[Item]):
         image, *views = (np.ascontiguousarray(fit(way, self.spec, float(self.margin[i]))) for way in ways)
         columns = (self.label, self.group, self.pair, self.method)
         label, group, pair, method = (int(column[i]) for column in columns)
-        return Item(image, label, int(i), group, pair, method, np.stack(views) if views else NO_VIEWS)
+        return Item(image, label, i, group, pair, method, np.stack(views) if views else NO_VIEWS)
 
     def path(self, i: int) -> Path:
         """Where a crop lies. Raises: UnmaskError for a path that leaves the root of its data set."""

@@ -21,7 +21,7 @@ from unmask.data.donors import Donors
 from unmask.data.landmarks import Landmarks
 from unmask.generators import create
 from unmask.generators._base import Forgery, Generator, Unforgeable
-from unmask.nouns import Floats, Pixels, UnmaskError
+from unmask.nouns import Pixels, UnmaskError
 
 CARD = {
     "title": "ClockMix (structure-preserving mixtures)",
@@ -106,8 +106,8 @@ def soft_label(masks: Bools, labels: Sequence[int]) -> float:
     return float((masks.mean((1, 2)) * np.asarray(labels)).sum())
 
 
-def _angles(faces: int, rng: np.random.Generator) -> tuple[float, Floats]:
+def _angles(faces: int, rng: np.random.Generator) -> tuple[float, list[float]]:
     """Where the clock begins, and where each sector but the first face's ends: none smaller than LEAST."""
     spare = 2 * np.pi - faces * LEAST
     cuts = np.sort(rng.uniform(0, spare, faces - 1)) + LEAST * np.arange(1, faces)
-    return float(rng.uniform(0, 2 * np.pi)), cuts.astype(np.float32)
+    return float(rng.uniform(0, 2 * np.pi)), cuts.tolist()

@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 
 from unmask.data.donors import Donors, nearest
-from unmask.data.landmarks import Landmarks, filled
+from unmask.data.landmarks import Landmarks, hull
 from unmask.generators._base import Forgery, Generator, Unforgeable
 from unmask.nn.blending import blend, blur
 from unmask.nn.colour import transferred
-from unmask.nn.warping import moved, piecewise, similarity
+from unmask.nn.warping import carried, moved, similarity
 from unmask.nouns import Floats, Pixels, UnmaskError
 
 CARD = {
@@ -67,11 +67,15 @@ def boundary(mask: Floats) -> Floats:
 
 def _outline(face: Landmarks, side: int, rng: np.random.Generator) -> Floats:
     """The landmarks' hull, bent by the triangles of a jittered grid, its edge blurred; (side, side) in 0..1."""
-    rim = face.points[:68] if rng.random() < 0.5 else face.outline
-    plain = filled(rim, side)
+    rim = hull(face.points[:68]) if rng.random() < 0.5 else face.outline
     grid = np.stack(np.meshgrid(*[np.linspace(0, side - 1, GRID)] * 2), -1).reshape(-1, 2).astype(np.float32)
     inner = ((grid > 0) & (grid < side - 1)).all(1, keepdims=True)
     jitter = rng.uniform(-0.25, 0.25, grid.shape) * face.eyes * inner
-    bent, _ = piecewise(cv2.merge([(plain * 255).astype(np.uint8)] * 3), grid, (grid + jitter).astype(np.float32), side)
-    soft = blur(bent[..., 0].astype(np.float32) / 255, face.eyes * rng.uniform(0.02, 0.18))
+    edges = np.concatenate(
+        [np.linspace(p, q, 16, endpoint=False) for p, q in zip(rim, np.roll(rim, -1, 0), strict=True)]
+    )
+    bent = carried(edges, grid, (grid + jitter).astype(np.float32))
+    mask = np.zeros((side, side), np.float32)
+    cv2.fillPoly(mask, [bent.round().astype(np.int32)], 1.0)
+    soft = blur(mask, face.eyes * rng.uniform(0.02, 0.18))
     return np.where(soft < 1 / 255, 0, soft).clip(0, 1).astype(np.float32)

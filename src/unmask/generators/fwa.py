@@ -43,7 +43,7 @@ class FaceWarping(Generator):
     def run(self, image: Pixels, face: Landmarks, rng: np.random.Generator, donors: Donors | None) -> Forgery:
         side = image.shape[0]
         scale = float(rng.uniform(*self.scale))
-        source = warped(image, face, scale, float(rng.uniform(-20, 20)), int(rng.choice([3, 5])))
+        source = warped(image, face, scale, float(rng.uniform(-20, 20)), int(rng.choice([1, 3, 5])))
         if rng.random() < 0.5:
             source = levels(source, rng.uniform(0.92, 1.08), rng.uniform(-8, 8))
         alpha = _shape(face, side, rng)
@@ -53,7 +53,7 @@ class FaceWarping(Generator):
 
 
 def warped(image: Pixels, face: Landmarks, scale: float, degrees: float, kernel: int) -> Pixels:
-    """The picture through a turned square of `scale` times its size, blurred there by `kernel` pixels, and back."""
+    """The picture through a turned square of `scale` times its size, blurred by `kernel` pixels (1 = not), and back."""
     side = image.shape[0]
     small = max(8, round(side * scale))
     scale = small / side

@@ -16,15 +16,25 @@ def transferred(source: Pixels, target: Pixels, weight: Floats) -> Pixels:
     Args:
         source, target: uint8 (H, W, 3).
         weight: (H, W) >= 0, where colours are compared; not all zero.
+    Returns: uint8 (H, W, 3), recoloured in the box that holds the weight; beyond it the source.
     """
-    have, want = (cv2.cvtColor(p.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for p in (source, target))
-    (mean, spread), (wanted_mean, wanted_spread) = _moments(have, weight), _moments(want, weight)
+    x, y, wide, high = cv2.boundingRect((weight > 0).astype(np.uint8))
+    box = (slice(y, y + high), slice(x, x + wide))
+    share = (weight[box] / weight.sum()).astype(np.float32).ravel()
+    have, want = (
+        np.asarray(cv2.cvtColor(p[box].astype(np.float32) / 255, cv2.COLOR_RGB2LAB), np.float32)
+        for p in (source, target)
+    )
+    (mean, spread), (wanted_mean, wanted_spread) = _moments(have, share), _moments(want, share)
     moved = (have - mean) * (wanted_spread / np.maximum(spread, 1e-3)) + wanted_mean
     rgb = cv2.cvtColor(moved.astype(np.float32), cv2.COLOR_LAB2RGB)
-    return np.asarray((rgb * 255).round().clip(0, 255), np.uint8)
+    out = source.copy()
+    out[box] = (rgb * 255).round().clip(0, 255)
+    return out
 
 
-def _moments(lab: Floats, weight: Floats) -> tuple[Floats, Floats]:
-    share = (weight / weight.sum())[..., None]
-    mean = (lab * share).sum((0, 1))
-    return mean, np.sqrt((np.square(lab - mean) * share).sum((0, 1)))
+def _moments(lab: Floats, share: Floats) -> tuple[Floats, Floats]:
+    """Mean and deviation of (H, W, 3) under shares (H * W,) that sum to 1."""
+    pixels = lab.reshape(-1, 3)
+    mean = share @ pixels
+    return mean, np.sqrt(share @ np.square(pixels - mean))

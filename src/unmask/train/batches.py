@@ -14,10 +14,11 @@ from unmask.bases import Batch
 from unmask.data.loader import FaceSet, Item, Key
 from unmask.data.streaming import ShardSet
 from unmask.nouns import UnmaskError
+from unmask.train.forged import ForgedSet
 
 
 def batches(
-    faces: FaceSet, keys: Iterable[Sequence[Key]], *, workers: int = 0, device: torch.device | str = "cpu"
+    faces: FaceSet | ForgedSet, keys: Iterable[Sequence[Key]], *, workers: int = 0, device: torch.device | str = "cpu"
 ) -> Iterator[Batch]:
     """The rows of each list of keys as a batch, in that order, whatever the number of workers.
 

@@ -95,7 +95,7 @@ def forge(
                 _merge(manifest, out, options, reals, journal, done)
         made = Manifest(out / TABLE)
         if not (out / SHEET).exists():
-            _put(out, SHEET, _png(sheet(manifest, made), "a contact sheet of forgeries"))
+            _put(out, SHEET, png(sheet(manifest, made), "a contact sheet of forgeries"))
         (out / JOURNAL).unlink(missing_ok=True)
         shutil.rmtree(out / WORK, ignore_errors=True)
     return made
@@ -277,26 +277,26 @@ def _forged(
 
 def _written(out: Path, item: str, made: Forgery) -> dict[str, Any]:
     key = hashlib.sha256(item.encode()).hexdigest()[:24]
-    data = _png(made.image, item)
+    data = png(made.image, item)
     picture, mask = (f"{folder}/{key[:2]}/{key}.png" for folder in ("images", "masks"))
     _put(out, picture, data)
-    _put(out, mask, _png(_grey(made.mask), f"the mask of {item}"))
+    _put(out, mask, png(grey(made.mask), f"the mask of {item}"))
     return {"relpath": picture, "mask_relpath": mask, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
-def _grey(mask: Floats) -> Pixels:
+def grey(mask: Floats) -> Pixels:
     """0..1 as 0..255, rounded up, so that no touched pixel is called untouched."""
     return np.ceil(mask * 255).clip(0, 255).astype(np.uint8)
 
 
-def _png(image: Pixels, what: str) -> bytes:
+def png(image: Pixels, what: str) -> bytes:
     """A PNG whose metadata say what it is, to whoever finds it without its folder."""
     said = PngInfo()
     said.add_text("Description", f"{MARK}: {what}")
     said.add_text("Software", f"unmask {__version__}")
     said.add_text("DigitalSourceType", SOURCE_TYPE)
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", pnginfo=said, compress_level=4)
+    Image.fromarray(image).save(buffer, "PNG", pnginfo=said, compress_level=2)
     return buffer.getvalue()
 
 

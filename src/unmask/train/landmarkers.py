@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from unmask.data.landmarks import Landmarker, standard
-from unmask.nouns import Floats, Pixels, UnmaskError
+from unmask.faces.landmarker import Landmarker as Net
+from unmask.nouns import Face, Floats, Pixels, UnmaskError
 
 # Of MediaPipe's 468 points: those nearest to iBUG's 68 in their order, then the forehead from right to left.
 FROM_MESH = (
@@ -26,13 +27,17 @@ FROM_MESH = (
 def landmarker(name: str) -> Landmarker:
     """
     Args:
-        name: "five", the standard face laid over five points; or the path of MediaPipe's `face_landmark.tflite`.
+        name: "five", the standard face laid over five points; "embedded", the net that ships with the package; or the
+            path of another of its kind (.onnx) or of MediaPipe's `face_landmark.tflite`.
     Raises: UnmaskError for anything else.
     """
     if name == "five":
         return standard
+    if name == "embedded" or name.endswith(".onnx"):
+        net = Net.load(name)
+        return lambda image, five: net.find(image, Face(0, 0.0, (0.0, 0.0, 0.0, 0.0), five, 1.0))
     if not Path(name).is_file():
-        raise UnmaskError(f'{name} is no landmarker: give "five", or the path of MediaPipe\'s face_landmark.tflite')
+        raise UnmaskError(f"{name} is no landmarker: give five, embedded, or the path of a face_landmark.tflite")
     from unmask.data.crops import Mesh
 
     mesh = Mesh(Path(name))

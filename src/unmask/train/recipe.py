@@ -71,6 +71,16 @@ class Sampler(Plain):
     spread_groups: bool = Field(False, description="no more of a leakage group in a batch than its fair share")
 
 
+class Forge(Plain):
+    """Forgeries made while training, see `unmask.train.forged`. A recipe may write the share alone."""
+
+    share: float = Field(gt=0, le=1, description="of the real crops that get a forged twin in each epoch")
+    options: dict[str, Any] = Field(default_factory=dict, description="of the generator's constructor")
+
+
+Forging = Annotated[Forge, BeforeValidator(lambda value: {"share": value} if isinstance(value, int | float) else value)]
+
+
 class Optimizer(Plain):
     """`momentum` is SGD's; `betas` are those of the other two."""
 
@@ -133,6 +143,10 @@ class Recipe(Plain):
     transforms: Transforms = Field(
         "none", description='of training crops: "degrade", a preset or a list of steps of `unmask.data.transforms`'
     )
+    forge: dict[str, Forging] = Field(
+        default_factory=dict, description="generator -> share of the real crops that get a forged twin in each epoch"
+    )
+    landmarks: str = Field("five", description="what finds dense points to forge by: five, or a model's path")
     views: tuple[Transforms, ...] = Field((), description="each crop comes in these ways too, beside itself")
     batch: int = Field(32, ge=1, description="pictures of a batch, over all processes together")
     accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,9 @@ from unmask.data.samplers import Plan
 from unmask.measure.pooling import combined
 from unmask.measure.protocol import Where
 from unmask.nouns import InputSpec, UnmaskError
+from unmask.train.forged import ForgedSet
+from unmask.train.forged import Rows as Forged
+from unmask.train.landmarkers import landmarker
 from unmask.train.recipe import Recipe, Transforms
 
 CLIP = ("dataset", "method", "compression", "media_id")
@@ -27,22 +30,30 @@ CLIP = ("dataset", "method", "compression", "media_id")
 class Rows:
     """The two sets of a run."""
 
-    train: FaceSet
+    train: FaceSet | ForgedSet
     validate: FaceSet
 
     def plan(self, recipe: Recipe, epoch: int) -> Plan:
         """The batches of one epoch."""
-        kind, faces, seed = recipe.sampler, self.train, recipe.seed
-        group = faces.group if kind.spread_groups else None
-        if kind.name == "by_class":
-            return samplers.by_class(faces.label, recipe.batch, seed, epoch, group=group)
-        if kind.name == "by_method":
-            return samplers.by_method(faces.label, faces.method, recipe.batch, seed, epoch, group=group)
-        if kind.name == "paired":
-            return samplers.paired(faces.label, faces.pair, recipe.batch, seed, epoch, every=kind.every, group=group)
-        if kind.name == "grouped":
-            return samplers.grouped(faces.label, faces.pair, faces.method, recipe.batch, seed, epoch, group=group)
-        return samplers.shuffled(len(faces), recipe.batch, seed, epoch, group=group)
+        if isinstance(self.train, FaceSet):
+            return _planned(recipe, self.train, epoch)
+        faces = self.train.epoch(recipe.seed, epoch)
+        plan = _planned(recipe, faces, epoch)
+        return replace(plan, units=faces.at[plan.units])
+
+
+def _planned(recipe: Recipe, faces: FaceSet | Forged, epoch: int) -> Plan:
+    kind, seed = recipe.sampler, recipe.seed
+    group = faces.group if kind.spread_groups else None
+    if kind.name == "by_class":
+        return samplers.by_class(faces.label, recipe.batch, seed, epoch, group=group)
+    if kind.name == "by_method":
+        return samplers.by_method(faces.label, faces.method, recipe.batch, seed, epoch, group=group)
+    if kind.name == "paired":
+        return samplers.paired(faces.label, faces.pair, recipe.batch, seed, epoch, every=kind.every, group=group)
+    if kind.name == "grouped":
+        return samplers.grouped(faces.label, faces.pair, faces.method, recipe.batch, seed, epoch, group=group)
+    return samplers.shuffled(len(faces.label), recipe.batch, seed, epoch, group=group)
 
 
 def rows(recipe: Recipe, data: Path, spec: InputSpec) -> Rows:
@@ -57,7 +68,10 @@ def rows(recipe: Recipe, data: Path, spec: InputSpec) -> Rows:
     }
     label, group = table["label"].fill_null(-1).to_numpy(), np.asarray(table["group_id"].to_pylist(), str)
     for name, mask in masks.items():
-        if set(np.unique(label[mask])) != {0, 1}:
+        held = set(np.unique(label[mask]))
+        if recipe.forge and name == "train" and 0 in held:
+            held.add(1)  # forgeries of its real rows come on top
+        if held != {0, 1}:
             raise UnmaskError(
                 f"data.{name} must leave real and forged rows of {data}: it leaves {int(mask.sum())} rows"
             )
@@ -67,16 +81,24 @@ def rows(recipe: Recipe, data: Path, spec: InputSpec) -> Rows:
             f"{len(both)} leakage groups stand in data.train and in data.validate, for one {str(min(both))!r}: "
             "the best checkpoint would be chosen on what it was trained on"
         )
-    return Rows(
-        FaceSet(
-            data,
-            spec,
-            where=masks["train"],
-            transform=transform(recipe.transforms),
-            views=[transform(view) or transforms.Chain(()) for view in recipe.views],
-        ),
-        FaceSet(data, spec, where=masks["validate"]),
+    train = FaceSet(
+        data,
+        spec,
+        where=masks["train"],
+        transform=transform(recipe.transforms),
+        views=[transform(view) or transforms.Chain(()) for view in recipe.views],
     )
+    return Rows(_forged(train, recipe), FaceSet(data, spec, where=masks["validate"]))
+
+
+def _forged(faces: FaceSet, recipe: Recipe) -> FaceSet | ForgedSet:
+    if not recipe.forge:
+        return faces
+    if recipe.sampler.name == "paired" and recipe.sampler.every == "real":
+        raise UnmaskError("with forge, epochs by real crops would differ in length: leave out sampler.every")
+    shares = {name: one.share for name, one in recipe.forge.items()}
+    options = {name: one.options for name, one in recipe.forge.items()}
+    return ForgedSet(faces, shares, options, landmarker(recipe.landmarks))
 
 
 def transform(steps: Transforms) -> Transform | None:

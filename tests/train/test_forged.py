@@ -1,0 +1,190 @@
+"""Forgeries made while training: the right rows, called by the right names, the same for any number of workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.portraits import PEOPLE, face, lay
+from tests.train.faces import recipe
+
+from unmask.bases import Batch
+from unmask.data.donors import Reals
+from unmask.data.loader import FaceSet
+from unmask.data.manifest import Manifest, write
+from unmask.nouns import InputSpec, UnmaskError
+from unmask.train.batches import batches
+from unmask.train.forged import ForgedSet
+from unmask.train.loop import train
+from unmask.train.recipe import Recipe, load
+from unmask.train.rows import rows
+
+SPEC = InputSpec(size=64)
+SHARES = {"sbi": 0.5, "faceswap": 1 / 3}
+
+
+@pytest.fixture(scope="module")
+def reals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six real faces."""
+    return lay(tmp_path_factory.mktemp("reals"))
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three real faces to train on, one of them with a stored forgery, and a real and a forged one of validation."""
+    forged = {"label": 1, "method": "old"}
+    return lay(
+        tmp_path_factory.mktemp("mixed"),
+        collins_dark=forged | {"group_id": "collins", "pair_key": "portraits/collins"},
+        hopper_mirrored={"split": "val"},
+        hopper_dark=forged | {"split": "val"},
+    )
+
+
+def forging(**changes: Any) -> Recipe:
+    about: dict[str, Any] = {"forge": {"sbi": 1.0}, "batch": 4, "length": "3 epochs", "sampler": {"name": "paired"}}
+    return recipe(**(about | changes))
+
+
+def all_batches(path: Path, chosen: Recipe, epoch: int = 0, workers: int = 0) -> list[Batch]:
+    found = rows(chosen, path, SPEC)
+    return list(batches(found.train, list(found.plan(chosen, epoch).batches()), workers=workers))
+
+
+def test_an_epoch_holds_the_stored_rows_and_its_share_of_twins(reals: Path) -> None:
+    faces = ForgedSet(FaceSet(reals, SPEC), SHARES)
+    seen = []
+    for epoch in range(4):
+        found = faces.epoch(7, epoch)
+        forged = found.at >= 6
+        assert found.at[:6].tolist() == list(range(6))
+        assert [int(((found.at // 6) == g).sum()) for g in (1, 2)] == [3, 2]  # 0.5 and 1/3 of six
+        assert len(set(found.at[forged] % 6)) == 5  # no crop gets two while the shares allow it
+        np.testing.assert_array_equal(found.label, forged)
+        np.testing.assert_array_equal(found.pair, found.at % 6)
+        np.testing.assert_array_equal(found.group, faces.faces.group[found.at % 6])
+        seen.append(tuple(found.at))
+        np.testing.assert_array_equal(faces.epoch(7, epoch).at, found.at)
+    assert len(set(seen)) > 1
+    assert tuple(faces.epoch(8, 0).at) != seen[0]
+
+
+def test_twins_are_forgeries_of_their_source_called_by_their_maker(reals: Path) -> None:
+    faces = ForgedSet(FaceSet(reals, SPEC), SHARES)
+    for g, name in enumerate(SHARES, 1):
+        item, real = faces[(6 * g + 2, 7, 0, 5)], faces[(2, 7, 0, 5)]
+        assert (item.label, item.pair, item.group, item.at) == (1, 2, real.group, 6 * g + 2)
+        assert (real.label, real.pair, real.at) == (0, 2, 2)
+        assert faces.methods[item.method] == name
+        assert item.image.shape == real.image.shape
+        assert (item.image != real.image).any(-1).mean() > 0.001
+        np.testing.assert_array_equal(faces[(6 * g + 2, 7, 0, 5)].image, item.image)
+        assert (faces[(6 * g + 2, 7, 1, 5)].image != item.image).any()  # another epoch, another forgery
+
+
+def test_codes_of_methods_begin_with_those_of_forgeries(mixed: Path) -> None:
+    found = rows(forging(forge={"sbi": 1.0}, sampler={"name": "shuffled"}), mixed, SPEC).train
+    assert isinstance(found, ForgedSet)
+    assert found.methods == ("old", "sbi", "")
+    fakes = [found[i] for i in range(4) if found.faces.label[i]]
+    assert [found.methods[f.method] for f in fakes] == ["old"]
+    assert {found.methods[found[i].method] for i in range(4) if not found.faces.label[i]} == {""}
+
+
+def test_batches_hold_pairs_that_share_a_draw(reals: Path, mixed: Path) -> None:
+    chosen = forging(transforms=[{"flip": {}}])
+    found = [b for e in range(3) for b in all_batches(mixed, chosen, e)]
+    assert found
+    for batch in found:
+        assert batch.label.tolist() == [0, 1] * (len(batch.label) // 2)
+        assert batch.pair is not None
+        assert torch.equal(batch.pair[::2], batch.pair[1::2])
+        for real, fake in zip(batch.image[::2], batch.image[1::2], strict=True):
+            assert (real - fake).abs().mean() < (real - fake.flip(2)).abs().mean()  # both flipped, or neither
+    methods = torch.cat([b.method for b in found if b.method is not None])
+    assert set(methods.tolist()) == {0, 1, 2}  # stored, self-blended, real
+
+
+@pytest.mark.parametrize("name", ["shuffled", "by_class", "by_method", "paired"])
+def test_every_sampler_takes_them_and_workers_change_nothing(mixed: Path, name: str) -> None:
+    chosen = forging(sampler={"name": name}, forge={"sbi": 1.0, "faceswap": 0.5}, transforms="degrade", batch=2)
+    one, two = (all_batches(mixed, chosen, 1, workers) for workers in (0, 2))
+    assert len(one) == len(two) > 1
+    for a, b in zip(one, two, strict=True):
+        assert torch.equal(a.image, b.image)
+        for column in ("label", "pair", "method", "group", "index"):
+            assert torch.equal(getattr(a, column), getattr(b, column))
+
+
+def test_real_faces_alone_are_enough_to_train_on(mixed: Path, tmp_path: Path) -> None:
+    """... and stopped after each step, the run comes to the same weights."""
+    only = {"method": ["none of them"]}
+    chosen = forging(data={"train": only}, length="4 steps", validate="2 steps", save="1 step", batch=2)
+
+    class StopError(Exception):
+        pass
+
+    def once(*_: object) -> None:
+        raise StopError
+
+    train(chosen, mixed, tmp_path / "whole", cpu=True)
+    for _ in range(3):
+        with pytest.raises(StopError):
+            train(chosen, mixed, tmp_path / "cut", cpu=True, report=once)
+    train(chosen, mixed, tmp_path / "cut", cpu=True, workers=1)
+    whole, cut = (load_file(tmp_path / name / "last.safetensors") for name in ("whole", "cut"))
+    assert whole.keys() == cut.keys()
+    assert all(torch.equal(whole[k], cut[k]) for k in whole)
+
+
+def test_what_cannot_be_is_said(reals: Path, mixed: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnmaskError, match="did you mean 'faceswap'"):
+        rows(forging(forge={"faceswop": 0.5}), mixed, SPEC)
+    with pytest.raises(UnmaskError, match="no option 'amung'; did you mean 'among'"):
+        rows(forging(forge={"faceswap": {"share": 0.5, "options": {"amung": 3}}}), mixed, SPEC)
+    with pytest.raises(UnmaskError, match=r"leave out sampler\.every"):
+        rows(forging(sampler={"name": "paired", "every": "real"}), mixed, SPEC)
+    with pytest.raises(UnmaskError, match="must leave real and forged rows"):
+        rows(forging(), reals, SPEC)  # nothing to validate on
+    bare = write(tmp_path / "bare.parquet", [face(p)[2].model_copy(update={"points": None}) for p in PEOPLE],
+                 {"portraits": reals.parent}, type(face("hopper")[2]))  # fmt: skip
+    with pytest.raises(UnmaskError, match=r"6 real crops .* no five points"):
+        ForgedSet(FaceSet(bare.path, SPEC), SHARES)
+    alone = ForgedSet(FaceSet(lay(tmp_path / "alone", ("collins",)), SPEC), {"faceswap": 1.0})
+    with pytest.raises(UnmaskError, match=r"collins\.png gives no forgery by faceswap: there is nobody"):
+        alone[(1, 0, 0, 0)]
+    stored = FaceSet(mixed, SPEC)
+    forged = ForgedSet(stored, {"sbi": 1.0})
+    with pytest.raises(UnmaskError, match="not a real face"):
+        forged[(len(stored) + int(np.flatnonzero(stored.label)[0]), 0, 0, 0)]
+
+
+def test_a_recipe_writes_shares_alone_or_with_options(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "name: a\nmethod: gend\nlength: 2 epochs\noptimizer: {lr: 1e-3}\n"
+        "forge: {sbi: 0.5, faceswap: {share: 0.2, options: {among: 3}}}\n"
+    )
+    found = load(path)
+    assert {name: (one.share, one.options) for name, one in found.forge.items()} == {
+        "sbi": (0.5, {}), "faceswap": (0.2, {"among": 3}),
+    }  # fmt: skip
+    again = tmp_path / "b.yaml"
+    again.write_text(found.as_yaml())
+    assert load(again) == found
+    for wrong in ("forge.sbi=1.5", "forge.sbi=0", "forge.sbi={share: 1, option: 2}"):
+        with pytest.raises(UnmaskError):
+            load(path, [wrong])
+
+
+def test_donors_are_of_the_training_rows(mixed: Path) -> None:
+    found = rows(forging(), mixed, SPEC).train
+    assert isinstance(found, ForgedSet)
+    assert {found.reals.name(i) for i in range(len(found.reals))} == {
+        f"portraits/{p}#0" for p in ("collins", "hopper", "collins-mirrored")
+    }
+    assert len(Reals(Manifest(mixed))) == 4
