@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 from tests.train.faces import lay, recipe
 from tests.train.test_loop import ALONE, command, rows
 
+from unmask.bases import Batch, Detector
+from unmask.detectors import family
+from unmask.nouns import UnmaskError
+from unmask.train.engine import Engine
 from unmask.train.loop import train
 
 PARTS: dict[str, Any] = {"difficulty": {"ramp": 0.0, "momentum": 0.7}, "adv_scm": {"lr": 1e-3}}
@@ -59,8 +65,6 @@ def test_stopped_after_every_step_is_never_stopped(data: Path, tmp_path: Path, m
 
 
 def test_two_processes_are_one(data: Path, tmp_path: Path) -> None:
-    import subprocess
-
     chosen = recipe(options=ALONE_LOSS, sampler={"name": "by_class"}, batch=12, length="1 epochs", **PARTS)
     subprocess.run(command(chosen, data, tmp_path / "two", processes=2), env=ALONE, check=True)
     train(chosen, data, tmp_path / "one", cpu=True)
@@ -72,3 +76,20 @@ def test_two_processes_are_one(data: Path, tmp_path: Path) -> None:
         )  # each process knows its own largest weight
     held = [load_file(tmp_path / name / "last.safetensors")["difficulty"] for name in ("one", "two")]
     torch.testing.assert_close(held[0], held[1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("name", family.names())
+def test_every_detector_takes_it_or_says_why_not(name: str, part: str) -> None:
+    torch.manual_seed(0)
+    detector: Detector = family.create(name, family.card(name).small)
+    label = torch.arange(4) % len(detector.classes)
+    image = torch.rand(4, 3, detector.input.size, detector.input.size)
+    batch = Batch(image, label, group=label, pair=torch.full_like(label, -1), method=label, index=torch.arange(4))
+    try:
+        engine = Engine(detector, recipe(**{part: PARTS[part]}), Accelerator(cpu=True), rows=4, steps=2)
+        terms = [engine.learn([batch], step, 1e-3) for step in range(2)]
+    except UnmaskError as error:
+        pytest.skip(str(error))
+    assert all(torch.isfinite(value) for of_step in terms for value in of_step.values())
+    assert {"difficulty": "weight_most", "adv_scm": "consistency"}[part] in terms[0]

@@ -59,5 +59,5 @@ def batch_of(items: Item, device: torch.device | str = "cpu") -> Batch:
         return torch.as_tensor(x).to(device, non_blocking=True)
 
     image = there(items.image).permute(0, 3, 1, 2).float().div_(255)  # channels last, as it came
-    columns = {name: there(getattr(items, name)) for name in ("label", "group", "pair", "method")}
+    columns: dict[str, Any] = {name: there(getattr(items, name)) for name in ("label", "group", "pair", "method")}
     return Batch(image, index=there(items.at), **columns)
