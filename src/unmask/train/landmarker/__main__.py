@@ -34,8 +34,8 @@ from unmask.train.recipe import Schedule, Span
 class Recipe:
     """What the shipped weights were trained with."""
 
-    steps: int = 7500
-    size: int = 64  # views of a batch
+    steps: int = 15000
+    size: int = 32  # views of a batch
     rate: float = 2e-3
     warm_up: int = 200
     decay: float = 0.02
