@@ -1,5 +1,6 @@
 """unmask tells real faces and pictures from forged ones."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from unmask.train.boxing import export
     from unmask.train.evaluate import evaluate
     from unmask.train.loop import train as fit
+
+# ONNX Runtime (1.32, on Linux too) writes a device id to ~/.cache/Microsoft and reports to its makers, unless it is
+# told not to before it is imported. Nothing of a scan leaves this machine.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = ["__version__", "card", "create", "evaluate", "export", "fit", "load", "names", "open_media", "scan"]
 

@@ -86,6 +86,25 @@ def test_one_method_left_out_is_trained_without_it_and_refuses_what_is_finished(
     assert "is finished" in said
 
 
+def test_within_a_data_set_others_teach_nothing(faces: Path, tmp_path: Path) -> None:
+    rows = [r for r in Manifest(faces) if isinstance(r, FaceRow)]
+    other = [
+        r.model_copy(update={"dataset": "other", "item_id": f"o{r.item_id}", "group_id": f"o{r.group_id}"})
+        for r in rows
+        if r.split == "test" or r.label == 0  # nothing forged to learn from
+    ]
+    write(tmp_path / "f.parquet", [*rows, *other], faces.parent, FaceRow)
+    code, said = bench("within", "--detectors", "spectrum", "--data", str(tmp_path / "f.parquet"), "-o", str(tmp_path))
+    assert code == 0, said
+    found = read(tmp_path)
+    assert found.columns == ("made",)
+    code, said = bench(
+        "within", "--detectors", "spectrum", "--data", str(faces), "-o", str(tmp_path / "alone"), "--no-pictures"
+    )
+    assert code == 0, said
+    assert [c.value for c in read(tmp_path / "alone").cells] == [c.value for c in found.cells]
+
+
 def test_pairs_are_ordered_by_the_originals_of_the_manifest(faces: Path) -> None:
     out = faces.parent / "paired"
     code, said = bench("paired", "--detectors", "spectrum", "--data", str(faces), "-o", str(out), "--no-pictures", "-q")
@@ -98,7 +117,9 @@ def test_pairs_are_ordered_by_the_originals_of_the_manifest(faces: Path) -> None
 def test_a_crop_that_is_gone_is_an_error_that_names_it(faces: Path, tmp_path: Path) -> None:
     rows = [row("a", "", "test", "g", "a.png", ""), row("b", "m", "test", "h", "b.png", "")]
     write(tmp_path / "f.parquet", rows, tmp_path, FaceRow)
-    code, said = bench("within", "--detectors", "embedded", "--data", str(tmp_path / "f.parquet"), "-o", str(tmp_path))
+    code, said = bench(
+        "cross-dataset", "--detectors", "embedded", "--data", str(tmp_path / "f.parquet"), "-o", str(tmp_path)
+    )
     assert code == 2
     assert "made/a#0" in said
 

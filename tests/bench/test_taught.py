@@ -19,6 +19,7 @@ from tests.bench.patterns import lay
 from typer.testing import CliRunner
 
 from unmask.app.cli import app
+from unmask.bench.maps import of_run, sample, spectra
 from unmask.data.manifest import FaceRow, Manifest
 from unmask.measure.metrics import auroc
 from unmask.measure.tables import Result, read
@@ -196,6 +197,23 @@ def test_a_run_folder_is_a_detector(run: Path, faces: Path) -> None:
         read(run).at("tiny", "made", "auroc").least,
         read(run).at("tiny", "made", "auroc").most,
     )
+
+
+def test_maps_are_drawn_of_runs_and_spectra_of_all(run: Path, faces: Path, recipe: Path) -> None:
+    out = faces.parent / "maps"
+    code, said = bench("cross-dataset", recipe, faces, out, "--runs", str(run), "--maps", "8")
+    assert code == 0, said
+    assert not (out / "runs").exists()
+    drawn = {p.name for p in out.glob("*.png")}
+    assert drawn == {"frequencies-0.png", "features-0-tiny.png"}
+    svg = (out / "features-0-tiny.svg").read_text()
+    assert all(f"<!-- {kind} -->" in svg for kind in ("real", "smooth", "stripes", "tiny, made"))
+    found = sample(Manifest(faces), np.ones(len(Manifest(faces)), bool), 8)
+    assert (found.kinds.count("real"), found.kinds.count("stripes"), len(found.crops)) == (8, 8, 24)
+    power = spectra(found)
+    edge = power["stripes"][16, 0]  # stripes of two pixels: half a cycle a pixel, along x
+    assert edge == power["stripes"].max() > power["real"][16, 0] + 1
+    assert of_run(runs(run)["tiny-s0"], found).shape[0] == 24
 
 
 @pytest.mark.parametrize(

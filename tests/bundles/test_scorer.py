@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -162,3 +163,15 @@ def test_openvino_tells_nobody(make: Callable[..., Path]) -> None:
         "assert not [n for n, m in sys.modules.items() if n.startswith('openvino_telemetry') and m is not None]"
     )
     subprocess.run([sys.executable, "-c", code, str(make())], check=True, timeout=120)
+
+
+def test_onnx_runtime_tells_nobody(make: Callable[..., Path], tmp_path: Path) -> None:
+    """Left alone, it writes a device id and a queue of reports below the home folder."""
+    code = "import sys; from unmask.bundles import load; load(sys.argv[1])"
+    kept = {
+        name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    }
+    subprocess.run(
+        [sys.executable, "-c", code, str(make())], check=True, timeout=120, env=kept | {"HOME": str(tmp_path)}
+    )
+    assert not [path for path in tmp_path.rglob("*") if "Microsoft" in path.parts]

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from unmask.data.samplers import Plan, by_class, by_method, paired, shuffled
+from unmask.data.samplers import Plan, by_class, by_method, grouped, paired, shuffled
 from unmask.nouns import UnmaskError
 
 
@@ -39,7 +39,17 @@ def plans(seed: int, epoch: int) -> dict[str, Plan]:
         "method": by_method(label, method, 24, seed, epoch, group=group),
         "paired": paired(label, pair, 24, seed, epoch, method=method, group=group),
         "paired real": paired(label, pair, 24, seed, epoch, every="real"),
+        "grouped": grouped(*family(), 48, seed, epoch, group=np.arange(500) // 7),
     }
+
+
+def family(people: int = 100) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """label, pair, method: each real crop with two forgeries by method 5, one by 2 and by 9; of the first no 9."""
+    label = np.tile([0, 1, 1, 1, 1], people).astype(np.int8)
+    method = np.tile([0, 5, 2, 9, 5], people)
+    pair = np.repeat(np.arange(people) * 5, 5)
+    pair[3] = -1
+    return label, pair, method
 
 
 NAMES = tuple(plans(0, 0))
@@ -151,6 +161,23 @@ def test_every_real_once_meets_all_its_forgeries_in_turn() -> None:
         assert sorted(fakes[:3]) == sorted(fakes[3:]) == [real + 1, real + 2, real + 3]
 
 
+def test_a_group_is_a_real_crop_and_one_forgery_of_it_by_each_method() -> None:
+    label, pair, method = family()
+    met: dict[int, list[int]] = {}
+    for epoch in range(4):
+        lines = np.array(list(itertools.chain(*rows(grouped(label, pair, method, 12, 0, epoch))))).reshape(-1, 4)
+        assert len(lines) == len(set(lines[:, 0].tolist())) == 99  # the first is without 9
+        assert (label[lines] == [0, 1, 1, 1]).all()
+        assert (method[lines[:, 1:]] == [2, 5, 9]).all()
+        assert (pair[lines] == lines[:, :1]).all()
+        for real, _, five, _ in lines.tolist():
+            met.setdefault(real, []).append(five)
+    for real, fives in met.items():
+        assert sorted(fives[:2]) == sorted(fives[2:]) == [real + 1, real + 4]
+    for keys in grouped(label, pair, method, 12, 0, 0).batches():
+        assert len({k[1:] for k in keys}) == 3  # one draw a group
+
+
 def test_draws_are_one_a_row_but_one_a_pair() -> None:
     label, _, _, pair = table()
     draws = [key[1:] for keys in shuffled(100, 10, 7, 3).batches() for key in keys]
@@ -173,6 +200,12 @@ def test_what_cannot_be_planned_is_said() -> None:
         by_method(np.ones(50, np.int8), method[:50], 8, 0, 0)
     with pytest.raises(UnmaskError, match="0 pairs"):
         paired(label, np.full(len(label), -1), 8, 0, 0)
+    with pytest.raises(UnmaskError, match="99 groups of a real crop and 3 forgeries do not fill a batch of 10"):
+        grouped(*family(), 10, 0, 0)
+    with pytest.raises(UnmaskError, match="0 groups of a real crop and 0 forgeries"):
+        grouped(np.zeros(9, np.int8), np.full(9, -1), np.zeros(9, int), 8, 0, 0)
+    with pytest.raises(UnmaskError, match="3 groups cannot be shared by 2"):
+        list(grouped(*family(), 12, 0, 0).batches(world=2))
     with pytest.raises(UnmaskError, match="cannot be shared by 5 processes"):
         list(shuffled(100, 24, 0, 0).batches(world=5))
     with pytest.raises(UnmaskError, match="12 pairs cannot be shared by 8"):

@@ -31,7 +31,7 @@ def test_a_protocol_that_ships_loads_and_is_named_as_its_file(name: str) -> None
         ("name: a\ntitle: A\nvaldate: {split: [val]}", "did you mean 'validate'"),
         ("name: a\ntitle: A\ncolumns: frames", "frames: give a list"),
         ("name: a\ntitle: A\nmetrics: [pair_order]", "needs pairing: paired"),
-        ("name: a\ntitle: A\nmetrics: [accuracy]", "metrics"),
+        ("name: a\ntitle: A\nmetrics: [acuracy]", "metrics"),
         ("- a", "file"),
         ("a: [", "cannot be read"),
     ],
@@ -67,3 +67,8 @@ def test_another_protocol_has_another_hash(tmp_path: Path) -> None:
     one = load(written(tmp_path, "name: a\ntitle: A"))
     other = load(written(tmp_path, "name: a\ntitle: A\ninterval: {seed: 1}"))
     assert one.digest != other.digest
+
+
+def test_robustness_is_said_to_be_another_command() -> None:
+    with pytest.raises(UnmaskError, match="unmask stress"):
+        load("robustness")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from unmask.measure.cells import Judged, best_of, cell, threshold
-from unmask.measure.protocol import Interval, Threshold
+from unmask.measure.protocol import Interval, Metric, Protocol, Threshold
 from unmask.measure.scores import COLUMNS
 from unmask.measure.units import Units, pair_order, pairing, units
 from unmask.nouns import UnmaskError
@@ -67,6 +69,14 @@ def test_few_frames_are_spread_over_the_scored_ones() -> None:
     assert units(table, frames=99).score.tolist() == [3.5]
 
 
+def test_the_top_frames_of_a_clip_decide_where_the_protocol_says_so() -> None:
+    table = crops(*(("a", "x", i, 1, float(i), "g") for i in range(8)), ("a", "y", 0, 1, 3.0, "g"))
+    assert units(table, pooling="top 3").score.tolist() == [6.0, 3.0]  # (5 + 6 + 7) / 3; fewer frames: all of them
+    assert Protocol(name="made", title="Made", pooling="top 3").pooling == "top 3"
+    with pytest.raises(ValueError, match="pooling"):
+        Protocol(name="made", title="Made", pooling="top 0")
+
+
 def test_a_clip_in_two_leakage_groups_is_refused_by_name() -> None:
     with pytest.raises(UnmaskError, match="x#1"):
         units(crops(("a", "x", 0, 1, 1.0, "g"), ("a", "x", 1, 1, 1.0, "h")))
@@ -94,6 +104,29 @@ def test_a_threshold_comes_from_validation_and_is_used_as_it_is() -> None:
     assert found.value == 0.75  # (2/2 + 1/2) / 2
     alarms = cell(judged, "c", "false_alarms", HOW, {})
     assert alarms.value == 0.5
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [  # reals -3, -1, 1; fakes 0, 2, 3. Threshold 1: one false alarm, one miss. P(fake) is 0.25 or 0.75, at 0 up.
+        ("accuracy", 4 / 6),
+        ("f1", 2 * 2 / (2 * 2 + 1 + 1)),
+        ("tpr_at_fpr_1", 2 / 3),
+        ("tpr_at_fpr_10", 2 / 3),
+        ("partial_auc", (1 + (0.1 * 2 / 3 - 0.005) / (0.1 - 0.005)) / 2),
+        ("eer_vertex", 1 / 3),
+        ("brier", (0.75**2 + 5 * 0.25**2) / 6),
+        ("log_loss", -(np.log(0.25) + 5 * np.log(0.75)) / 6),
+    ],
+)
+def test_each_metric_that_a_protocol_may_name(metric: Metric, expected: float) -> None:
+    found = made([0, 0, 0, 1, 1, 1], [-3, -1, 1, 0, 2, 3])
+    found = replace(found, probability=np.where(found.score >= 0, 0.75, 0.25))
+    got = cell(Judged("d", (found,), (1.0,)), "c", metric, HOW, {})
+    assert got.value == pytest.approx(expected)
+    assert got.low is not None
+    assert got.high is not None
+    assert got.low <= got.value <= got.high
 
 
 def test_what_cannot_be_measured_says_why() -> None:

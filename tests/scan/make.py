@@ -101,12 +101,12 @@ def save(picture: Pixels, path: Path) -> Path:
     return path
 
 
-def clip(pictures: list[Pixels], path: Path, fps: int = 8) -> Path:
-    """An H.264 clip of these pictures, nearly lossless."""
+def clip(pictures: list[Pixels], path: Path, fps: int = 8, pix_fmt: str = "yuv444p") -> Path:
+    """An H.264 clip of these pictures, nearly lossless. Browsers show yuv420p only."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "12"})
         stream.height, stream.width = pictures[0].shape[:2]
-        stream.pix_fmt = "yuv444p"
+        stream.pix_fmt = pix_fmt
         for picture in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())

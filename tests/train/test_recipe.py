@@ -82,7 +82,10 @@ def test_values_on_the_command_line_are_yaml(tmp_path: Path) -> None:
         ("optimizer.momentm=1", "unknown key 'optimizer.momentm', did you mean 'momentum'?"),
         ("data.validate.splits=[val]", "unknown key 'data.validate.splits', did you mean 'split'?"),
         ("data.test=1", "unknown key 'data.test', known are train, validate, leave_out, frames, pick"),
-        ("sampler.name=pairs", "sampler.name: Input should be 'shuffled', 'by_class', 'by_method' or 'paired'"),
+        (
+            "sampler.name=pairs",
+            "sampler.name: Input should be 'shuffled', 'by_class', 'by_method', 'paired' or 'grouped'",
+        ),
         ("length=3", 'length: a length is written "3 epochs" or "500 steps"'),
         ("length=3 weeks", 'length: a length is written "3 epochs" or "500 steps"'),
         ("schedule.name=restarts", "schedule: give a period exactly when the schedule is restarts"),

@@ -16,6 +16,9 @@ def bench(
     detectors: Annotated[str, typer.Option(help=DETECTORS)] = "embedded,spectrum",
     data: Annotated[Path | None, typer.Option(help="Manifest of faces.", show_default=False)] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for tables.", show_default=False)] = None,
+    maps: Annotated[
+        int, typer.Option(min=0, help="Also draw spectra and feature maps, of so many crops of each kind; slow.")
+    ] = 0,
     seeds: Annotated[
         str, typer.Option(help="Trainings of each recipe, as 0,1,2; else the one that it names.", show_default=False)
     ] = "",
@@ -65,6 +68,7 @@ def bench(
                 seeds=whole(seeds, "--seeds"),
                 how=How(jobs, threads, cpu),
                 runs=runs,
+                maps=maps,
                 expect_data=expect_data,
                 expect_bundles=tuple(expect_bundle or ()),
                 expect_protocol=expect_protocol,

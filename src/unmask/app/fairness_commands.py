@@ -24,7 +24,9 @@ def fairness(
     split: Annotated[str, typer.Option(help="Rows of this split.")] = "test",
     at: Annotated[float, typer.Option(min=0.001, max=0.5, help="False alarms that a threshold may give.")] = 0.05,
     least: Annotated[int, typer.Option("--min", min=1, help="Leakage groups that a subgroup needs, each class.")] = 30,
-    policies: Annotated[str, typer.Option(help="Thresholds: half, one, equal-fpr.")] = "half,one,equal-fpr",
+    policies: Annotated[
+        str, typer.Option(help="Thresholds: half, one, worst-fpr, equal-fpr, equal-tpr.")
+    ] = "half,one,worst-fpr,equal-fpr",
     within: Annotated[str, typer.Option(help="Compare within each of these: light, method ...")] = "",
     rounds: Annotated[int, typer.Option(min=100, max=100_000, help="Resamples of leakage groups.")] = 1000,
     jobs: Jobs = 1,
@@ -44,8 +46,10 @@ def fairness(
     with errors_in_a_line():
         from rich.console import Console
 
-        from unmask.bench.fairness import POLICIES, Wanted, run, verdict, write
+        from unmask.bench.fairness import Wanted, run
         from unmask.bench.training import How
+        from unmask.measure.fairness_tables import verdict, write
+        from unmask.measure.policies import POLICIES
 
         asked = listed(policies)
         if unknown := [p for p in asked if p not in POLICIES]:

@@ -56,11 +56,16 @@ def encoder(
 
 @app.command()
 def detector(
-    method: Annotated[str, typer.Argument(help="meso4, meso_inception4 (Keras' .h5) or npr (.pth).")],
-    source: Annotated[Path, typer.Argument(help="The authors' file.")],
+    method: Annotated[
+        str,
+        typer.Argument(
+            help="meso4, meso_inception4 (Keras' .h5), efficientnet_b4, effort, genconvit, npr, ucf or xception (.pth)."
+        ),
+    ],
+    source: Annotated[Path, typer.Argument(help="The authors' file; of genconvit also a folder.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle to write.")],
 ) -> None:
-    """Published weights of a small detector become a bundle without calibration."""
+    """Published weights of a detector become a bundle without calibration."""
     with errors_in_a_line():
         card = _room("published").to_bundle(method, source, out)
         typer.echo(f"{card.name} written to {out}; it is not calibrated, see unmask info {out}")

@@ -51,6 +51,7 @@ def serve(
         str,
         typer.Option(
             help="postgresql://user@host/name, or sqlite:////path.",
+            envvar="UNMASK_DB",  # it may hold a password, which has no place in a list of processes
             rich_help_panel=STORAGE,
             show_default="SQLite in --data",
         ),

@@ -7,24 +7,23 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import Field
 
 from unmask.bench.judges import Detector, Progress, Sides, same, scored
 from unmask.bench.lineup import Lineup
 from unmask.bench.training import ONE_BY_ONE, How, Steps
 from unmask.data.manifest import Manifest
-from unmask.measure.fairness import Audit, audit, holm, limits_by_group
+from unmask.measure.fairness import audit, holm
+from unmask.measure.fairness_tables import Fairness, Part
+from unmask.measure.policies import Limits, Policy, limits
 from unmask.measure.protocol import Mask, Where
 from unmask.measure.units import Units, units
-from unmask.nouns import Plain, UnmaskError
+from unmask.nouns import UnmaskError
 
-Policy = Literal["half", "one", "equal-fpr"]
-POLICIES: tuple[Policy, ...] = ("half", "one", "equal-fpr")
 ALIAS = {"sex": ("sex", "gender"), "gender": ("gender", "sex"), "skin": ("fitzpatrick", "monk"), "race": ("race",)}
 BANDS = ((0, 17), (18, 30), (31, 45), (46, 85))  # those of Casual Conversations, and children
 ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
@@ -43,40 +42,13 @@ class Wanted:
     split: str = "test"
     at: float = 0.05
     least: int = 30
-    policies: tuple[Policy, ...] = POLICIES
+    policies: tuple[Policy, ...] = ("half", "one", "worst-fpr", "equal-fpr")
     within: str = ""
     rounds: int = 1000
     how: How = ONE_BY_ONE
     runs: Path | None = None
     expect_data: str = ""
     expect_bundles: tuple[str, ...] = ()
-
-
-class Part(Plain):
-    """One detector, data set, policy and attribute. `adjusted`: Holm's p of each tested gap, over the whole run."""
-
-    detector: str
-    dataset: str
-    policy: str
-    audit: Audit
-    adjusted: dict[str, float] = Field(default_factory=dict)
-
-
-class Fairness(Plain):
-    """What `unmask fairness` found. `left_out`: (what, why)."""
-
-    schema_: Literal["unmask.fairness/1"] = "unmask.fairness/1"
-    parts: tuple[Part, ...]
-    left_out: tuple[tuple[str, str], ...]
-    detectors: tuple[str, ...]
-    bundles: tuple[str, ...]
-    data: str
-    at: float
-    rounds: int
-    within: str
-    lost: dict[str, int]
-    rebuild: str
-    trained: tuple[str, ...] = ()
 
 
 def run(wanted: Wanted, progress: Progress | None = None, steps: Steps = lambda what, done, of: None) -> Fairness:
@@ -140,7 +112,8 @@ def _one(
             continue
         for policy in wanted.policies:
             try:
-                called = _called(policy, test, valid, names, by, said, wanted)
+                chosen = None if policy == "half" else _limits(policy, valid, by, said, wanted)
+                called = _called(test, names, chosen)
                 strata = _names(test, wanted.within, said) if wanted.within else None
                 found = audit(
                     by,
@@ -153,30 +126,25 @@ def _one(
                     least=wanted.least,
                     rounds=wanted.rounds,
                 )
-                yield Part(detector=detector, dataset=dataset, policy=policy, audit=found)
+                yield Part(detector=detector, dataset=dataset, policy=policy, audit=found, limits=chosen)
             except UnmaskError as why:
                 yield f"{dataset}, {by}, {policy}, {detector}", str(why)
 
 
-def _called(
-    policy: Policy,
-    test: Units,
-    valid: Units | None,
-    names: NDArray[Any],
-    by: str,
-    said: dict[str, dict[str, str]],
-    wanted: Wanted,
-) -> NDArray[np.bool_]:
-    """Who is called fake. A subgroup that is too small for a threshold of its own gets the common one."""
-    if policy == "half":
-        if np.isnan(test.probability).any():
-            raise UnmaskError("this detector has no calibration: P(fake) >= 0.5 cannot be asked")
-        return np.asarray(test.probability >= 0.5)
+def _limits(policy: Policy, valid: Units | None, by: str, said: dict[str, dict[str, str]], wanted: Wanted) -> Limits:
     if valid is None:
         raise UnmaskError("no validation rows of this data set: a threshold cannot be chosen")
-    one, each = limits_by_group(_names(valid, by, said), valid.label, valid.score, valid.group, wanted.at, wanted.least)
-    limit = np.full(len(test), one) if policy == "one" else np.array([each.get(n, one) for n in names])
-    return np.asarray(test.score >= limit)
+    names = _names(valid, by, said)
+    return limits(policy, names, valid.label, valid.score, valid.group, wanted.at, wanted.least)
+
+
+def _called(test: Units, names: NDArray[Any], chosen: Limits | None) -> NDArray[np.bool_]:
+    """Who is called fake; without thresholds, those with P(fake) >= 0.5."""
+    if chosen is not None:
+        return np.asarray(test.score >= chosen.of(names))
+    if np.isnan(test.probability).any():
+        raise UnmaskError("this detector has no calibration: P(fake) >= 0.5 cannot be asked")
+    return np.asarray(test.probability >= 0.5)
 
 
 def _said(table: pa.Table) -> dict[str, dict[str, str]]:
@@ -241,72 +209,3 @@ def _again(wanted: Wanted, data: str, hashes: Sequence[str]) -> str:
     words += ["--within", wanted.within] * bool(wanted.within) + [w for d in wanted.datasets for w in ("--dataset", d)]
     words += ["-o", wanted.out.name, "--expect-data", data, *(w for h in hashes for w in ("--expect-bundle", h))]
     return shlex.join(words)
-
-
-# --- words -----------------------------------------------------------------------------------------------------------
-
-
-def markdown(found: Fairness) -> str:
-    """Tables of rates and gaps; the wording of each verdict follows from the numbers alone."""
-    lines = ["# Errors by group of people", ""]
-    for part in found.parts:
-        a = part.audit
-        lines += [f"## {part.dataset}, {a.by}: {part.detector}, policy {part.policy}", ""]
-        metrics = list(dict.fromkeys(r.metric for r in a.rates))
-        heads = [m.replace("fpr", "false alarms").replace("_", " ") for m in metrics]
-        lines += ["| group | items | " + " | ".join(heads) + " |", "|---" * (2 + len(metrics)) + "|"]
-        for group in dict.fromkeys(r.subgroup for r in a.rates):
-            own = {r.metric: r for r in a.rates if r.subgroup == group}
-            most = max(r.n for r in own.values())
-            lines.append(f"| {group} | {most} | " + " | ".join(_words(own[m]) for m in metrics) + " |")
-        lines += ["", "| gap | value | p | p (Holm) | not to be told from chance up to |", "|---|---|---|---|---|"]
-        for g in a.gaps:
-            more = [f"{g.p:.3f}", f"{part.adjusted[g.name]:.3f}", f"{g.seen:.3f}"] if g.p == g.p else ["", "", ""]
-            lines.append(f"| {g.name} | {_words(g)} | " + " | ".join(more) + " |")
-        lines += ["", f"{verdict(part)}", ""]
-        lines += [f"- Left out: {n} ({why})." for n, why in a.excluded] + [""] * bool(a.excluded)
-    lines += [
-        f"- 95% intervals: {found.rounds:,} resamples of whole leakage groups; p: labels dealt anew among them"
-        + (f" within each {found.within}" if found.within else "")
-        + ". Rates are fractions. Gap intervals lean upwards; whether there is a gap is for p to say.",
-        '- Policies: "half" calls P(fake) >= 0.5 fake; "one" has one threshold, "equal-fpr" one for each group, '
-        f"with at most {found.at:g} of the validation reals of that data set above it.",
-    ]
-    lines += [f"- {name}: {n} items without a scored face left out." for name, n in found.lost.items() if n]
-    lines += [f"- Not measured: {what} ({why})." for what, why in found.left_out]
-    lines += [f"- {note}" for note in found.trained]
-    hashes = ", ".join(f"{d} {h}" for d, h in zip(found.detectors, found.bundles, strict=True))
-    lines += [f"- Data {found.data}; {hashes}.", "", "Rebuild:", "", "```bash", found.rebuild, "```", ""]
-    return "\n".join(lines)
-
-
-def verdict(part: Part) -> str:
-    """One sentence out of the numbers: "no evidence", never "fair"."""
-    if part.audit.useless:
-        return f"Nothing follows: {part.audit.useless}, so that equal errors are no merit."
-    said = []
-    for name, p in part.adjusted.items():
-        g = part.audit.gap(name)
-        word = {"fpr_gap": "false alarms", "tpr_gap": "found fakes"}.get(name, "balanced accuracy")
-        if p <= 0.05:
-            said.append(f"{word} differ (gap {g.value:.3f}, adjusted p {p:.3f})")
-        else:
-            numbers = f"gap {g.value:.3f}, adjusted p {p:.3f}; chance alone makes up to {g.seen:.3f}"
-            said.append(f"no evidence that {word} differ ({numbers})")
-    more = (
-        " Real pictures only: whether fakes of some people are missed more often is not known." * part.audit.real_only
-    )
-    return "; ".join(said).capitalize() + "." + more
-
-
-def _words(n: Any) -> str:
-    if n.value != n.value:
-        return "–"
-    return f"{n.value:.3f}" + ("" if n.low != n.low else f" [{n.low:.3f}, {n.high:.3f}]")
-
-
-def write(found: Fairness, folder: Path) -> None:
-    """`result.json` and `table.md`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "result.json").write_text(found.model_dump_json(by_alias=True, indent=1), "utf-8")
-    (folder / "table.md").write_text(markdown(found), "utf-8")

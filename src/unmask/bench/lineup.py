@@ -48,6 +48,10 @@ class Lineup:
         """The detectors of each row; several where it was trained with several seeds."""
         return [judge.fit(sides) for judge in self.judges]
 
+    def runs(self, sides: Sides) -> list[tuple[str, Path]]:
+        """Name and run folder of those that have one; of several seeds the first."""
+        return [(j.label, j.folders(sides)[0]) for j in self.judges if isinstance(j, Taught | Trained)]
+
     def notes(self) -> tuple[str, ...]:
         return tuple(note for judge in self.judges for note in judge.notes())
 

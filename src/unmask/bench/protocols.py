@@ -7,12 +7,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from unmask.bench.judges import FLOOR, Detector, Progress, Sides, same, scored
 from unmask.bench.lineup import Lineup, is_recipe
+from unmask.bench.maps import draw
 from unmask.bench.training import ONE_BY_ONE, How, Steps
 from unmask.data.manifest import Manifest
 from unmask.measure.cells import Cell, Judged, best_of, cell, threshold
@@ -29,6 +32,7 @@ class Wanted:
     Attributes:
         seeds: trainings of each recipe; empty = the seed that the recipe names.
         runs: folder of the trainings; None = `out`.
+        maps: crops of each kind in pictures of spectra and features; 0 = none are drawn.
     """
 
     protocol: Protocol
@@ -39,6 +43,7 @@ class Wanted:
     seeds: tuple[int, ...] = ()
     how: How = ONE_BY_ONE
     runs: Path | None = None
+    maps: int = 0
     expect_data: str = ""
     expect_bundles: tuple[str, ...] = ()
     expect_protocol: str = ""
@@ -76,6 +81,8 @@ def run(
     lineup.train(sides, wanted.how, steps)
     bench = Bench(manifest, table, protocol, wanted.out / "scores", progress)
     cells = [c for column in columns for c in bench.column(column, lineup)]
+    if wanted.maps:
+        draw([(c.name, c.test, lineup.runs(c.sides)) for c in columns], manifest, wanted.maps, wanted.out)
     again = _again(wanted, hashes)
     result = Result.of(protocol, cells, manifest.digest, lineup.labels, hashes, again, lineup.notes())
     return result, bench.units
@@ -138,6 +145,8 @@ def _columns(protocol: Protocol, table: pa.Table) -> Iterator[Column]:
     elif kind in ("dataset", "compression"):
         for value in np.unique(text[kind][test]):
             yield Column(str(value) or "none named", sides, test & (text[kind] == value))
+    elif kind == "own":
+        yield from _own(sides, test, text["dataset"], real)
     elif kind == "frames":
         part = table.filter(pa.array(test))
         shown = {*zip(part["media_id"].to_pylist(), part["frame"].to_pylist(), strict=True)}
@@ -155,6 +164,18 @@ def _columns(protocol: Protocol, table: pa.Table) -> Iterator[Column]:
             kept = {"held_out": ~this, "trained_on": real | this}.get(kind, np.ones(len(this), bool))
             learnt = Sides(sides.train & kept, sides.validate & kept)
             yield Column(f"{dataset}/{method}", learnt, test if kind == "trained_on" else alone)
+
+
+def _own(sides: Sides, test: Mask, dataset: NDArray[Any], real: Mask) -> Iterator[Column]:
+    """Each data set that has both classes to learn from and to test on."""
+    found = 0
+    for value in np.unique(dataset[test]):
+        this = dataset == value
+        if all(len(np.unique(real[this & part])) == 2 for part in (sides.train, test)):
+            found += 1
+            yield Column(str(value), Sides(sides.train & this, sides.validate & this), test & this)
+    if not found:
+        raise UnmaskError("no data set has real and forged rows both to learn from and to test on")
 
 
 def _may(name: str, protocol: Protocol) -> bool:

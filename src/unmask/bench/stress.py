@@ -77,8 +77,8 @@ def run(
     lineup.train([sides], wanted.how, steps)
     detectors = [one for (one,) in lineup.fit(sides)]
     limits = [_limit(d, manifest, table, valid, wanted.out / "scores", progress) for d in detectors]
-    steps = [(CLEAN, 0), *((k, level + 1) for k in kinds for level in range(len(KINDS[k].steps)))]
-    tables = {step: _scores(wanted, manifest, media, detectors, step, progress) for step in steps}
+    damages = [(CLEAN, 0), *((k, level + 1) for k in kinds for level in range(len(KINDS[k].steps)))]
+    tables = {step: _scores(wanted, manifest, media, detectors, step, progress) for step in damages}
     suites: list[Suite] = []
     for dataset in sorted({t.row.dataset for t in media}):
         for i, name in enumerate(lineup.labels):

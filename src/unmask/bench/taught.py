@@ -81,6 +81,10 @@ class Taught:
         train_all(runs)
         return tuple(self._detector(run.folder) for run in runs)
 
+    def folders(self, sides: Sides) -> tuple[Path, ...]:
+        """Of the runs, one for each seed."""
+        return tuple(run.folder for run in self._runs(sides))
+
     def notes(self) -> tuple[str, ...]:
         sizes = [(r.train, r.validate) for r in self.rows.values()]
         train, validate = (" or ".join(dict.fromkeys(f"{n:,}" for n in each)) for each in zip(*sizes, strict=True))
@@ -183,6 +187,9 @@ class Trained:
 
     def fit(self, sides: Sides) -> tuple[Detector, ...]:
         return (Detector(self.folder.name, self.sha256, lazy(self.folder)),)
+
+    def folders(self, sides: Sides) -> tuple[Path, ...]:
+        return (self.folder,)
 
     def notes(self) -> tuple[str, ...]:
         return ()

@@ -80,9 +80,9 @@ def _in_processes(runs: Sequence[Run], how: How, steps: Steps) -> list[tuple[Run
     order = json.dumps({"threads": how.threads, "cpu": how.cpu})
 
     def ask(worker: Callable[[], Worker], run: Run) -> str:
-        line = {"recipe": run.recipe.model_dump(mode="json", by_alias=True)}
-        line |= {"rows": str(run.rows), "folder": str(run.folder)}
-        return str(json.loads(worker().ask(json.dumps(line)))["error"])
+        recipe = run.recipe.model_dump(mode="json", by_alias=True)
+        line = json.dumps({"recipe": recipe, "rows": str(run.rows), "folder": str(run.folder)})
+        return str(json.loads(worker().ask(line))["error"])
 
     steps(what, 0, len(runs))
     tasks = iter([(run, run) for run in runs])

@@ -49,9 +49,9 @@ class Plan:
         lows = np.concatenate([[0], self.ends[:-1]])
         for low, high in zip(lows[start:].tolist(), self.ends[start:].tolist(), strict=True):
             if (high - low) % world:
+                lines = {1: "rows", 2: "pairs"}.get(self.units.shape[1], "groups")
                 raise UnmaskError(
-                    f"a batch of {high - low} {'rows' if self.units.shape[1] == 1 else 'pairs'} cannot be shared by "
-                    f"{world} processes: choose a multiple of it"
+                    f"a batch of {high - low} {lines} cannot be shared by {world} processes: choose a multiple of it"
                 )
             wide = 1 if self.alike else self.units.shape[1]
             yield [
@@ -162,6 +162,46 @@ def paired(
     chosen = rng.permutation(fakes)[: steps * batch // 2]
     plan = _dealt(chosen, steps, rng, seed, epoch, *(c for c in (method, group) if c is not None))
     return Plan(np.concatenate([pair[plan.units], plan.units], 1).astype(np.int64), plan.ends, seed, epoch, alike)
+
+
+def grouped(
+    label: Ints,
+    pair: Ints,
+    method: Ints,
+    batch: int,
+    seed: int,
+    epoch: int,
+    *,
+    alike: bool = True,
+    group: Ints | None = None,
+) -> Plan:
+    """Groups of a real crop and one forgery of it by each method, side by side in the order of the methods' codes.
+
+    Each real crop that every method has forged comes once in an epoch, where a method forged it more than once with
+    another of those in each epoch until all had their turn; other rows are left out.
+
+    Args:
+        label, pair, method, alike, group: as in `paired`.
+    Raises: UnmaskError for a batch that is no multiple of a group, and where there are fewer groups than fill one.
+    """
+    fakes = np.flatnonzero((label == 1) & (pair >= 0))
+    by_method = [fakes[method[fakes] == m] for m in np.unique(method[fakes])]
+    turns = [_in_turn(of, pair[of], seed, epoch) for of in by_method]
+    able = np.arange(len(label))
+    for turn in turns:
+        able = np.intersect1d(able, pair[turn])
+    width = 1 + len(turns)
+    steps = len(able) * width // batch if turns else 0
+    if batch % width or not steps:
+        raise UnmaskError(
+            f"{len(able) if turns else 0} groups of a real crop and {len(turns)} forgeries do not fill a batch of "
+            f"{batch}: it must be a multiple of {width}, and no larger than that"
+        )
+    rng = _rng(seed, epoch)
+    lines = np.column_stack([able, *(turn[np.searchsorted(pair[turn], able)] for turn in turns)])
+    chosen = rng.permutation(len(able))[: steps * batch // width]
+    plan = _dealt(chosen, steps, rng, seed, epoch, None if group is None else group[able])
+    return Plan(lines[plan.units[:, 0]].astype(np.int64), plan.ends, seed, epoch, alike)
 
 
 def _dealt(rows: Ints, steps: int, rng: np.random.Generator, seed: int, epoch: int, *columns: Ints | None) -> Plan:

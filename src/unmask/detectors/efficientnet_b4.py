@@ -34,11 +34,16 @@ class EfficientNetB4(Detector):
 
     def __init__(
         self,
-        network: Literal["efficientnet-b4", "tiny-efficientnet"] = "efficientnet-b4",
+        network: Literal["efficientnet-b4", "efficientnet-b4-static", "tiny-efficientnet"] = "efficientnet-b4",
         size: int = 256,
         dropout: float = 0.4,
     ) -> None:
-        """`size`: side of the crop, pixels; DeepfakeBench has 256. `dropout`: B4's own is 0.4."""
+        """
+        Args:
+            network: "efficientnet-b4-static" pads as DeepfakeBench's checkpoints want it; a bundle of one has it.
+            size: side of the crop, pixels; DeepfakeBench has 256.
+            dropout: B4's own is 0.4.
+        """
         super().__init__()
         self.body = ConvNet(network)
         self.input = self.body.input(size)

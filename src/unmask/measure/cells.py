@@ -5,19 +5,37 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unmask.measure.interval import bootstrap, paired
-from unmask.measure.metrics import auroc, average_precision, ece, eer, share, threshold_at_eer, threshold_at_fpr
-from unmask.measure.protocol import Interval, Metric, Threshold
+from unmask.measure.metrics import (
+    accuracy,
+    auroc,
+    average_precision,
+    brier,
+    ece,
+    eer,
+    eer_vertex,
+    f1,
+    log_loss,
+    partial_auc,
+    share,
+    threshold_at_eer,
+    threshold_at_fpr,
+    tpr_at_1,
+    tpr_at_10,
+    tpr_at_fpr,
+)
+from unmask.measure.protocol import BY_PROBABILITY, BY_THRESHOLD, Interval, Metric, Threshold
 from unmask.measure.units import Units, pair_order
 
 Values = NDArray[np.float64]
 Function = Callable[[ArrayLike, ArrayLike], float]
 FEW_GROUPS = 10  # with fewer, drawing groups says too little to call a difference real
-LOWER_IS_BETTER: frozenset[str] = frozenset({"eer", "ece", "false_alarms"})
+LOWER_IS_BETTER: frozenset[str] = frozenset({"eer", "eer_vertex", *BY_PROBABILITY, "false_alarms"})
 
 
 @dataclass(frozen=True)
@@ -68,9 +86,18 @@ def balanced(label: ArrayLike, called: ArrayLike) -> float:
 FUNCTIONS: dict[str, Function] = {
     "auroc": auroc,
     "eer": eer,
+    "eer_vertex": eer_vertex,
     "average_precision": average_precision,
+    "partial_auc": partial_auc,
+    "tpr_at_fpr_1": tpr_at_1,
+    "tpr_at_fpr_5": tpr_at_fpr,
+    "tpr_at_fpr_10": tpr_at_10,
     "ece": ece,
+    "brier": brier,
+    "log_loss": log_loss,
+    "accuracy": partial(accuracy, threshold=0.5),  # of what was called fake, 0 or 1, at the protocol's threshold
     "balanced_accuracy": balanced,
+    "f1": partial(f1, threshold=0.5),
     "false_alarms": share,
     "pair_order": share,
 }
@@ -88,11 +115,11 @@ def threshold(validation: Units, rule: Threshold) -> float | None:
 def values(found: Units, metric: Metric, limit: float | None, original: dict[str, str]) -> tuple[Units, Values] | str:
     """The units that count and what the metric looks at, or why there is nothing to measure."""
     looked: Values = found.score
-    if metric == "ece":
+    if metric in BY_PROBABILITY:
         looked = found.probability
         if np.isnan(looked).any():
             return "no calibration"
-    elif metric in ("balanced_accuracy", "false_alarms"):
+    elif metric in BY_THRESHOLD:
         if limit is None:
             return "no validation rows of both classes"
         looked = (found.score >= limit).astype(np.float64)

@@ -160,35 +160,6 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(v) for v in out]
 
 
-# --- thresholds by policy --------------------------------------------------------------------------------------------
-
-
-def false_alarm_limit(real: ArrayLike, at: float) -> float:
-    """The lowest threshold at or above which at most a share `at` of these reals' scores lies.
-
-    Raises: UnmaskError without reals.
-    """
-    s = -np.sort(-np.asarray(real, np.float64))
-    if not len(s):
-        raise UnmaskError("a threshold for false alarms needs real validation rows: there are none")
-    allowed = int(at * len(s) + 1e-9)
-    return float(np.nextafter(s[allowed], np.inf)) if allowed < len(s) else float("-inf")
-
-
-def limits_by_group(
-    subgroup: ArrayLike, label: ArrayLike, score: ArrayLike, groups: ArrayLike, at: float, least: int = MIN_GROUPS
-) -> tuple[float, dict[str, float]]:
-    """One threshold for all reals of validation rows, and one for each subgroup that is large enough for its own."""
-    y, s = checked(label, score)
-    names, own = np.asarray(subgroup).astype(str), np.asarray(groups).astype(str)
-    each = {
-        str(n): false_alarm_limit(s[~y & (names == n)], at)
-        for n in np.unique(names)
-        if n != UNKNOWN and len(np.unique(own[~y & (names == n)])) >= least
-    }
-    return false_alarm_limit(s[~y], at), each
-
-
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 

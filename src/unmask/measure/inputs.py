@@ -75,6 +75,8 @@ def codes(groups: ArrayLike, name: str = "group") -> tuple[Longs, int]:
     if ids.dtype.kind in "iu" and len(ids) and int(ids.min()) >= 0 and int(ids.max()) < 4 * len(ids) + 1024:
         held = np.zeros(int(ids.max()) + 1, bool)  # small whole numbers need no sorting
         held[ids] = True
+        if held.all():
+            return ids.astype(np.int64, copy=False), len(held)
         rank = np.cumsum(held, dtype=np.int32 if len(ids) < 2**31 else np.int64)
         return np.subtract(rank[ids], 1, dtype=np.int64), int(rank[-1])
     found, inverse = np.unique(ids, return_inverse=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -257,10 +258,13 @@ def reliability(label: ArrayLike, probability: ArrayLike, bins: int = 10) -> lis
     return [(float(said[b] / n[b]), float(was[b] / n[b]), int(n[b])) for b in np.flatnonzero(n)]
 
 
+tpr_at_1, tpr_at_10 = partial(tpr_at_fpr, fpr=0.01), partial(tpr_at_fpr, fpr=0.1)
 # What a bootstrap may read off a re-weighted ranking instead of sorting every resample anew.
 OF_CURVE: dict[Callable[..., float], Callable[[Curve], float]] = {
     auroc: area,
     average_precision: precision_sum,
     eer: crossing,
     tpr_at_fpr: sensitivity,
+    tpr_at_1: partial(sensitivity, fpr=0.01),
+    tpr_at_10: partial(sensitivity, fpr=0.1),
 }

@@ -199,7 +199,9 @@ def severity(numbers: Sequence[Number], metric: str, title: str, path: Path) -> 
         return _save(figure, path)
 
 
-def features(points: NDArray[np.float32], names: Sequence[str], path: Path, seed: int = 0) -> list[Path]:
+def features(
+    points: NDArray[np.float32], names: Sequence[str], path: Path, seed: int = 0, title: str = ""
+) -> list[Path]:
     """t-SNE of features (N, D), coloured by `names` (N,). Distances between far clusters mean nothing.
 
     Raises: UnmaskError for fewer than 10 points.
@@ -224,7 +226,7 @@ def features(points: NDArray[np.float32], names: Sequence[str], path: Path, seed
                 label=_short(kind),
                 alpha=0.7,
             )
-        axes.set(xticks=[], yticks=[], title=f"t-SNE, perplexity {perplexity:.0f}, seed {seed}")
+        axes.set(xticks=[], yticks=[], title=f"{title}\nt-SNE, perplexity {perplexity:.0f}, seed {seed}".strip())
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
         return _save(figure, path)
 

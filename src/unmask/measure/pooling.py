@@ -6,6 +6,7 @@ use the same names, and pooling by folder merges forgeries, or forgeries with re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from unmask.measure.inputs import Bools, Doubles, Longs, checked, codes, same_le
 from unmask.nouns import UnmaskError
 
 Rule = Literal["mean", "median", "max", "top"]
+Codes = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,10 @@ def pool(label: ArrayLike, score: ArrayLike, ids: Sequence[ArrayLike], by: Rule 
     code, groups = combined(ids)
     same_length(label=y, id=code)
     first = np.zeros(groups, np.int64)
-    first[code[::-1]] = np.arange(len(code) - 1, -1, -1)  # of repeated assignments the last one stays: the first row
+    kind = np.int32 if len(code) < 2**31 else np.int64
+    first[code[::-1]] = np.arange(
+        len(code) - 1, -1, -1, dtype=kind
+    )  # of repeated assignments the last one stays: the first row
     clash = y != y[first][code]
     if clash.any():
         i = int(np.argmax(clash))
@@ -61,19 +66,44 @@ def pool(label: ArrayLike, score: ArrayLike, ids: Sequence[ArrayLike], by: Rule 
 
 
 def combined(ids: Sequence[ArrayLike]) -> tuple[Longs, int]:
-    """Columns (N,) -> one dense code (N,) for each distinct row of them, and how many there are."""
+    """Columns (N,) -> one dense code (N,) for each distinct row of them, and how many there are.
+
+    Where the column of most values settles all others, as a video's own name settles its data set and method, it is
+    the code: one pass finds that out, and spares a table of every combination that could be.
+    """
     columns = [_column(c, f"id column {k}") for k, c in enumerate(ids)]
     if not columns:
         raise UnmaskError("pooling needs at least one id column: (dataset, method, compression, video)")
-    code, span = columns[0]
-    for more, n in columns[1:]:
-        same_length(first=code, other=more)
+    for more, _ in columns[1:]:
+        same_length(first=columns[0][0], other=more)
+    (widest, _), *others = sorted(columns, key=lambda c: -c[1])
+    code, count = codes(widest)
+    others = [c for c in others if c[1] > 1]
+    if not others or _settled(rest := _together(others), code, count):
+        return code, count
+    rest, span = codes(rest)  # of all combinations those that occur
+    return codes(code * span + rest)
+
+
+def _together(columns: Sequence[tuple[Longs, int]]) -> Codes:
+    """Columns as the digits of one number, in the smallest type that holds it."""
+    whole = math.prod(n for _, n in columns)
+    kind = np.int16 if whole < 2**15 else np.int32 if whole < 2**31 else np.int64
+    (first, span), *others = columns
+    digits: Codes = first.astype(kind)
+    for more, n in others:
         if span * n >= 2**62:
-            code, span = codes(code)
-        if n > 1:
-            code, span = code * n, span * n
-            code += more
-    return codes(code)
+            digits, span = codes(digits)
+        digits, span = digits * kind(n), span * n
+        np.add(digits, more, out=digits, casting="unsafe")
+    return digits
+
+
+def _settled(column: Codes, code: Longs, count: int) -> bool:
+    """Whether a column (N,) has one value only for each code (N,)."""
+    held = np.zeros(count, column.dtype)
+    held[code] = column
+    return bool(np.array_equal(held[code], column))
 
 
 def _column(column: Any, name: str) -> tuple[Longs, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +22,12 @@ from unmask.nouns import Plain, UnmaskError
 
 FOLDER = Path(__file__).with_name("protocols")
 Mask = NDArray[np.bool_]
-Metric = Literal["auroc", "eer", "average_precision", "ece", "balanced_accuracy", "false_alarms", "pair_order"]
-BY_THRESHOLD: tuple[Metric, ...] = ("balanced_accuracy", "false_alarms")
+Metric = Literal[
+    "auroc", "eer", "eer_vertex", "average_precision", "partial_auc", "tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10",
+    "ece", "brier", "log_loss", "accuracy", "balanced_accuracy", "f1", "false_alarms", "pair_order",
+]  # fmt: skip
+BY_THRESHOLD: tuple[Metric, ...] = ("accuracy", "balanced_accuracy", "f1", "false_alarms")
+BY_PROBABILITY: tuple[Metric, ...] = ("ece", "brier", "log_loss")
 
 
 class Where(Plain):
@@ -76,10 +80,12 @@ class Threshold(Plain):
 class Protocol(Plain):
     """One experiment. `columns` says what a column of the table means; each row is a detector.
 
-    Columns: "dataset"; "method" (each forgery against the reals of its own data set); "compression"; "all" (one);
+    Columns: "dataset"; "own" (each data set that can be learnt from, learnt from alone); "method" (each forgery against
+    the reals of its own data set); "compression"; "all" (one);
     "frames" (each number of `frames`, evenly spaced among those scored);
     "held_out" (each forgery of the training rows once left out of training, and tested alone);
     "trained_on" (each forgery once the only one trained on; all are tested).
+    Pooling of a clip's frames: "mean", "median", "max", or "top 5", the mean of the five highest.
     """
 
     name: str = Field(min_length=1, pattern=r"^[a-z0-9-]+$")
@@ -89,11 +95,11 @@ class Protocol(Plain):
     validate_: Where = Field(Where(split=("val",)), alias="validate")
     test: Where = Where(split=("test",))
     level: Literal["frame", "track", "video"] = "video"
-    pooling: Literal["mean", "median", "max"] = "mean"
+    pooling: Annotated[str, Field(pattern=r"^(mean|median|max|top [1-9]\d{0,3})$")] = "mean"
     metrics: tuple[Metric, ...] = ("auroc",)
     interval: Interval = Interval()
     threshold: Threshold = Threshold()
-    columns: Literal["all", "dataset", "method", "compression", "frames", "held_out", "trained_on"] = "dataset"
+    columns: Literal["all", "dataset", "own", "method", "compression", "frames", "held_out", "trained_on"] = "dataset"
     frames: tuple[int, ...] = ()
     pairing: Literal["all", "paired", "unpaired"] = Field(
         "all", description="paired: forgeries with their own original; unpaired: never both of a pair"
@@ -127,6 +133,8 @@ def load(name: str) -> Protocol:
 
     Raises: UnmaskError for an unknown name, a file that is no YAML, and keys and values that do not fit.
     """
+    if name == "robustness":
+        raise UnmaskError("damage comes before a face is cut, so robustness has a command of its own: `unmask stress`")
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if path.parent == FOLDER and name not in names():
         near = difflib.get_close_matches(name, names(), 1)

@@ -15,16 +15,25 @@ from rich.table import Table
 from rich.text import Text
 
 from unmask.measure.cells import FEW_GROUPS, Cell
-from unmask.measure.protocol import Metric, Protocol
+from unmask.measure.protocol import BY_THRESHOLD, Metric, Protocol
 from unmask.nouns import Plain, UnmaskError
 
 FILE = "result.json"
 NAMES: dict[Metric, str] = {
     "auroc": "AUROC",
     "eer": "EER",
+    "eer_vertex": "EER, DeepfakeBench's vertex rule",
     "average_precision": "average precision",
+    "partial_auc": "partial AUROC up to 10 % false alarms, standardised",
+    "tpr_at_fpr_1": "fakes found at 1 % false alarms",
+    "tpr_at_fpr_5": "fakes found at 5 % false alarms",
+    "tpr_at_fpr_10": "fakes found at 10 % false alarms",
     "ece": "expected calibration error",
+    "brier": "Brier score",
+    "log_loss": "log loss",
+    "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
+    "f1": "F1",
     "false_alarms": "false alarms",
     "pair_order": "pairs in the right order",
 }
@@ -88,7 +97,7 @@ class Result(Plain):
                 "people; in round brackets the least and the greatest of the seeds. Bold asks also that each seed is "
                 "better than each of the second best."
             )
-        if {"balanced_accuracy", "false_alarms"} & set(p.metrics):
+        if set(BY_THRESHOLD) & set(p.metrics):
             yield f"Thresholds: rule {p.threshold.rule} on the validation rows."
         for column in self.columns:
             c = self.at(self.detectors[0], column, p.metrics[0])

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from unmask.measure.pooling import combined, pool
+from unmask.measure.pooling import Rule, combined, pool
 from unmask.nouns import UnmaskError
 
 Level = Literal["frame", "track", "video"]
-Pooling = Literal["mean", "median", "max"]
 _ARRAYS = ("label", "score", "probability", "group", "dataset", "method", "compression", "media")
 
 
@@ -47,11 +46,12 @@ class Units:
         return replace(self, **{name: getattr(self, name)[keep] for name in _ARRAYS})
 
 
-def units(table: pa.Table, level: Level = "video", pooling: Pooling = "mean", frames: int | None = None) -> Units:
+def units(table: pa.Table, level: Level = "video", pooling: str = "mean", frames: int | None = None) -> Units:
     """Scored crops pooled by (data set, method, compression, clip[, track or frame]): equal clip names stay apart.
 
     Args:
         table: of `measure.scores`, labelled rows only.
+        pooling: "mean", "median", "max", or "top 5", the mean of the five highest.
         frames: at most so many frames of a clip, evenly spaced among its scored ones.
     Raises: UnmaskError for a clip whose rows disagree on the label or the leakage group.
     """
@@ -67,7 +67,8 @@ def units(table: pa.Table, level: Level = "video", pooling: Pooling = "mean", fr
         table = table.filter(pa.array(_spread(table, frames)))
     ids = [table[c] for c in columns]
     score, label = table["score"].to_numpy(), table["label"].to_numpy()
-    pooled = pool(label, score, ids, pooling)
+    rule, _, top = pooling.partition(" ")
+    pooled = pool(label, score, ids, cast("Rule", rule), int(top or 1))
     said = pc.fill_null(table["probability"], 0.0).to_numpy()
     unsaid = pool(label, pc.is_null(table["probability"]).to_numpy().astype(float), ids, "max").score > 0
     probability = np.where(unsaid, np.nan, pool(label, said, ids).score)

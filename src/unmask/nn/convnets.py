@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from unmask.nn import efficientnet_static
 from unmask.nn.backbones import HALF, IMAGENET, Rgb, fill
 from unmask.nouns import InputSpec, UnmaskError
 
@@ -120,6 +121,10 @@ class ConvNet(nn.Module):
             state = load_file(weights)
         except (OSError, SafetensorError) as error:
             raise UnmaskError(f"cannot read the weights {weights}: {error}") from error
+        self.fill(state, str(weights))
+
+    def fill(self, state: dict[str, Tensor], what: str) -> None:
+        """The same, of tensors that `what` held."""
         own, left_out = self.body.state_dict(), (*CLASSIFIER, *self.without)
         state = {k: v for k, v in state.items() if k in own or not k.startswith(tuple(f"{n}." for n in left_out))}
         first = next(iter(own))
@@ -127,7 +132,7 @@ class ConvNet(nn.Module):
             from timm.models import adapt_input_conv
 
             state[first] = adapt_input_conv(self.inside, state[first])
-        fill(self.body, state, str(weights))
+        fill(self.body, state, what)
 
 
 CLASSIFIER = ("global_pool", "pre_logits", "fc", "classifier", "head")  # timm's names of what follows the maps
@@ -165,6 +170,7 @@ NETWORKS = {
     "xception": Network(HALF, _timm("legacy_xception")),  # Chollet, CVPR 2017; the others of timm are DeepLab's
     "efficientnet-b4": Network(IMAGENET, _timm("efficientnet_b4")),  # Tan and Le, ICML 2019
     "efficientnet-b1": Network(IMAGENET, _timm("efficientnet_b1")),
+    "efficientnet-b4-static": Network(HALF, efficientnet_static.build),  # the pads of DeepfakeBench's checkpoints
     "resnet-34": Network(IMAGENET, _timm("resnet34")),  # He et al., CVPR 2016
     "resnet-50": Network(IMAGENET, _timm("resnet50")),
     "vgg-19": Network(IMAGENET, _vgg19),  # Simonyan and Zisserman, ICLR 2015

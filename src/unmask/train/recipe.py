@@ -66,7 +66,7 @@ class Data(Plain):
 class Sampler(Plain):
     """How rows come together in batches, see `unmask.data.samplers`."""
 
-    name: Literal["shuffled", "by_class", "by_method", "paired"] = "shuffled"
+    name: Literal["shuffled", "by_class", "by_method", "paired", "grouped"] = "shuffled"
     every: Literal["fake", "real"] = Field("fake", description="paired: what of the two comes once in an epoch")
     spread_groups: bool = Field(False, description="no more of a leakage group in a batch than its fair share")
 

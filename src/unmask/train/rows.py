@@ -51,6 +51,8 @@ def _planned(recipe: Recipe, faces: FaceSet | Forged, epoch: int) -> Plan:
         return samplers.by_method(faces.label, faces.method, recipe.batch, seed, epoch, group=group)
     if kind.name == "paired":
         return samplers.paired(faces.label, faces.pair, recipe.batch, seed, epoch, every=kind.every, group=group)
+    if kind.name == "grouped":
+        return samplers.grouped(faces.label, faces.pair, faces.method, recipe.batch, seed, epoch, group=group)
     return samplers.shuffled(len(faces.label), recipe.batch, seed, epoch, group=group)
 
 

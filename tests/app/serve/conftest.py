@@ -33,8 +33,8 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Media:
         bundle=write_bundle(root / "bundle"),
         red=save(red, root / "red.png").read_bytes(),
         pale=save(portrait, root / "pale.png").read_bytes(),
-        clip=clip([red] * 24, root / "clip.mp4").read_bytes(),
-        long=clip([red[::2, ::2]] * 400, root / "long.mp4", fps=25).read_bytes(),
+        clip=clip([red] * 24, root / "clip.mp4", pix_fmt="yuv420p").read_bytes(),
+        long=clip([red[::2, ::2]] * 400, root / "long.mp4", fps=25, pix_fmt="yuv420p").read_bytes(),
     )
 
 

@@ -2,43 +2,239 @@
 
 from __future__ import annotations
 
-import html
+import base64
 import re
 import shutil
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
+pytest.importorskip("playwright", reason="needs playwright, of the extra dev")
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from .conftest import Media
-from .process import Server
+from .process import Server, serving
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
-QUIET = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
+CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+VIEWS: dict[str, dict[str, Any]] = {
+    "desktop": {"viewport": {"width": 1280, "height": 900}},
+    "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
+    "phone": {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True},
+}
+PNG = "image/png"
 
 
-def rendered(address: str, folder: Path) -> str:
-    """The document after its scripts ran."""
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
     if not CHROMIUM:
         pytest.skip("no Chromium on PATH")
-    command = [CHROMIUM, *QUIET.split(), "--disable-component-update", f"--user-data-dir={folder}"]
-    command += ["--virtual-time-budget=10000", "--dump-dom", address]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *CAMERA])
+        yield found
+        found.close()
 
 
-def test_the_page_says_what_the_report_says(server: Server, media: Media, tmp_path: Path) -> None:
-    answer = server.at.post("/v1/scans", files={"file": ("<b>&red.png", media.red)})
-    key = answer.headers["location"].rpartition("/")[2]
-    words = server.at.get(f"/v1/scans/{key}").json()["words"]
-    shown = rendered(f"http://127.0.0.1:{server.port}/#{key}", tmp_path)
-    text = html.unescape(re.sub(r"<[^>]*>", "", shown))
-    for said in (words["verdict"], words["number"], words["interval"], words["meaning"], *words["reasons"]):
-        assert said in text
-    assert "<b>&red.png" in text
-    assert "<b>" not in shown  # a name is text, whatever it looks like
-    assert 'class="bar"' in shown
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """Watched: an error on the page, a broken policy or a request to anybody else fails the test."""
+    wrong: list[str] = []
+    context = browser.new_context(**VIEWS["desktop"])
+    context.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    context.on("weberror", lambda error: wrong.append(str(error.error)))
+    context.on("request", lambda sent: None if "//127.0.0.1:" in sent.url else wrong.append(sent.url))
+    yield context
+    context.close()
+    assert [one for one in wrong if not one.startswith("blob:http://127.0.0.1:")] == []
+
+
+@pytest.fixture
+def page(context: BrowserContext, server: Server) -> Page:
+    page = context.new_page()
+    page.goto(address(server))
+    return page
+
+
+def address(server: Server, key: str = "") -> str:
+    return f"http://127.0.0.1:{server.port}/#{key}"
+
+
+def chosen(page: Page, name: str, kind: str, content: bytes) -> str:
+    """The scan of a file that was chosen, when the page shows it."""
+    before = page.evaluate("location.hash")
+    page.set_input_files("#file", {"name": name, "mimeType": kind, "buffer": content})
+    return shown(page, before)
+
+
+def shown(page: Page, before: str) -> str:
+    page.wait_for_function("before => location.hash !== before", arg=before)
+    expect(page.locator("#result")).to_be_visible(timeout=60_000)
+    return str(page.evaluate("location.hash.slice(1)"))
+
+
+def words(server: Server, key: str) -> dict[str, Any]:
+    return dict(server.at.get(f"/v1/scans/{key}").json()["words"])
+
+
+def test_the_page_says_what_the_report_says(page: Page, server: Server, media: Media) -> None:
+    told = words(server, chosen(page, "<b>&red.png", PNG, media.red))
+    said = page.locator("#result").inner_text()
+    for text in (told["verdict"], told["number"], told["interval"], told["meaning"], *told["reasons"], *told["limits"]):
+        assert text in said
+    assert "<b>&red.png" in said  # a name is text, whatever it looks like
+    assert page.locator("#result b").count() == 0
+
+
+def test_a_clip_from_sending_to_deleting(page: Page, server: Server, media: Media) -> None:
+    page.evaluate(
+        """() => {
+          const text = document.getElementById("busy-text");
+          window.told = [];
+          new MutationObserver(() => told.push(text.innerText)).observe(text, { childList: true });
+        }"""
+    )
+    for _ in range(20):  # a quick machine may be done before anything was to be told
+        key = chosen(page, "clip.mp4", "video/mp4", media.long)
+        if any(re.fullmatch(r"Looking at it: \d+ %", text) for text in page.evaluate("told")):
+            break
+    else:
+        pytest.fail(f"no progress was shown: {page.evaluate('told')}")
+
+    # Along the timeline, by pointer and by key.
+    now = "document.querySelector('.stage video').currentTime"
+    page.wait_for_function("() => document.querySelector('.stage video').readyState >= 2")
+    seconds = page.evaluate("document.querySelector('.stage video').duration")
+    timeline = page.get_by_role("slider")
+    box = timeline.bounding_box()
+    assert box is not None
+    timeline.click(position={"x": box["width"] * (40 + 308 * 0.75) / 360, "y": box["height"] / 2})
+    assert page.evaluate(now) == pytest.approx(0.75 * seconds, abs=0.02 * seconds)
+    expect(timeline).to_have_attribute("aria-valuetext", re.compile(r"^12\.\d seconds, \d+ % in the nearest frame$"))
+    timeline.press("Home")
+    timeline.press("ArrowRight")
+    assert page.evaluate(now) == pytest.approx(seconds / 30, abs=0.02)
+
+    # Boxes and heat map.
+    drawn = "() => document.querySelector('canvas').getContext('2d').getImageData(0, 0, 256, 256).data.some(v => v)"
+    page.wait_for_function(drawn)
+    page.get_by_label("Boxes around the faces").uncheck()
+    assert not page.evaluate(drawn)
+    picture, toggle = page.locator(".face .picture img"), page.get_by_role("button", name="Heat map")
+    plain = picture.get_attribute("src")
+    toggle.click()
+    expect(toggle).to_have_attribute("aria-pressed", "true")
+    expect(picture).not_to_have_attribute("src", str(plain))
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    toggle.click()
+    expect(picture).to_have_attribute("src", str(plain))
+
+    # What one takes along.
+    for button, name in (("Download JSON", "report.json"), ("Download the report", "report.html")):
+        with page.expect_download() as saved:
+            page.get_by_role("button", name=button).click()
+        assert Path(saved.value.path()).read_bytes() == server.at.get(f"/v1/scans/{key}/{name}").content
+
+    # It is still there after a reload, and gone after Delete.
+    page.reload()
+    expect(page.locator("#result h1")).to_have_text(words(server, key)["verdict"])
+    expect(page.locator(f'#list a[href="#{key}"]')).to_be_visible()
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    expect(page.locator("#said")).to_have_text("Deleted.")
+    expect(page.locator("#result")).to_be_hidden()
+    expect(page.locator(f'#list a[href="#{key}"]')).to_have_count(0)
+    assert server.at.get(f"/v1/scans/{key}").status_code == 404
+
+
+@pytest.mark.parametrize("event", ["drop", "paste"])
+def test_files_are_dropped_or_pasted(page: Page, server: Server, media: Media, event: str) -> None:
+    page.evaluate(
+        """([event, bytes]) => {
+          const held = new DataTransfer();
+          const content = Uint8Array.from(atob(bytes), c => c.charCodeAt(0));
+          held.items.add(new File([content], "given.png", { type: "image/png" }));
+          document.body.dispatchEvent(event === "drop"
+            ? new DragEvent("drop", { dataTransfer: held, bubbles: true, cancelable: true })
+            : new ClipboardEvent("paste", { clipboardData: held, bubbles: true }));
+        }""",
+        [event, base64.b64encode(media.red).decode()],
+    )
+    key = shown(page, "")
+    assert server.at.get(f"/v1/scans/{key}").json()["name"] == "given.png"
+    assert server.at.get(f"/v1/scans/{key}/media").content == media.red
+
+
+def test_a_picture_of_the_camera(page: Page, server: Server) -> None:
+    page.get_by_role("button", name="Take a picture").click()
+    take = page.get_by_role("button", name="Take it")
+    expect(take).to_be_focused()
+    page.keyboard.press("Enter")
+    scan = server.at.get(f"/v1/scans/{shown(page, '')}").json()
+    assert (scan["name"], scan["format"], scan["verdict"]) == ("camera.png", "png", "not_applicable")
+    assert scan["report"]["files"][0]["media"]["width"] >= 640
+    assert page.evaluate("camera => document.getElementById('viewfinder').srcObject.active") is False
+    expect(page.locator("#shot")).to_be_hidden()
+
+
+def test_what_is_refused_is_said(browser: Browser, server: Server) -> None:
+    page = browser.new_page()
+    page.goto(address(server))
+    page.set_input_files("#file", {"name": "a.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.4"})
+    expect(page.locator("#said")).to_contain_text("not a picture or a clip: this looks like")
+    expect(page.locator("#busy")).to_be_hidden()
+    page.goto(address(server, "0" * 32))
+    expect(page.locator("#said")).to_contain_text("there is no such scan")
+    page.close()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_everybody_can_use_it(browser: Browser, server: Server, media: Media, view: str) -> None:
+    """axe-core finds nothing, nothing is wider than the screen, and the keyboard reaches everything."""
+    page = browser.new_page(**VIEWS[view])
+    page.goto(address(server))
+    for name, kind, content in (("", "", b""), ("red.png", PNG, media.red), ("clip.mp4", "video/mp4", media.clip)):
+        if name:
+            chosen(page, name, kind, content)
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        assert page.evaluate("document.documentElement.scrollWidth") <= VIEWS[view]["viewport"]["width"]
+    reached = set()
+    page.locator("#home").focus()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
+    assert {"file", "camera", "boxes", "Heat map", "Download JSON", "Print", "delete"} <= reached
+    page.close()
+
+
+def test_it_prints_to_one_page(page: Page, media: Media) -> None:
+    chosen(page, "clip.mp4", "video/mp4", media.clip)
+    page.wait_for_function("() => document.querySelector('.stage video').readyState >= 2")
+    printed = page.pdf(format="A4")
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
+
+
+def test_a_token_is_asked_for(browser: Browser, media: Media, tmp_path: Path) -> None:
+    token = "alice-" + "a" * 30
+    (tmp_path / "tokens").write_text(f"alice: {token}")
+    with serving(tmp_path / "data", media.bundle, "--token-file", str(tmp_path / "tokens"), token=token) as server:
+        page = browser.new_page()
+        page.goto(address(server))
+        page.get_by_label("Token").fill("not this one, which is long enough")
+        page.get_by_role("button", name="Use it").click()
+        expect(page.get_by_label("Token")).to_be_visible()
+        page.get_by_label("Token").fill(token)
+        page.get_by_role("button", name="Use it").click()
+        expect(page.get_by_label("Token")).to_be_hidden()
+        key = chosen(page, "red.png", PNG, media.red)
+        assert server.at.get(f"/v1/scans/{key}").json()["verdict"] == "fake"
+        assert page.locator(".stage img").evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+        page.close()
 
 
 def test_the_page_fetches_nothing_from_elsewhere(server: Server) -> None:

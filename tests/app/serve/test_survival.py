@@ -12,6 +12,12 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+
+from unmask.app.serve import models
 from unmask.app.serve.db import Database
 from unmask.app.serve.models import Scan
 from unmask.app.serve.store import ATTEMPTS, OtherRequestError, QueueFullError, Result, Store, fresh_id
@@ -76,6 +82,24 @@ def test_the_queue(url: str) -> None:
     database.close()
 
 
+def test_an_older_layout_is_brought_up_with_what_it_holds(url: str) -> None:
+    database = Database(url)
+    kept, _ = Store(database, queue=1000).accept(scan(fresh_id()))
+    config = Config()
+    config.set_main_option("script_location", str(Path(models.__file__).with_name("migrations")))
+    with database.engine.execution_options(write=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+    database.close()
+    newest = Database(url)
+    found = Store(newest, 1000).remove(kept.id, kept.owner)
+    assert found is not None
+    assert found.media == kept.media
+    with newest.engine.connect() as connection:  # the tables are what the code believes they are
+        assert compare_metadata(MigrationContext.configure(connection), models.Base.metadata) == []
+    newest.close()
+
+
 def test_a_key_belongs_to_one_request_of_one_owner(url: str) -> None:
     store = Store(Database(url), queue=10)
     owners = fresh_id(), fresh_id()
@@ -111,19 +135,54 @@ def workers(server: Server) -> list[int]:
     return children(server.process.pid, "unmask.app.serve.worker")
 
 
-def test_workers_are_killed_in_the_middle(server: Server, media: Media) -> None:
-    files = {"file": ("long.mp4", media.long)}
-    key = server.at.post("/v1/scans", files=files, data={"frames": "200"}).json()["id"]
-    for _ in range(ATTEMPTS):
-        until(lambda: server.at.get(f"/v1/scans/{key}").json()["progress"] > 0 and bool(workers(server)), "its worker")
-        for pid in workers(server):
-            os.kill(pid, signal.SIGKILL)
-        until(lambda: server.at.get(f"/v1/scans/{key}").json()["progress"] in (0.0, 1.0), "that it was noticed")
-    found = server.ended(key)
-    assert found["state"] == "failed"
-    assert found["report"]["files"][0]["state"] == "failed"
-    assert "ended by SIGKILL" in found["report"]["files"][0]["reasons"][0]
-    assert server.at.post("/v1/scans", files={"file": ("red.png", media.red)}).status_code in (200, 202)
+def test_workers_are_killed_in_the_middle(url: str, media: Media, tmp_path: Path) -> None:
+    with serving(tmp_path / "data", media.bundle, "--db", url) as server:
+        files = {"file": ("long.mp4", media.long)}
+        key = server.at.post("/v1/scans", files=files, data={"frames": "200"}).json()["id"]
+
+        def told() -> float:
+            return float(server.at.get(f"/v1/scans/{key}").json()["progress"])
+
+        for _ in range(ATTEMPTS):
+            until(lambda: told() > 0 and bool(workers(server)), "its worker")
+            for pid in workers(server):
+                os.kill(pid, signal.SIGKILL)
+            until(lambda: told() in (0.0, 1.0), "that it was noticed")
+        found = server.ended(key)
+        assert found["state"] == "failed"
+        assert found["report"]["files"][0]["state"] == "failed"
+        assert "ended by SIGKILL" in found["report"]["files"][0]["reasons"][0]
+        assert server.at.post("/v1/scans", files={"file": ("red.png", media.red)}).status_code in (200, 202)
+
+
+def test_several_servers_share_one_postgresql(postgres_url: str, media: Media, tmp_path: Path) -> None:
+    """Either takes what the other accepted, tells of it, and goes on with it when the other is killed."""
+    arguments = (tmp_path / "data", media.bundle, "--db", postgres_url)
+    with serving(*arguments) as one, serving(*arguments) as two:
+        both = (one, two)
+        keys = []
+        for number in range(12):
+            answer = both[number % 2].at.post("/v1/scans", files={"file": ("red.png", media.red)}, headers=ASYNC)
+            keys.append(answer.raise_for_status().json()["id"])
+        ended = [both[(number + 1) % 2].ended(key) for number, key in enumerate(keys)]  # asked of the other
+        assert {(scan["state"], scan["verdict"]) for scan in ended} == {("done", "fake")}
+        done = [counted(server) for server in both]
+        assert sum(done) == len(keys)  # each was scanned once
+        assert min(done) > 0  # and both of them worked
+
+        # One takes a clip, and is killed.
+        long = {"file": ("long.mp4", media.long)}
+        held = one.at.post("/v1/scans", files=long, data={"frames": "256"}).json()["id"]
+        other = one.at.post("/v1/scans", files=long, data={"frames": "256"}).json()["id"]
+        until(lambda: "queued" not in [two.at.get(f"/v1/scans/{key}").json()["state"] for key in (held, other)], "both")
+        one.kill()
+        assert [two.ended(key)["state"] for key in (held, other)] == ["done", "done"]
+
+
+def counted(server: Server) -> int:
+    """Scans that this server's own workers did."""
+    lines = server.at.get("/metrics").text.splitlines()
+    return sum(int(float(line.split()[-1])) for line in lines if line.startswith("unmask_scans_total{"))
 
 
 def test_what_takes_too_long_is_given_up(media: Media, tmp_path: Path) -> None:

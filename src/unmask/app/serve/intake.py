@@ -76,7 +76,7 @@ class Intake:
 
     def _check_room(self, owner: str) -> int:
         """Bytes that the owner has here. Before the upload is read: who is refused should not have to send it."""
-        if self._store.counts().get(QUEUED, 0) >= self._settings.queue:
+        if self._store.full():
             raise self._full()
         stored = self._store.stored(owner)
         if stored >= self._settings.storage:

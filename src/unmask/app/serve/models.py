@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Float, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Float, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 FACE, HEAT = "face", "heat"
+_HERE = text("media IS NOT NULL")
 
 
 class Base(DeclarativeBase):
@@ -21,6 +22,7 @@ class Scan(Base):
         UniqueConstraint("owner", "idempotency_key", name="one_scan_for_a_key"),
         Index("scans_to_do", "state", "created"),
         Index("scans_of_owner", "owner", "created", "id"),
+        Index("scans_with_media", "owner", "bytes", sqlite_where=_HERE, postgresql_where=_HERE),
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -35,7 +37,7 @@ class Scan(Base):
     created: Mapped[float] = mapped_column(Float(53))
     started: Mapped[float | None] = mapped_column(Float(53))
     finished: Mapped[float | None] = mapped_column(Float(53))
-    progress: Mapped[float] = mapped_column(default=0.0)
+    progress: Mapped[float] = mapped_column(Float, default=0.0)
 
     attempts: Mapped[int] = mapped_column(default=0)
     claimed_by: Mapped[str | None] = mapped_column(String(100))

@@ -60,7 +60,7 @@ class Store:
             with self._db.write() as session:
                 if known := self._known(session, scan):
                     return known, False
-                if session.scalars(select(func.count()).where(Scan.state == QUEUED)).one() >= self._queue:
+                if self._waiting(session) >= self._queue:
                     raise QueueFullError
                 session.add(scan)
         except IntegrityError:  # the same key, in the same moment, on another server
@@ -106,7 +106,13 @@ class Store:
             asked = select(func.coalesce(func.sum(Scan.bytes), 0)).where(Scan.owner == owner, Scan.media.is_not(None))
             return int(session.scalar(asked) or 0)
 
+    def full(self) -> bool:
+        """As many scans wait as may."""
+        with self._db.read() as session:
+            return self._waiting(session) >= self._queue
+
     def counts(self) -> dict[str, int]:
+        """All scans by state."""
         with self._db.read() as session:
             return {row[0]: row[1] for row in session.execute(select(Scan.state, func.count()).group_by(Scan.state))}
 
@@ -203,6 +209,9 @@ class Store:
     def webhook_settled(self, key: str, due: float | None) -> None:
         with self._db.write() as session:
             session.execute(update(Scan).where(Scan.id == key).values(webhook_due=due))
+
+    def _waiting(self, session: Session) -> int:
+        return session.scalars(select(func.count()).where(Scan.state == QUEUED)).one()
 
     def _known(self, session: Session, scan: Scan) -> Scan | None:
         if scan.idempotency_key is None:

@@ -1,4 +1,4 @@
-"""Published weights of small detectors, in their authors' layouts, become bundles: same numbers, our names."""
+"""Published weights of detectors, in their authors' layouts, become bundles: same numbers, our names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from unmask.detectors import family
 from unmask.nn.backbones import fill
 from unmask.nn.distance import Boxed, save
 from unmask.nouns import Card, UnmaskError
-from unmask.train.imports import layouts
+from unmask.train.imports import deepfakebench, genconvit, layouts, ucf
 
 State = dict[str, Tensor]
 
@@ -27,10 +27,10 @@ def to_bundle(method: str, source: Path, out: Path) -> Card:
     """Write the bundle of a published checkpoint; it has no calibration.
 
     Args:
-        method: a name in `LAYOUTS`.
+        method: a name in `LAYOUTS` or `WITH_OPTIONS`.
     Raises: UnmaskError for another method, and for a file whose tensors do not fit; they are named.
     """
-    detector = published(method, source)
+    detector, options = _made(method, source)
     with tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch) / "model.safetensors"
         save(Boxed(detector), str(weights))
@@ -39,6 +39,7 @@ def to_bundle(method: str, source: Path, out: Path) -> Card:
             version=__version__,
             summary=f"Published weights of {family.card(method).title}, imported; not measured here.",
             method=method,
+            options=options,
             input=detector.input,
             limits=("not calibrated: its margins are no probabilities", "its accuracy was not measured here"),
             misuse=(
@@ -53,11 +54,23 @@ def to_bundle(method: str, source: Path, out: Path) -> Card:
 
 def published(method: str, source: Path) -> Detector:
     """The detector with its authors' weights, ready to score. Raises: see `to_bundle`."""
-    if method not in LAYOUTS:
-        raise UnmaskError(f"no published layout of {method!r} is known; there is {', '.join(LAYOUTS)}")
-    detector: Detector = family.create(method)
-    fill(detector, LAYOUTS[method](detector, source), str(source))
-    return detector.eval()
+    return _made(method, source)[0]
+
+
+def _made(method: str, source: Path) -> tuple[Detector, dict[str, Any]]:
+    """The detector, and the options it was built with."""
+    if method in WITH_OPTIONS:
+        options, state = WITH_OPTIONS[method](source)
+        detector: Detector = family.create(method, options)
+    elif method in LAYOUTS:
+        options = OPTIONS.get(method, {})
+        detector = family.create(method, options)
+        state = LAYOUTS[method](detector, source)
+    else:
+        known = ", ".join(sorted([*LAYOUTS, *WITH_OPTIONS]))
+        raise UnmaskError(f"no published layout of {method!r} is known; there is {known}")
+    fill(detector, state, str(source))
+    return detector.eval(), options
 
 
 def _npr(detector: Detector, source: Path) -> State:
@@ -123,4 +136,18 @@ def _keras(source: Path) -> tuple[list[State], list[State], list[State]]:
     return convs, norms, dense
 
 
-LAYOUTS: dict[str, Callable[[Detector, Path], State]] = {"meso4": _meso, "meso_inception4": _meso, "npr": _npr}
+LAYOUTS: dict[str, Callable[[Detector, Path], State]] = {
+    "meso4": _meso,
+    "meso_inception4": _meso,
+    "npr": _npr,
+    "xception": deepfakebench.xception,
+    "efficientnet_b4": deepfakebench.efficientnet_b4,
+    "effort": deepfakebench.effort,
+}
+# What a published layout needs the method's class to be built with ...
+OPTIONS: dict[str, dict[str, Any]] = {"efficientnet_b4": {"network": "efficientnet-b4-static"}}
+# ... and files that decide it themselves.
+WITH_OPTIONS: dict[str, Callable[[Path], tuple[dict[str, Any], State]]] = {
+    "genconvit": genconvit.layout,
+    "ucf": ucf.layout,
+}

@@ -23,7 +23,12 @@ function drawn(name, about = {}, text = "") {
 }
 
 const list = (items) => node("ul", {}, ...items.map((item) => node("li", {}, item)));
-const say = (text) => { $("said").textContent = text; };
+
+// `heard`: the page shows it in another place already; only screen readers need it.
+function say(text, heard = false) {
+  $("said").textContent = text;
+  $("said").classList.toggle("heard", heard);
+}
 
 // --- talking to the service ---------------------------------------------------------------------------------------
 
@@ -92,7 +97,7 @@ function busy(text, progress) {
   $("busy-text").textContent = progress ? `${text}: ${Math.round(100 * progress)} %` : `${text} …`;
   if (progress === null) $("bar").removeAttribute("value");
   else $("bar").value = progress;
-  if ($("said").textContent !== text) say(text);
+  if ($("said").textContent !== text) say(text, true);
 }
 
 function failed(error) {
@@ -118,7 +123,7 @@ async function open(id) {
     if (!scan.report) throw new Error("it has not ended; reload the page");
     $("busy").hidden = true;
     await show(scan);
-    say(`Done: ${scan.words.verdict}`);
+    say(`Done: ${scan.words.verdict}`, true);
     history();
   } catch (error) { failed(error); }
 }
@@ -184,28 +189,38 @@ async function player(scan, file) {
   const boxes = node("input", { type: "checkbox", id: "boxes", checked: "" });
   const note = node("p", { class: "fine" });
   const stage = { medium, clip, chosen: null, node: node("div", {}, node("div", { class: "stage" }, medium, canvas),
-    node("p", { class: "screen" }, boxes, node("label", { for: "boxes" }, " Boxes around the faces")), note) };
-  const draw = () => {
+    file.faces.length ? node("p", { class: "screen" }, boxes, node("label", { for: "boxes" }, " Boxes around the faces")) : "", note) };
+  const paper = () => getComputedStyle(document.documentElement).getPropertyValue("--paper");
+  const draw = (printed = false) => {
     canvas.width = file.media.width;
     canvas.height = file.media.height;
-    if (!boxes.checked) return;
     const pen = canvas.getContext("2d");
+    if (clip && printed) pen.drawImage(medium, 0, 0, canvas.width, canvas.height); // browsers print no videos
+    if (!boxes.checked) return;
     const wide = Math.max(2, file.media.width / 250);
     file.faces.forEach((face, number) => {
       const sample = clip ? nearest(face.samples, medium.currentTime, file.media.seconds) : face.samples[0];
       if (!sample) return;
       const [x0, y0, x1, y1] = sample.box;
-      pen.lineWidth = stage.chosen === face.track ? 2 * wide : wide;
-      pen.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue(`--${face.state}`);
-      pen.strokeRect(x0, y0, x1 - x0, y1 - y0);
-      pen.font = `${10 * wide}px sans-serif`;
-      pen.fillStyle = pen.strokeStyle;
-      pen.fillText(`${number + 1}`, x0 + 2 * wide, y0 + 11 * wide);
+      const colour = getComputedStyle(document.documentElement).getPropertyValue(`--${face.state}`);
+      const line = stage.chosen === face.track ? 2 * wide : wide;
+      for (const [style, width] of [[paper(), line + wide], [colour, line]]) { // an edge, so that it shows on any picture
+        pen.strokeStyle = style;
+        pen.lineWidth = width;
+        pen.strokeRect(x0, y0, x1 - x0, y1 - y0);
+      }
+      pen.font = `bold ${9 * wide}px sans-serif`;
+      pen.fillStyle = colour;
+      pen.fillRect(x0, y0, pen.measureText(number + 1).width + 6 * wide, 12 * wide);
+      pen.fillStyle = paper();
+      pen.fillText(`${number + 1}`, x0 + 3 * wide, y0 + 9.5 * wide);
     });
   };
   stage.draw = draw;
-  boxes.addEventListener("change", draw);
-  for (const event of ["load", "loadeddata", "timeupdate", "seeked"]) medium.addEventListener(event, draw);
+  boxes.addEventListener("change", () => draw());
+  for (const event of ["load", "loadeddata", "timeupdate", "seeked"]) medium.addEventListener(event, () => draw());
+  window.onbeforeprint = () => draw(true);
+  window.onafterprint = () => draw();
   medium.addEventListener("error", () => {
     note.textContent = "This browser cannot show the file; the answer does not depend on it.";
     stage.node.firstChild.hidden = true;
@@ -238,8 +253,15 @@ async function faces(words, file, report, pictures, stage) {
     chip.append(node("span", { class: "mark", "data-mark": MARKS[file.faces[number].state] }, `${told.name}: ${told.verdict}`));
     chips.append(chip);
   }
-  await choose(0);
+  await choose(deciding(file));
   return node("section", {}, node("h2", {}, report.settings.whole_image ? "The picture as a whole" : "Face by face"), chips, place);
+}
+
+// The face that the answer for the file rests on most.
+function deciding(file) {
+  const rank = (face) => [face.state === file.state, face.score ?? -1];
+  const ranks = file.faces.map(rank);
+  return ranks.reduce((best, now, at) => (now[0] - ranks[best][0] || now[1] - ranks[best][1]) > 0 ? at : best, 0);
 }
 
 async function card(told, face, file, report, pictures, heatNote, stage) {
@@ -375,11 +397,19 @@ function closeCamera() {
   $("shot").hidden = true;
 }
 $("camera").addEventListener("click", async () => {
+  closeCamera();
+  if (!navigator.mediaDevices) return say("Browsers lend their camera to pages on https or on this machine only.");
   try {
     camera = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1920 } } });
+    say("");
+    $("shoot").disabled = true; // until there is a picture to take
     $("viewfinder").srcObject = camera;
     $("shot").hidden = false;
   } catch (error) { say(`The camera cannot be used: ${error.message}`); }
+});
+$("viewfinder").addEventListener("loadeddata", () => {
+  $("shoot").disabled = false;
+  $("shoot").focus();
 });
 $("stop").addEventListener("click", closeCamera);
 $("shoot").addEventListener("click", () => {
