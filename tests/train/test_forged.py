@@ -86,6 +86,24 @@ def test_twins_are_forgeries_of_their_source_called_by_their_maker(reals: Path) 
         assert (faces[(6 * g + 2, 7, 1, 5)].image != item.image).any()  # another epoch, another forgery
 
 
+def test_beside_mixtures_real_faces_are_mixtures_too(reals: Path) -> None:
+    """Else straight edges would come to mean fake."""
+    faces = ForgedSet(FaceSet(reals, SPEC), {"sbi": 0.5, "clockmix": 0.5})
+    found = faces.epoch(0, 0)
+    twins = found.at[found.at // 6 == 2] % 6
+    shown = found.at[:6] // 6
+    assert sorted(twins) == sorted(np.flatnonzero(shown == 4))  # 1 + G + g, G = 2 and g = 1
+    assert set(shown) == {0, 4}
+    np.testing.assert_array_equal(found.label, [0] * 6 + [1] * 6)
+    plain = FaceSet(reals, SPEC)
+    for i in twins.tolist():
+        item = faces[(6 * 4 + i, 0, 0, 1)]
+        assert (item.label, item.pair, faces.methods[item.method]) == (0, i, "")
+        changed = (item.image != plain[i].image).any(-1)
+        assert 0.05 < changed.mean() < 0.99
+        np.testing.assert_array_equal(faces[(6 * 4 + i, 0, 0, 1)].image, item.image)
+
+
 def test_codes_of_methods_begin_with_those_of_forgeries(mixed: Path) -> None:
     found = rows(forging(forge={"sbi": 1.0}, sampler={"name": "shuffled"}), mixed, SPEC).train
     assert isinstance(found, ForgedSet)

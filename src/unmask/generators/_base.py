@@ -72,6 +72,15 @@ class Generator(ABC):
     def run(self, image: Pixels, face: Landmarks, rng: np.random.Generator, donors: Donors | None) -> Forgery:
         """The forging itself, on checked arguments. Raises: Unforgeable."""
 
+    def companion(
+        self, image: Pixels, face: Landmarks, rng: np.random.Generator, donors: Donors | None
+    ) -> Pixels | None:
+        """What a real face must be shown as beside such forgeries, lest a trace that is no forgery gives them away.
+
+        Returns: uint8 (S, S, 3), still real; None = the face as it is.
+        """
+        return None
+
 
 def _checked(made: Forgery, image: Pixels) -> Forgery:
     """Raises: Unforgeable where nothing was changed, TypeError for a result that breaks the promise above."""

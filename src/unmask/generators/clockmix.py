@@ -7,7 +7,8 @@ detector then sees are several people, backgrounds and forgeries at once, and no
 From ED4, "Explicit Data-level Debiasing for Deepfake Detection", arXiv 2408.06779 (version 2). A re-implementation from
 a description: the number of sectors, their least angle and what is mixed in are ours; no number of the paper was
 verified. There a mixture is fake if any part of it is, and mixtures of real faces alone are real. Here, where every
-result is a forgery, at least one sector is: it was forged by `of`.
+result is a forgery, at least one sector is: it was forged by `of`. So that the straight edges do not come to mean fake,
+training shows the real face beside it as a mixture, too, of real faces alone (`companion`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.data.donors import Donors
+from unmask.data.donors import Donor, Donors
 from unmask.data.landmarks import Landmarks
 from unmask.generators import create
 from unmask.generators._base import Forgery, Generator, Unforgeable
@@ -51,16 +52,13 @@ class ClockMix(Generator):
 
     def run(self, image: Pixels, face: Landmarks, rng: np.random.Generator, donors: Donors | None) -> Forgery:
         assert donors is not None
-        side = image.shape[0]
-        others = donors.draw(rng, side, int(rng.integers(1, self.most)))
-        if not others:
-            raise Unforgeable("there is nobody to mix with: no other real face of this split and another group")
+        others = _others(donors, image.shape[0], rng, self.most)
         faces, labels = [image], [0]
         for n, donor in enumerate(others):
             forge = n == 0 or rng.random() < 0.5
             faces.append(self.maker(donor.image, donor.face, rng, donors).image if forge else donor.image)
             labels.append(int(forge))
-        masks = sectors(side, (float(face.points[30, 0]), float(face.points[30, 1])), *_angles(len(faces), rng))
+        masks = _clock(face, len(faces), image.shape[0], rng)
         details = {
             "donor": " ".join(d.name for d in others),
             "of": self.of,
@@ -68,6 +66,30 @@ class ClockMix(Generator):
             "soft_label": f"{soft_label(masks, labels):.4f}",
         }
         return Forgery(mixed(faces, masks), (~masks[0]).astype(np.float32), details=details)
+
+    def companion(
+        self, image: Pixels, face: Landmarks, rng: np.random.Generator, donors: Donors | None
+    ) -> Pixels | None:
+        """A mixture of real faces alone, which is real."""
+        assert donors is not None
+        faces = [image, *(donor.image for donor in _others(donors, image.shape[0], rng, self.most))]
+        return mixed(faces, _clock(face, len(faces), image.shape[0], rng))
+
+
+def _others(donors: Donors, side: int, rng: np.random.Generator, most: int) -> list[Donor]:
+    """One or more other people's faces. Raises: Unforgeable without any."""
+    others = donors.draw(rng, side, int(rng.integers(1, most)))
+    if not others:
+        raise Unforgeable("there is nobody to mix with: no other real face of this split and another group")
+    return others
+
+
+def _clock(face: Landmarks, faces: int, side: int, rng: np.random.Generator) -> Bools:
+    """Sectors round the tip of the nose: a random base ray, and no sector smaller than LEAST."""
+    spare = 2 * np.pi - faces * LEAST
+    cuts = np.sort(rng.uniform(0, spare, faces - 1)) + LEAST * np.arange(1, faces)
+    centre = (float(face.points[30, 0]), float(face.points[30, 1]))
+    return sectors(side, centre, float(rng.uniform(0, 2 * np.pi)), cuts.tolist())
 
 
 def sectors(side: int, centre: tuple[float, float], base: float, ends: Sequence[float]) -> Bools:
@@ -104,10 +126,3 @@ def hard_label(labels: Sequence[int]) -> int:
 def soft_label(masks: Bools, labels: Sequence[int]) -> float:
     """Share of the picture that fake faces fill."""
     return float((masks.mean((1, 2)) * np.asarray(labels)).sum())
-
-
-def _angles(faces: int, rng: np.random.Generator) -> tuple[float, list[float]]:
-    """Where the clock begins, and where each sector but the first face's ends: none smaller than LEAST."""
-    spare = 2 * np.pi - faces * LEAST
-    cuts = np.sort(rng.uniform(0, spare, faces - 1)) + LEAST * np.arange(1, faces)
-    return float(rng.uniform(0, 2 * np.pi)), cuts.tolist()

@@ -6,6 +6,9 @@ The twins are rows like others, which come on top of those that are stored: samp
 transform changes them as stored crops (in a pair by the same draw as their source), and a batch calls them fake, made
 by their generator, of their source's leakage group and pair.
 
+Where a generator says that real faces must be shown in another way beside its forgeries (`companion`), the sources of
+its twins are shown so in that epoch.
+
 Which crops, and which forgery, is a function of the seed, the epoch and the place in it: workers, processes and
 restarts change nothing.
 """
@@ -42,7 +45,10 @@ class Rows:
 
 
 class ForgedSet(Dataset[Item]):
-    """A FaceSet of n crops, and their forgeries: item n (1 + g) + i is one of crop i, a real one, by generator g.
+    """A FaceSet of n crops, and what G generators make of them while training.
+
+    Item n (1 + g) + i is a forgery of crop i, a real one, by generator g; item n (1 + G + g) + i is crop i as it is
+    shown beside it.
 
     Attributes:
         methods: what the codes in `Item.method` stand for: stored forgeries' first, then generators', then others'.
@@ -79,7 +85,7 @@ class ForgedSet(Dataset[Item]):
 
     def __len__(self) -> int:
         """All that can be asked for; an epoch asks for some."""
-        return len(self.faces) * (1 + len(self.makers))
+        return len(self.faces) * (1 + 2 * len(self.makers))
 
     def __getitem__(self, key: Key) -> Item:
         """
@@ -96,35 +102,46 @@ class ForgedSet(Dataset[Item]):
             return item._replace(pair=pair, method=int(self._stored[item.method]))
         if self.among[at] < 0:
             raise UnmaskError(f"{self.faces.path(at)} is not a real face: nothing is forged from it")
-        item = self.faces.item(at, self._forged(which - 1, at, image, [*map(int, seed), int(i)]), seed)
-        return item._replace(label=1, at=int(i), pair=at, method=int(self._made[which - 1]))
+        beside, g = divmod(which - 1, len(self.makers))
+        made = self._made_of(g, at, image, [*map(int, seed), int(i)], beside=bool(beside))
+        item = self.faces.item(at, made, seed)
+        method = self._stored[item.method] if beside else self._made[g]
+        return item._replace(label=1 - beside, at=int(i), pair=at, method=int(method))
 
     def epoch(self, seed: int, epoch: int) -> Rows:
         """The stored rows, and the forgeries of this epoch; as many in each."""
         faces, n = self.faces, len(self.faces)
         order = np.random.default_rng((seed, _STREAM, epoch)).permutation(self.real)
-        made, start = [np.arange(n)], 0
-        for g, share in enumerate(self.shares.values()):
+        stored, made, start = np.arange(n), list[NDArray[np.int64]](), 0
+        for g, (maker, share) in enumerate(zip(self.makers, self.shares.values(), strict=True)):
             count = round(share * len(order))
-            made.append(n * (1 + g) + order[(start + np.arange(count)) % max(1, len(order))])
+            chosen = order[(start + np.arange(count)) % max(1, len(order))]
+            made.append(n * (1 + g) + chosen)
+            if type(maker).companion is not Generator.companion:
+                stored[chosen] = n * (1 + len(self.makers) + g) + chosen
             start += count
-        at = np.concatenate(made).astype(np.int64)
+        at = np.concatenate([stored, *made]).astype(np.int64)
         which, source = np.divmod(at, n)
-        forged = which > 0
-        method = np.where(forged, self._made[which - 1], self._stored[faces.method[source]])
+        forged = (which > 0) & (which <= len(self.makers))
+        method = np.where(forged, self._made[(which - 1) % len(self.makers)], self._stored[faces.method[source]])
         pair = np.where(forged | (faces.label[source] == 0), source, faces.pair[source])
         label = np.where(forged, 1, faces.label[source])
         return Rows(at, label.astype(np.int8), faces.group[source], pair.astype(np.int32), method.astype(np.int32))
 
-    def _forged(self, generator: int, at: int, image: Pixels, seed: Sequence[int]) -> Pixels:
-        i = int(self.among[at])
-        face, donors, why = self.reals.landmarks(i, image), self.reals.donors(i), ""
+    def _made_of(self, g: int, at: int, image: Pixels, seed: Sequence[int], *, beside: bool) -> Pixels:
+        """A forgery of a crop, or the crop as it is shown beside one."""
+        i, maker, why = int(self.among[at]), self.makers[g], ""
+        face, donors = self.reals.landmarks(i, image), self.reals.donors(i)
         for attempt in range(TRIES):
+            rng = np.random.default_rng([*seed, attempt])
             try:
-                return self.makers[generator](image, face, np.random.default_rng([*seed, attempt]), donors).image
+                if not beside:
+                    return maker(image, face, rng, donors).image
+                shown = maker.companion(image, face, rng, donors)
+                return image if shown is None else shown
             except Unforgeable as error:
                 why = str(error)
-        name = list(self.shares)[generator]
+        name = list(self.shares)[g]
         raise UnmaskError(f"{self.faces.path(at)} gives no forgery by {name}: {why}; leave it or the generator out")
 
 
