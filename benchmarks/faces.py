@@ -1,19 +1,22 @@
-"""Milliseconds to find the faces of a frame: the embedded finder beside YuNet, on the frames of one clip.
+"""Milliseconds to find the faces of a frame, or the points of a face: ours beside the teachers, on one clip.
 
     python benchmarks/faces.py [CLIP] [--repeat 5] [--beside yunet]
+    python benchmarks/faces.py [CLIP] --mesh face_landmark.tflite
 
-YuNet is fetched once by `unmask pull yunet`; --beside also takes the path of its ONNX file. One thread each.
+YuNet is fetched once by `unmask pull yunet`; --beside also takes the path of its ONNX file. --mesh is MediaPipe's mesh
+of 468 points, which runs on LiteRT (the extra train) and looks once at each face. One thread each, crops included.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from common import CLIP, Times, describe, machine, table, take_turns, timed, wanted_frames
 
-from unmask.faces import Finder
-from unmask.nouns import Frame, UnmaskError
+from unmask.faces import Finder, Landmarker, matrix
+from unmask.nouns import Face, Frame, Pixels, UnmaskError
 
 
 def main() -> None:
@@ -22,9 +25,13 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--finder", default="embedded")
     parser.add_argument("--beside", default="yunet")
+    parser.add_argument("--mesh", type=Path, help="time the landmarker beside this mesh instead")
     asked = parser.parse_args()
     frames = wanted_frames(asked.clip, 32)
     print(machine("unmask", "onnxruntime"), describe(asked.clip), sep="\n", end="\n\n", flush=True)
+    if asked.mesh:
+        print(f"medians of {asked.repeat}, milliseconds a face\n{table(points(frames, asked.mesh, asked.repeat))}")
+        return
     variants = {}
     for name in (asked.finder, asked.beside):
         try:
@@ -41,6 +48,23 @@ def each(finder: Finder, frames: list[Frame]) -> Times:
     found: list[int] = []
     spent = timed(lambda: found.extend(len(finder.find(frame.image)) for frame in frames))
     return {name: 1000 * seconds / len(frames) for name, seconds in spent.items()} | {"faces": sum(found) / len(frames)}
+
+
+def points(frames: list[Frame], mesh: Path, repeat: int) -> dict[str, Times]:
+    from unmask.train.landmarker.teacher import FIRST, Teacher
+
+    finder, landmarker, teacher = Finder.load(), Landmarker.load(), Teacher(mesh)
+    faces = [(frame.image, face) for frame in frames for face in finder.find(frame.image)]
+
+    def times(look: Callable[[Pixels, Face], object]) -> Times:
+        spent = timed(lambda: [look(image, face) for image, face in faces])
+        return {name: 1000 * seconds / len(faces) for name, seconds in spent.items()}
+
+    variants = {
+        landmarker.name: lambda: times(landmarker.find),
+        "mesh, one look": lambda: times(lambda image, face: teacher.look(image, matrix(face.points, FIRST))),
+    }
+    return take_turns(variants, repeat)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,6 +24,7 @@ class Batch:
     method: Tensor | None = None  # (B,) what made it
     index: Tensor | None = None  # (B,) row of the data set
     views: Tensor | None = None  # (B, V, 3, H, W) each picture once more in V ways, as the recipe's `views` say
+    weigh: Callable[[Tensor], Tensor] | None = None  # logits (k B, K) -> how much each picture counts, (B,), mean 1
 
 
 @dataclass
@@ -56,7 +58,7 @@ class Detector(nn.Module, ABC):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Named, already weighted terms; their sum is minimised."""
-        return {"cls": F.cross_entropy(self(batch.image).logits, batch.label)}
+        return {"cls": cross_entropy(self(batch.image).logits, batch)}
 
     def step(self, batch: Batch, engine: Engine) -> dict[str, Tensor]:
         """Learn from one batch; a method with a rule of its own writes this instead of `loss`.
@@ -68,3 +70,16 @@ class Detector(nn.Module, ABC):
         engine.backward(torch.stack(list(terms.values())).sum())
         engine.update()
         return terms
+
+
+def cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
+    """Mean over pictures of w_i CE_i, with the weights that the batch asks for (`Batch.weigh`), or none.
+
+    Args:
+        logits: (k B, K): k views of the batch one after the other; a picture counts the same in each.
+    """
+    label = batch.label.repeat(len(logits) // len(batch.label))
+    if batch.weigh is None:
+        return F.cross_entropy(logits, label)
+    each = F.cross_entropy(logits, label, reduction="none")
+    return (batch.weigh(logits).repeat(len(each) // len(batch.label)) * each).mean()

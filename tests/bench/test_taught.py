@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from unmask.app.cli import app
 from unmask.bench.maps import of_run, sample, spectra
 from unmask.data.manifest import FaceRow, Manifest
+from unmask.detectors.resnet34 import ResNet34
 from unmask.measure.metrics import auroc
 from unmask.measure.tables import Result, read
 from unmask.train.evaluate import judge_of
@@ -187,6 +188,23 @@ def test_a_training_that_fails_is_named_and_the_others_are_kept(faces: Path, rec
     assert "bad, seed 0" in said
     assert Folder(runs(out)["tiny-s0"]).recipe().name == "tiny"
     assert not (out / "result.json").exists()
+
+
+def test_a_fault_of_a_methods_code_is_kept_in_full(faces: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: ResNet34, image: torch.Tensor) -> None:
+        raise ZeroDivisionError("no good")
+
+    monkeypatch.setattr(ResNet34, "forward", broken)
+    out = faces.parent / "broken"
+    code, said = bench("cross-dataset", recipe, faces, out)
+    assert code == 2
+    assert "unexpected ZeroDivisionError: no good" in said
+    (told,) = (out / "runs").glob("*.error.txt")
+    assert "in broken" in told.read_text()
+    monkeypatch.undo()
+    code, said = bench("cross-dataset", recipe, faces, out)
+    assert code == 0, said
+    assert not told.exists()
 
 
 def test_a_run_folder_is_a_detector(run: Path, faces: Path) -> None:

@@ -14,7 +14,7 @@ from unmask.detectors import family
 from unmask.nouns import UnmaskError
 from unmask.train.loop import create
 from unmask.train.optim import Average, Sharpness, optimizer, rate
-from unmask.train.recipe import Data, Optimizer, Recipe, Sampler, Schedule, Span, Words, load
+from unmask.train.recipe import AdvScm, Data, Difficulty, Optimizer, Recipe, Sampler, Schedule, Span, Words, load
 from unmask.train.rows import transform
 
 SHIPPED = sorted((REPOSITORY / "recipes").glob("*.yaml"))
@@ -161,6 +161,7 @@ def test_sharpness_climbs_rho_along_the_gradient_and_comes_back_exactly() -> Non
 def test_the_page_lists_every_key() -> None:
     page = (REPOSITORY / "docs" / "train.md").read_text("utf-8")
     inner = {"data": Data, "sampler": Sampler, "optimizer": Optimizer, "schedule": Schedule, "card": Words}
+    inner |= {"difficulty": Difficulty, "adv_scm": AdvScm}
     for name, field in Recipe.model_fields.items():
         assert f"`{field.alias or name}" in page, name
         for key, part in inner[name].model_fields.items() if name in inner else ():

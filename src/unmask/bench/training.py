@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -95,11 +96,22 @@ def _in_processes(runs: Sequence[Run], how: How, steps: Steps) -> list[tuple[Run
 
 
 def one(run: Run, cpu: bool, report: Callable[[int, int, dict[str, float] | None], None] | None = None) -> None:
-    """Raises: UnmaskError, also where another process is at the same training."""
+    """Raises: UnmaskError, also where another process is at the same training, and for a fault of the method's code.
+
+    Such a fault is kept in full beside the run folder: it must not cost the other trainings of a long night.
+    """
     run.folder.parent.mkdir(parents=True, exist_ok=True)
+    told = run.folder.with_name(f"{run.folder.name}.error.txt")
     with (run.folder.parent / f".{run.folder.name}.lock").open("ab") as held:
         lock(held, f"{run.folder} is being trained by another process: wait for it, and start this again")
-        train(run.recipe, run.rows, run.folder, cpu=cpu, report=report)
+        told.unlink(missing_ok=True)
+        try:
+            train(run.recipe, run.rows, run.folder, cpu=cpu, report=report)
+        except UnmaskError:
+            raise
+        except Exception as error:
+            told.write_text(traceback.format_exc(), encoding="utf-8")
+            raise UnmaskError(f"unexpected {type(error).__name__}: {error}; see {told}") from error
 
 
 @contextmanager
@@ -128,8 +140,6 @@ def _ready(order: bytes) -> Callable[[bytes], bytes]:
             one(run, how["cpu"])
         except UnmaskError as error:
             return json.dumps({"error": str(error)}).encode()
-        except Exception as error:  # noqa: BLE001 - one method's fault must not cost the other trainings; it is told
-            return json.dumps({"error": f"unexpected {type(error).__name__}: {error}"}).encode()
         return json.dumps({"error": ""}).encode()
 
     return handle

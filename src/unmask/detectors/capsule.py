@@ -80,7 +80,7 @@ class Capsule(Detector):
 
     def _votes(self, capsules: Tensor) -> Tensor:
         """(B, capsules, 8) -> (B, 4, classes)"""
-        weights = self.statements
+        weights: Tensor = self.statements
         if self.training and self.noise:
             weights = weights + self.noise * torch.randn_like(weights)
         said = torch.einsum("kcoi,bci->bkco", weights, capsules)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.bases import Batch, Detector, Output
+from unmask.bases import Batch, Detector, Output, cross_entropy
 from unmask.nn.convnets import ConvNet
 
 CARD = {
@@ -58,7 +58,7 @@ class CORE(Detector):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         out = self(torch.cat([_view(batch.image, self.erased), _view(batch.image, self.erased)]))
-        terms = {"cls": F.cross_entropy(out.logits, batch.label.repeat(2))}
+        terms = {"cls": cross_entropy(out.logits, batch)}
         if self.weight:
             terms["consistency"] = self.weight * consistency(*out.features.chunk(2))
         return terms

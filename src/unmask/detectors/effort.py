@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.bases import Batch, Detector, Output
+from unmask.bases import Batch, Detector, Output, cross_entropy
 from unmask.nn.backbones import Encoder, load
 from unmask.nouns import UnmaskError
 
@@ -56,7 +56,7 @@ class Effort(Detector):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """L = CE + `orthogonal` mean over maps of its `skew` + `size` mean over maps of its `growth`."""
-        terms = {"cls": F.cross_entropy(self(batch.image).logits, batch.label)}
+        terms = {"cls": cross_entropy(self(batch.image).logits, batch)}
         maps = [m for m in self.encoder.modules() if isinstance(m, _Split)]
         if self.orthogonal:
             terms["orthogonal"] = self.orthogonal * torch.stack([m.skew() for m in maps]).mean()

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.bases import Batch, Detector, Output
+from unmask.bases import Batch, Detector, Output, cross_entropy
 from unmask.nn.adapt import How, adapt, merge
 from unmask.nn.backbones import Encoder, load
 from unmask.nn.hypersphere import alignment, mixed_by_class, mixed_by_pair, uniformity
@@ -79,7 +79,7 @@ class GenD(Detector):
         if self.mix != "none" and self.training:
             features = self._mixed(out.features, batch)
             out = Output(self.head(features), features)
-        terms = {"cls": F.cross_entropy(out.logits, batch.label)}
+        terms = {"cls": cross_entropy(out.logits, batch)}
         z = F.normalize(out.features.float(), dim=1)
         if self.uniform:
             terms["uniform"] = self.uniform * uniformity(z)

@@ -118,7 +118,7 @@ class LSDA(Detector):
         near = moved(z) if self.within else z
         far = mixed(z) if self.across else z
         fused: Tensor = self.fusion(torch.cat([near, far], 2).flatten(0, 1))
-        return fused.unflatten(0, z.shape[:2])
+        return fused.view_as(z)
 
     def start(self, weights: Path) -> None:
         """Load what `python -m unmask.train.identity` wrote: `real.*`, and `image.*`, ImageNet's, where it has them.

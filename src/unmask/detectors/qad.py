@@ -11,6 +11,7 @@ Settings are those of the authors' configuration file; their training code was n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import combinations
@@ -138,7 +139,8 @@ def hsic(one: Tensor, other: Tensor) -> Tensor:
     Hilbert-Schmidt Norms", ALT 2005.
     """
     centred = one - one.mean(0) - one.mean(1, keepdim=True) + one.mean()  # HKH; L needs none, as HH = H
-    return (centred * other).sum() / (len(one) - 1) ** 2
+    found: Tensor = (centred * other).sum() / (len(one) - 1) ** 2
+    return found
 
 
 def gram(z: Tensor, sigma: float) -> Tensor:
@@ -149,7 +151,7 @@ def gram(z: Tensor, sigma: float) -> Tensor:
 
 def levelled(z: Tensor) -> Tensor:
     """(N, D) -> each row at length sqrt(D): without this one sigma could not fit stages of different width (ours)."""
-    return F.normalize(z.float(), dim=1) * z.shape[1] ** 0.5
+    return F.normalize(z.float(), dim=1) * math.sqrt(z.shape[1])
 
 
 @contextmanager

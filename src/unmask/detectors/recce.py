@@ -135,8 +135,9 @@ class _Up(nn.Module):
         self.rest = nn.Sequential(*(m for _ in range(3) for m in (nn.ReLU(), *_separable(out, out))))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.first(x)
-        return x + self.rest(x)
+        first: Tensor = self.first(x)
+        both: Tensor = first + self.rest(first)
+        return both
 
 
 class _Graph(nn.Module):
@@ -176,8 +177,8 @@ class _Graph(nn.Module):
 def _cells(maps: Tensor, size: torch.Size, ratio: int) -> Tensor:
     """(B, C, H, W) -> (B, C, h, w, ratio^2): what lies under each place of a map of `size` h, w."""
     height, width = size
-    fitted = F.interpolate(maps, (height * ratio, width * ratio), mode="nearest")
-    cells = fitted.unflatten(3, (width, ratio)).unflatten(2, (height, ratio))  # (B, C, h, ratio, w, ratio)
+    fitted: Tensor = F.interpolate(maps, (height * ratio, width * ratio), mode="nearest")
+    cells: Tensor = fitted.unflatten(3, (width, ratio)).unflatten(2, (height, ratio))  # (B, C, h, ratio, w, ratio)
     return cells.transpose(3, 4).flatten(4)
 
 

@@ -162,5 +162,5 @@ class _Fuse(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         both: Tensor = self.mix(torch.cat([x, y], 1))
-        weight = (self.weigh(both.mean((2, 3))) + self.weigh(both.amax((2, 3)))).sigmoid()
+        weight: Tensor = (self.weigh(both.mean((2, 3))) + self.weigh(both.amax((2, 3)))).sigmoid()
         return both * (1 + weight[:, :, None, None])

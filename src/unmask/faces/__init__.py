@@ -1,8 +1,21 @@
-"""frames -> faces: find, align, track."""
+"""frames -> faces: find, align, track, and the points of each."""
 
 from unmask.faces.align import TEMPLATES, align, crop, matrix, whole
 from unmask.faces.finder import Finder
+from unmask.faces.landmarker import Landmarker, from_five, landmarks
 from unmask.faces.pull import pull
 from unmask.faces.track import track
 
-__all__ = ["TEMPLATES", "Finder", "align", "crop", "matrix", "pull", "track", "whole"]
+__all__ = [
+    "TEMPLATES",
+    "Finder",
+    "Landmarker",
+    "align",
+    "crop",
+    "from_five",
+    "landmarks",
+    "matrix",
+    "pull",
+    "track",
+    "whole",
+]

@@ -106,6 +106,8 @@ def opened(source: Source, kind: Kind, limits: Limits) -> Iterator[Image.Image]:
             raise MediaError(f"looks like {kind.format}, but its header is damaged") from error
         # Pillow's plug-ins raise whatever their parsing code runs into on damaged input (struct.error, SyntaxError,
         # KeyError, ...): at this boundary all of it means "not readable".
+        except MemoryError as error:
+            raise MediaError("it needs more memory than there may be for one file") from error
         except Exception as error:
             text = " ".join(str(error).split())[:200] or type(error).__name__
             raise MediaError(f"looks like {kind.format}, but cannot be read: {text}") from error

@@ -52,7 +52,8 @@ class PublishedCLIP:
     def fill(self, encoder: Encoder, projection: nn.Linear) -> None:
         """The picture tower's weights. Raises: UnmaskError for a tower of other sizes or another activation."""
         said = (self.config.get("vision_config") or {}).get("hidden_act", "quick_gelu")
-        own = next(str(m.config.hidden_act) for m in encoder.body.modules() if hasattr(m, "config"))
+        configs: list[Any] = [m.config for m in encoder.body.modules() if hasattr(m, "config")]
+        own = str(configs[0].hidden_act)
         if said != own:
             raise UnmaskError(f"{self.path} was trained with {said}, and {encoder.name} has {own}: choose its sister")
         fill(encoder.body, self._part("vision_model."), str(self.path))
@@ -75,7 +76,8 @@ class PublishedCLIP:
         tokens = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
         width = len(self.state["text_projection.weight"])  # its configuration says it in another place
         config = CLIPTextConfig(**{**(self.config.get("text_config") or {}), "projection_dim": width})
-        tower = CLIPTextModelWithProjection(config).eval()
+        tower: nn.Module = CLIPTextModelWithProjection(config)
+        tower.eval()
         names = {k: v.float() for k, v in self.state.items() if k.startswith(("text_model.", "text_projection."))}
         fill(tower, {k: v for k, v in names.items() if not k.endswith("position_ids")}, str(self.path))
         said = tokens(list(texts), padding=True, truncation=True, max_length=config.max_position_embeddings)

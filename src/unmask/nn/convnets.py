@@ -163,7 +163,8 @@ def _tiny_xception(inside: int) -> nn.Module:
 def _small_resnet(inside: int) -> nn.Module:
     from timm.models.resnet import BasicBlock, ResNet
 
-    return ResNet(BasicBlock, (1, 1, 1, 1), channels=(32, 64, 128, 256), num_classes=0, in_chans=inside)
+    widths = (32, 64, 128, 256)
+    return ResNet(BasicBlock, (1, 1, 1, 1), channels=widths, num_classes=0, in_chans=inside)  # type: ignore[arg-type]
 
 
 NETWORKS = {

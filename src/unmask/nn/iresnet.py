@@ -38,6 +38,9 @@ Name = Literal["iresnet-50", "iresnet-100", "small-iresnet", "tiny-iresnet"]
 class IResNet(nn.Module):
     """(B, 3, H, W) RGB in 0..1 -> maps (B, `features`, H / 16, W / 16), rounded up; it owns its normalisation."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, name: Name) -> None:
         super().__init__()
         size = SIZES[name]

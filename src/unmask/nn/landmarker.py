@@ -62,8 +62,8 @@ class LandmarkNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         places = self.body((image - 127.5) / 64.0)
-        moved: Tensor = self.head(places.flatten(1))
-        return self.mean + moved.unflatten(1, (POINTS, 2))
+        moved: Tensor = self.head(places.flatten(1)).unflatten(1, (POINTS, 2))
+        return self.mean + moved
 
 
 def export(net: LandmarkNet, path: Path) -> None:

@@ -60,7 +60,7 @@ def batch_of(items: Item, device: torch.device | str = "cpu") -> Batch:
         return torch.as_tensor(x).to(device, non_blocking=True)
 
     image = there(items.image).permute(0, 3, 1, 2).float().div_(255)  # channels last, as it came
-    columns = {name: there(getattr(items, name)) for name in ("label", "group", "pair", "method")}
+    columns: dict[str, Any] = {name: there(getattr(items, name)) for name in ("label", "group", "pair", "method")}
     views = torch.as_tensor(items.views)
     more = there(views).permute(0, 1, 4, 2, 3).float().div_(255) if views.numel() else None
     return Batch(image, index=there(items.at), views=more, **columns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 
 from unmask.bases import Batch, Detector
 from unmask.train import checkpoint
+from unmask.train.adv_scm import Adversary
 from unmask.train.checkpoint import State
-from unmask.train.optim import Average, Sharpness, optimizer
+from unmask.train.difficulty import Boosting
+from unmask.train.optim import Average, Sharpness, average_gradients, optimizer
 from unmask.train.recipe import Recipe
 
 
@@ -36,13 +39,23 @@ class Engine:
     whatever forward passes it likes, as often as it likes.
     """
 
-    def __init__(self, detector: Detector, recipe: Recipe, accelerator: Accelerator) -> None:
+    def __init__(
+        self, detector: Detector, recipe: Recipe, accelerator: Accelerator, *, rows: int = 0, steps: int = 1
+    ) -> None:
+        """
+        Args:
+            rows: of the training set, for what is remembered of each (`Batch.index`).
+            steps: of the whole run, for what changes as it goes on.
+        """
         self.detector, self.recipe, self.accelerator = detector, recipe, accelerator
         self.weights: list[nn.Parameter] = [p for p in detector.parameters() if p.requires_grad]
         self.state: State = checkpoint.learnt(detector)
         self.optimizer = optimizer(recipe.optimizer, self.weights)
         self.average = Average(self.state, recipe.ema) if recipe.ema else None
         self.sharpness = Sharpness(self.weights, recipe.sam) if recipe.sam else None
+        hard, moved = recipe.difficulty, recipe.adv_scm
+        self.boosting = Boosting(hard, rows, steps, accelerator) if hard else None
+        self.adversary = Adversary(moved, detector, recipe.seed, recipe.accumulate, accelerator) if moved else None
         self._climbing = self._last = False
 
     # --- what a method's step sees ------------------------------------------------------------------------------------
@@ -57,7 +70,7 @@ class Engine:
     def update(self) -> None:
         if not self._last:
             return
-        self._share_gradients()
+        average_gradients(self.weights, self.accelerator)
         if self._climbing and self.sharpness:
             self.sharpness.climb()
             return
@@ -83,8 +96,10 @@ class Engine:
                 # Both passes of a sharpness step draw the same: they differ in the weights alone.
                 seeded(self.recipe.seed, step, place, self.accelerator.process_index)
                 self._last = place == len(batches) - 1
-                for name, value in self.detector.step(batch, self).items():
+                for name, value in self._step(batch, step).items():
                     means[name] = means.get(name, 0) + value.detach().double() / len(batches)
+        if self.adversary:
+            self.adversary.update()
         if self.average:
             self.average.follow(self.state)
         return means
@@ -105,7 +120,13 @@ class Engine:
         held = checkpoint.under("model", self.state) | checkpoint.under("optimizer", tensors)
         if self.average:
             held |= checkpoint.under("average", self.average.mean)
-        return held, {"optimizer": plain, "averaged": self.average.updates if self.average else 0}
+        facts = {"optimizer": plain, "averaged": self.average.updates if self.average else 0}
+        if self.boosting:
+            held["difficulty"] = self.boosting.rows
+        if self.adversary:
+            against, facts["adv_scm"] = self.adversary.saved()
+            held |= checkpoint.under("adv_scm", against)
+        return held, facts
 
     def restore(self, held: State, facts: dict[str, object], what: str) -> None:
         """The reverse. Raises: UnmaskError for a checkpoint of another model."""
@@ -116,14 +137,21 @@ class Engine:
         if self.average:
             checkpoint.fill(self.average.mean, checkpoint.below("average", held), what)
             self.average.updates = int(str(facts["averaged"]))
+        if self.boosting:
+            checkpoint.fill({"difficulty": self.boosting.rows}, {"difficulty": held["difficulty"]}, what)
+        if self.adversary:
+            plain = facts["adv_scm"]
+            assert isinstance(plain, dict)
+            self.adversary.restore(checkpoint.below("adv_scm", held), plain, what)
 
-    def _share_gradients(self) -> None:
-        if self.accelerator.num_processes == 1:
-            return
-        empty = [w for w in self.weights if w.grad is None]
-        for w in empty:  # a process whose batch does not touch a weight still has to send its zero
-            w.grad = torch.zeros_like(w)
-        flat = torch.cat([w.grad.flatten() for w in self.weights if w.grad is not None])
-        flat = self.accelerator.reduce(flat, "mean")
-        for w, part in zip(self.weights, flat.split([w.numel() for w in self.weights]), strict=True):
-            w.grad = part.view_as(w).to(w.dtype)
+    def _step(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """The method's step, with what the recipe lays around it."""
+        weigher = self.boosting.weigher(batch, step, keep=not self._climbing) if self.boosting else None
+        if weigher:
+            batch = replace(batch, weigh=weigher)
+        if self.adversary:
+            first = self._climbing or not self.sharpness  # the weights are the true ones
+            terms = self.adversary.step(self.detector, batch, self, learn=first)
+        else:
+            terms = self.detector.step(batch, self)
+        return terms | (weigher.said() if weigher else {})

@@ -30,11 +30,13 @@ from torch.nn import functional as F
 from unmask.data.loader import FaceSet
 from unmask.data.manifest import Manifest
 from unmask.measure.metrics import auroc
+from unmask.nn import iresnet
 from unmask.nn.iresnet import IResNet
 from unmask.nouns import InputSpec, Pixels, UnmaskError
 from unmask.train.imports import layouts
 
-NETWORK, SIDE = "small-iresnet", 64
+NETWORK: iresnet.Name = "small-iresnet"
+SIDE = 64
 BATCH, RATE, DECAY = 64, 2e-3, 0.05
 SCALE, MARGIN = 24.0, 0.2  # ArcFace has 64 and 0.5 for 85,000 people and a large network; with these a small one learns
 

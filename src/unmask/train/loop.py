@@ -116,12 +116,12 @@ class Loop:
         self.recipe, self.faces, self.detector, self.folder = recipe, faces, detector, folder
         self.accelerator, self.workers = accelerator, workers
         self.report = report if accelerator.is_main_process else None
-        self.engine = Engine(detector, recipe, accelerator)
         self.progress = Progress()
         self.per_epoch = len(faces.plan(recipe, 0)) // recipe.accumulate
         if not self.per_epoch:
             raise UnmaskError(f"an epoch has fewer batches than accumulate ({recipe.accumulate}): choose a smaller one")
         self.steps = max(1, recipe.length.steps(self.per_epoch))
+        self.engine = Engine(detector, recipe, accelerator, rows=len(faces.train), steps=self.steps)
         self.every = max(1, recipe.validate_.steps(self.per_epoch))
         self.save = max(1, recipe.save.steps(self.per_epoch)) if recipe.save else None
         self.sums: dict[str, Tensor] = {}  # of this process, on its device: reading them each step would make it wait

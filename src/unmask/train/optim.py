@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from unmask.train.recipe import Optimizer, Schedule
@@ -34,6 +35,19 @@ def rate(schedule: Schedule, lr: float, step: int, steps: int, per_epoch: int) -
     length = schedule.period.steps(per_epoch) if schedule.period else steps - warm
     done = (step - warm) % max(1, length) / max(1, length)
     return schedule.floor + (lr - schedule.floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def average_gradients(weights: list[nn.Parameter], accelerator: Accelerator) -> None:
+    """Gradients of all processes become their mean, in one message."""
+    if accelerator.num_processes == 1:
+        return
+    empty = [w for w in weights if w.grad is None]
+    for w in empty:  # a process whose batch does not touch a weight still has to send its zero
+        w.grad = torch.zeros_like(w)
+    flat = torch.cat([w.grad.flatten() for w in weights if w.grad is not None])
+    flat = accelerator.reduce(flat, "mean")
+    for w, part in zip(weights, flat.split([w.numel() for w in weights]), strict=True):
+        w.grad = part.view_as(w).to(w.dtype)
 
 
 class Average:

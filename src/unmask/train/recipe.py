@@ -111,6 +111,36 @@ class Schedule(Plain):
         return self
 
 
+class Difficulty(Plain):
+    """Momentum difficulty boosting, see `unmask.train.difficulty`; the defaults are ours."""
+
+    momentum: float = Field(0.9, ge=0, lt=1, description="of a row's difficulty from visit to visit; 0 = no memory")
+    gamma: float = Field(1.0, ge=0, description="how much difficulty counts; 0 = not at all")
+    epsilon: float = Field(0.1, gt=0, description="added to difficulties: what is easy still counts")
+    clip: tuple[float, float] = Field((0.2, 5.0), description="of weights whose mean is 1")
+    ramp: float = Field(0.2, ge=0, le=1, description="share of the run over which gamma rises from 0")
+    of: Literal["probability", "loss"] = Field("probability", description="1 - P(true class), or the cross-entropy")
+    per_class: bool = Field(False, description="weights have mean 1 within each class, not over all")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Difficulty:
+        if not 0 < self.clip[0] <= 1 <= self.clip[1]:
+            raise ValueError("clip lies about 1, as in [0.2, 5]")
+        return self
+
+
+class AdvScm(Plain):
+    """An adversary that moves the face, see `unmask.train.adv_scm`; the defaults are ours."""
+
+    weight: float = Field(1.0, ge=0, description="of the consistency of features")
+    lr: float = Field(1e-4, gt=0, description="of the adversary's Adam")
+    rotation: float = Field(30.0, ge=0, le=180, description="bound, degrees")
+    shift: float = Field(0.25, ge=0, lt=1, description="bound, in sides of the picture")
+    zoom: float = Field(0.25, ge=0, lt=1, description="bound: between 1 - zoom and 1 + zoom")
+    bend: float = Field(0.1, ge=0, lt=0.5, description="bound of the grid's points, in sides of the picture")
+    grid: int = Field(4, ge=2, le=16, description="points of the bending grid along a side")
+
+
 class Words(Plain):
     """What the card of an exported bundle says that no file knows."""
 
@@ -156,6 +186,8 @@ class Recipe(Plain):
     clip: float | None = Field(None, gt=0, description="largest norm of the gradient")
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights, which are then validated")
     sam: float | None = Field(None, gt=0, description="radius of sharpness-aware minimisation")
+    difficulty: Difficulty | None = Field(None, description="momentum difficulty boosting: hard rows count more")
+    adv_scm: AdvScm | None = Field(None, description="train against an adversary that moves the face")
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = Field(0, ge=0)
     validate_: Length = Field(EPOCH, alias="validate", description="how often")

@@ -12,6 +12,22 @@ from scan.make import clip, save, tinted, write_bundle
 
 from .process import Server, serving
 
+ATTACKS = list[tuple[str, bool]]()  # what was tried, and whether the service held
+
+
+def held(what: str, so: bool) -> None:
+    """One attack, and that it came to nothing."""
+    ATTACKS.append((what, so))
+    assert so, what
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if ATTACKS:
+        got_in = [what for what, so in ATTACKS if not so]
+        terminalreporter.write_line(
+            f"attacks on the service: tried {len(ATTACKS)}, got in {len(got_in)} {got_in or ''}"
+        )
+
 
 @dataclass(frozen=True)
 class Media:

@@ -158,12 +158,15 @@ def test_what_judges_is_said(server: Server, media: Media) -> None:
     assert found["name"] == "red-is-forged"
     assert found["knows"] == ["red faces"]
     assert server.at.get("/healthz").json() == {"status": "ok"}
+    sent = server.at.post("/v1/scans", files={"file": ("red.png", media.red)})
+    server.ended(sent.headers["location"].rpartition("/")[2])
     shown = server.at.get("/metrics").text
     assert 'unmask_scans_total{verdict="fake"}' in shown
     assert 'route="/v1/scans/{key}"' in shown
     schema = server.at.get("/openapi.json").json()
     assert {"/v1/scans", "/v1/scans/{key}/events", "/v1/detectors"} <= set(schema["paths"])
     assert schema["paths"]["/v1/scans"]["post"]["requestBody"]["content"]["multipart/form-data"]
+    assert schema["paths"]["/v1/scans"]["post"]["security"] == [{"HTTPBearer": []}]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""What strangers try: each is refused with a clear error, and the server goes on answering."""
+"""What strangers try: each is refused with a clear error, and the server goes on answering.
+
+`held` counts; the end of a test run says how many were tried, and how many got in.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -30,8 +33,8 @@ from unmask.app.serve.store import Result, Store, fresh_id
 from unmask.media.limits import MediaError
 from unmask.nouns import UnmaskError
 
-from .conftest import Media
-from .process import Server, serving
+from .conftest import Media, held
+from .process import Server, children, free_port, serving, until
 
 TOKENS = {"alice": "alice-" + "a" * 30, "bob": "bob-" + "b" * 30}
 EDGE = "edge"
@@ -87,14 +90,10 @@ def test_names_are_only_shown(server: Server, media: Media, name: str) -> None:
     status, text = post(server, form(f'name="file"; filename="{name}"', media.pale))
     if status == 202:
         shown = json.loads(text)["name"]
-        assert "/" not in shown
-        assert "\\" not in shown
-        assert "\0" not in shown
-        assert "\u202e" not in shown
-        assert 0 < len(shown) < 300
+        held(f"name {name[:20]!r}", not set(shown) & set("/\\\0\u202e") and 0 < len(shown) < 300)
         server.at.delete(f"/v1/scans/{json.loads(text)['id']}")
     else:
-        assert 400 <= status < 500
+        held(f"name {name[:20]!r}", 400 <= status < 500)
 
 
 @pytest.mark.parametrize(
@@ -111,50 +110,89 @@ def test_names_are_only_shown(server: Server, media: Media, name: str) -> None:
 )
 def test_what_is_no_medium_is_refused(server: Server, content: bytes, looks: str) -> None:
     status, text = post(server, form('name="file"; filename="a.png"', content))
-    assert status == 415
+    held(f"content: {looks}", status == 415)
     assert looks in json.loads(text)["detail"]
 
 
-def bomb() -> bytes:
-    """A PNG of a few bytes that says it has 50,000 x 50,000 pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
-    rows = zlib.compress(b"\0" * 1_000_000, 9)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def test_bombs_of_pixels_are_not_decoded(server: Server) -> None:
-    answer = server.at.post("/v1/scans", files={"file": ("bomb.png", bomb())})
-    assert answer.status_code == 200
-    file = answer.json()["files"][0]
-    assert file["state"] == "failed"
-    assert "pixels" in file["reasons"][0]
+def png(width: int, height: int, *more: bytes) -> bytes:
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = zlib.compress(b"\0" * min(1_000_000, height * (1 + 3 * width)), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + b"".join(more) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def wide_jpeg(content: bytes) -> bytes:
+    """The same, but it says that it has 65,500 x 65,500 pixels."""
+    at = content.index(b"\xff\xc0") + 5
+    return content[:at] + struct.pack(">HH", 65_500, 65_500) + content[at + 4 :]
+
+
+def jpeg() -> bytes:
+    made = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(made, "JPEG")
+    return made.getvalue()
+
+
+def gif(frames: int) -> bytes:
+    made = io.BytesIO()
+    Image.new("P", (1, 1)).save(made, "GIF")
+    once = made.getvalue()
+    image = once[once.index(b",") : -1]
+    return once[: once.index(b",")] + image * frames + b";"
+
+
+BOMBS = {
+    "50,000 x 50,000 pixels in a small PNG": png(50_000, 50_000),
+    "65,500 x 65,500 pixels in a JPEG's head": wide_jpeg(jpeg()),
+    "200 MB of text in a PNG": png(8, 8, *[chunk(b"zTXt", b"a\0\0" + zlib.compress(b"x" * 50_000_000, 9))] * 4),
+    "100,000 frames in a GIF": gif(100_000),
+}
+
+
+@pytest.mark.parametrize("what", BOMBS)
+def test_bombs_do_no_harm(server: Server, what: str) -> None:
+    answer = server.at.post("/v1/scans", files={"file": ("bomb", BOMBS[what])}, headers={"Prefer": "respond-async"})
+    assert answer.status_code == 202, answer.text
+    ended = server.ended(answer.json()["id"])
+    file = ended["report"]["files"][0]
+    held(what, ended["state"] == "done" and file["state"] in ("failed", "not_applicable"))
+    if "pixels" in what:
+        assert "pixels" in file["reasons"][0]
+    assert max(map(memory, children(server.process.pid, "unmask.app.serve.worker"))) < 1 << 30
+
+
+def memory(pid: int) -> int:
+    """The most that a process ever held, in bytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+
+
+def test_what_is_cut_off_tells_nothing_of_the_inside(server: Server) -> None:
     noise = io.BytesIO()
     Image.effect_noise((700, 700), 90).save(noise, "PNG")
     cut = server.at.post("/v1/scans", files={"file": ("cut.png", noise.getvalue()[:5000])})
     assert cut.json()["files"][0]["state"] == "failed"
-    assert str(server.folder) not in cut.text
+    held("a path in an error", str(server.folder) not in cut.text)
 
 
 def test_sizes_are_bounded(server: Server, media: Media) -> None:
     big = media.red + b"\0" * 3_000_001
     answer = server.at.post("/v1/scans", files={"file": ("a.png", big)})
-    assert answer.status_code == 413
-    assert answer.json()["detail"].startswith("the file has more than") or "more than" in answer.json()["detail"]
-    assert post(server, form('name="webhook"', b"x" * 20_000))[0] == 413
+    held("a large file", answer.status_code == 413)
+    assert "more than" in answer.json()["detail"]
+    held("a large field", post(server, form('name="webhook"', b"x" * 20_000))[0] == 413)
     many = b"".join(f'--{EDGE}\r\nContent-Disposition: form-data; name="f{n}"\r\n\r\nx\r\n'.encode() for n in range(50))
-    assert post(server, many + f"--{EDGE}--\r\n".encode())[0] == 400
+    held("many parts", post(server, many + f"--{EDGE}--\r\n".encode())[0] == 400)
     claimed = f"POST /v1/scans HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Length: 99999999999\r\n".encode()
     claimed += f"Content-Type: multipart/form-data; boundary={EDGE}\r\n\r\n".encode()
-    assert b" 413 " in raw(server, claimed)
-    answer = server.at.post("/v1/scans", content=b"[" * 200_000, headers={"Content-Type": "application/json"})
-    assert answer.status_code == 413
-    answer = server.at.post("/v1/scans", content=b"[" * 16_000, headers={"Content-Type": "application/json"})
-    assert answer.status_code == 422
-    assert server.at.get("/v1/scans", headers={"X-Long": "x" * 40_000}).status_code in (400, 431)
+    held("a large length", b" 413 " in raw(server, claimed))
+    kind = {"Content-Type": "application/json"}
+    held("large JSON", server.at.post("/v1/scans", content=b"[" * 200_000, headers=kind).status_code == 413)
+    held("deep JSON", server.at.post("/v1/scans", content=b"[" * 16_000, headers=kind).status_code == 422)
+    held("large headers", server.at.get("/v1/scans", headers={"X-Long": "x" * 40_000}).status_code in (400, 431))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +208,7 @@ def test_sizes_are_bounded(server: Server, media: Media) -> None:
 )  # fmt: skip
 def test_crooked_forms_are_refused(server: Server, body: bytes) -> None:
     status, text = post(server, body)
-    assert 400 <= status < 500, text
+    held(f"form {body[-60:]!r}", 400 <= status < 500)
     assert json.loads(text)["detail"]
 
 
@@ -193,21 +231,37 @@ def test_crooked_forms_are_refused(server: Server, body: bytes) -> None:
 def test_smuggled_headers_are_refused(server: Server, head: str) -> None:
     request = f"POST /v1/scans HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n{head}\r\n\r\n0\r\n\r\n"
     answer = raw(server, request.encode() + b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", more=False)
-    assert answer[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 501", b"HTTP/1.1 415"), answer
-    assert answer.count(b"HTTP/1.1") == 1  # the smuggled request was never answered
-    assert b"unmask_requests" not in answer
+    refused = answer[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 501", b"HTTP/1.1 415")
+    alone = answer.count(b"HTTP/1.1") == 1 and b"unmask_requests" not in answer  # the smuggled request was not answered
+    held(f"header {head!r}", refused and alone)
 
 
 def test_pages_of_other_sites_and_names_that_lead_here(server: Server, media: Media) -> None:
     files = {"file": ("a.png", media.pale)}
-    answer = server.at.post("/v1/scans", files=files, headers={"Origin": "https://evil.example"})
-    assert answer.status_code == 403
-    assert server.at.delete("/v1/scans/a", headers={"Origin": "null"}).status_code == 403
-    assert server.at.get("/v1/scans", headers={"Host": "evil.example"}).status_code == 421
-    assert server.at.get("/v1/scans", headers={"Host": "127.0.0.1.evil.example"}).status_code == 421
-    assert (
-        "access-control-allow-origin" not in server.at.get("/v1/scans", headers={"Origin": "https://a.example"}).headers
-    )
+    for origin in (
+        "https://evil.example",
+        "null",
+        f"https://127.0.0.1:{server.port + 1}",
+        "http://127.0.0.1.evil.example",
+    ):
+        answer = server.at.post("/v1/scans", files=files, headers={"Origin": origin})
+        held(f"sent by the page {origin}", answer.status_code == 403)
+        held(
+            f"deleted by the page {origin}",
+            server.at.delete("/v1/scans/a", headers={"Origin": origin}).status_code == 403,
+        )
+    for host in (
+        "evil.example",
+        "127.0.0.1.evil.example",
+        f"evil.example:{server.port}",
+        "[::1].evil.example",
+        "evil@localhost",
+    ):
+        held(f"host {host!r}", server.at.get("/v1/scans", headers={"Host": host}).status_code in (400, 421))
+    read = server.at.get("/v1/scans", headers={"Origin": "https://a.example"})
+    held("read by a page", "access-control-allow-origin" not in read.headers)
+    asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+    held("CORS asked for", "access-control-allow-origin" not in server.at.options("/v1/scans", headers=asked).headers)
     own = {"Origin": f"http://127.0.0.1:{server.port}", "Prefer": "respond-async"}
     assert server.at.post("/v1/scans", files=files, headers=own).status_code == 202
 
@@ -217,7 +271,7 @@ def test_pages_of_other_sites_and_names_that_lead_here(server: Server, media: Me
 )
 def test_paths_lead_nowhere(server: Server, path: str) -> None:
     answer = raw(server, f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
-    assert b" 404 " in answer.split(b"\r\n")[0]
+    held(f"path {path}", b" 404 " in answer.split(b"\r\n")[0])
 
 
 def test_every_answer_is_dressed(server: Server) -> None:
@@ -238,19 +292,20 @@ def test_tokens_keep_owners_apart(media: Media, tmp_path: Path) -> None:
         bob = {"Authorization": f"Bearer {TOKENS['bob']}"}
         for wrong in ("", "Bearer", "Bearer x", f"Basic {TOKENS['alice']}", f"Bearer {TOKENS['alice']}x", "Bearer é"):
             answer = server.at.get(key, headers={"Authorization": wrong.encode()})
-            assert answer.status_code == 401, wrong
+            held(f"authorization {wrong[:12]!r}", answer.status_code == 401)
         assert server.at.get(key).status_code == 200
         for path in ("", "/media", "/report.html", "/events", "/faces/1/face.jpg"):
-            assert server.at.get(key + path, headers=bob).status_code == 404
-        assert server.at.delete(key, headers=bob).status_code == 404
-        assert server.at.get("/v1/scans", headers=bob).json()["items"] == []
+            held(f"another's scan, {path!r}", server.at.get(key + path, headers=bob).status_code == 404)
+        held("another's scan, deleted", server.at.delete(key, headers=bob).status_code == 404)
+        held("another's list", server.at.get("/v1/scans", headers=bob).json()["items"] == [])
         full = server.at.post("/v1/scans", files={"file": ("red.png", media.red)})
-        assert full.status_code == 413
+        held("more storage than one may have", full.status_code == 413)
         quick = server.at.post("/v1/scans", files={"file": ("red.png", media.red)})
-        assert quick.status_code == 429
+        held("more scans than one may begin", quick.status_code == 429)
         assert 1 <= int(quick.headers["retry-after"]) <= 60
-        assert server.at.get("/metrics", headers={"Authorization": ""}).status_code == 401
-        assert TOKENS["alice"] not in server.log.read_text()
+        for path in ("/metrics", "/v1/detectors", "/v1/scans"):
+            held(f"{path} without a token", server.at.get(path, headers={"Authorization": ""}).status_code == 401)
+        held("a token in the log", TOKENS["alice"] not in server.log.read_text())
 
 
 def test_slow_uploads_are_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,9 +327,91 @@ def test_slow_uploads_are_given_up(server: Server, monkeypatch: pytest.MonkeyPat
 
     with pytest.raises(RefusedError, match="nothing was received"):
         asyncio.run(read(1.0))
+    held("a body that stalls", True)
     monkeypatch.setattr(uploads, "SLOWEST", 1000)
     with pytest.raises(RefusedError, match="slower than"):
         asyncio.run(read(0.05))
+    held("a body that drips", True)
+
+
+def test_slow_heads_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service's own protocol with a short deadline: who says nothing, or never ends a head, is not waited for."""
+    import uvicorn
+
+    from unmask.app.serve.server import Patient
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    monkeypatch.setattr("unmask.app.serve.server.HEADER_SECONDS", 0.4)
+    port = free_port()
+    running = uvicorn.Server(uvicorn.Config(app, port=port, http=Patient, ws="none", lifespan="off", log_level="error"))
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    try:
+        until(lambda: running.started, "the server")
+        for what, begun, drip in (("silence", b"", b""), ("a head that drips", b"GET / HTTP/1.1\r\n", b"X: y\r\n")):
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+                connection.sendall(begun)
+                held(what, closed(connection, drip))
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert connection.recv(1000).startswith(b"HTTP/1.1 204")  # who asks is answered
+            connection.sendall(b"GET / HTTP/1.1\r\n")
+            held("a second head that drips", closed(connection, b"X: y\r\n"))
+    finally:
+        running.should_exit = True
+        thread.join(10)
+
+
+def closed(connection: socket.socket, drip: bytes) -> bool:
+    """Whether the other side ends the connection, although a little is sent again and again."""
+    connection.settimeout(0.1)
+    for _ in range(100):
+        try:
+            connection.sendall(drip)
+            if not connection.recv(1000):
+                return True
+        except TimeoutError:
+            continue
+        except OSError:
+            return True
+    return False
+
+
+def test_addresses_that_lead_inside_are_not_called(media: Media, tmp_path: Path) -> None:
+    """Whatever way the address is written, also where addresses may be sent; a listener hears nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.1)
+        port = listener.getsockname()[1]
+        inside = [
+            f"http://127.0.0.1:{port}/", f"http://localhost:{port}/", f"http://[::1]:{port}/", f"http://0.0.0.0:{port}/",
+            f"http://2130706433:{port}/", f"http://0x7f.1:{port}/", f"http://0177.0.0.1:{port}/", f"http://127.1:{port}/",
+            f"http://[::ffff:127.0.0.1]:{port}/", f"http://a@127.0.0.1:{port}/", f"http://[64:ff9b::7f00:1]:{port}/",
+            "http://169.254.169.254/latest/meta-data/", "http://10.0.0.1/", "http://192.168.0.1/", "http://[fd00::1]/",
+            "http://[fe80::1]/", "http://100.64.0.1/", f"http://127.0.0.1%2f@example.invalid:{port}/",
+        ]  # fmt: skip
+        other = [
+            "file:///etc/passwd",
+            "gopher://127.0.0.1/",
+            "ftp://127.0.0.1/a.png",
+            "http://",
+            "//127.0.0.1/",
+            "data:,a",
+        ]
+        with serving(tmp_path, media.bundle, "--url") as server:
+            for address in other:
+                held(f"address {address}", server.at.post("/v1/scans", json={"url": address}).status_code == 422)
+            for address in inside:
+                answer = server.at.post("/v1/scans", json={"url": address})
+                if answer.status_code == 422:
+                    held(f"address {address}", True)
+                    continue
+                file = server.ended(answer.json()["id"])["report"]["files"][0]
+                held(f"address {address}", file["state"] == "failed" and file["sha256"] in (None, ""))
+        with pytest.raises(TimeoutError):
+            listener.accept()
 
 
 def test_who_may_ask(tmp_path: Path) -> None:
@@ -307,6 +444,7 @@ def test_webhooks_are_signed_and_stay_outside() -> None:
     for inside in ("http://127.0.0.1:1/", "http://[::1]/", "http://169.254.169.254/", "http://localhost/"):
         with pytest.raises(MediaError, match="not on the open internet"):
             hooks.send(inside, b"{}", {})
+        held(f"webhook to {inside}", True)
 
 
 class _Ear(BaseHTTPRequestHandler):

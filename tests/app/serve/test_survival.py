@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import time
@@ -16,6 +17,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from PIL import Image
 
 from unmask.app.serve import models
 from unmask.app.serve.db import Database
@@ -193,6 +195,17 @@ def test_what_takes_too_long_is_given_up(media: Media, tmp_path: Path) -> None:
         if found["state"] == "failed":  # a quick machine is done within the second
             assert "given up after 1 s" in found["report"]["files"][0]["reasons"][0]
         assert time.monotonic() - started < 30
+
+
+def test_what_needs_too_much_memory_is_given_up(media: Media, tmp_path: Path) -> None:
+    wide = io.BytesIO()
+    Image.new("RGB", (7000, 7000)).save(wide, "PNG")  # 147 MB when decoded, and more to make it upright and small
+    with serving(tmp_path, media.bundle, "--max-memory", str(300 << 20)) as server:
+        answer = server.at.post("/v1/scans", files={"file": ("wide.png", wide.getvalue())}, headers=ASYNC)
+        file = server.ended(answer.json()["id"])["report"]["files"][0]
+        assert file["state"] == "failed"
+        assert "memory" in file["reasons"][0]
+        assert server.at.post("/v1/scans", files={"file": ("red.png", media.red)}).json()["files"][0]["state"] == "fake"
 
 
 def test_a_told_server_ends_and_what_ran_is_queued_again(media: Media, tmp_path: Path) -> None:

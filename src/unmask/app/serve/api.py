@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
+from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
@@ -125,7 +126,9 @@ def _gives(kind: str) -> dict[str, Any]:
     return {"response_class": Response, "responses": {200: {"content": {kind: {}}, "description": "The content"}}}
 
 
-router = APIRouter(prefix="/v1", responses=PROBLEM)
+# Only for the description: `owner` is what checks.
+BEARER = HTTPBearer(auto_error=False, description="a token of this service, if it was started with --token-file")
+router = APIRouter(prefix="/v1", responses=PROBLEM, dependencies=[Depends(BEARER)])
 plain = APIRouter(include_in_schema=False)
 BODY = {
     "requestBody": {

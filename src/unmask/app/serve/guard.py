@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import threading
 import time
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ HEADERS = {
 }
 HEAD = 16 << 10  # bytes of headers
 SAFE = {"GET", "HEAD", "OPTIONS"}
+_HOST = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+))(?::\d{1,5})?", re.ASCII)
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -128,10 +130,9 @@ class Guard:
 
 
 def _name(host: str) -> str:
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
+    """The name in a Host header, without its port; "" for what is no name or address."""
+    found = _HOST.fullmatch(host)
+    return (found[1] or found[2]).lower() if found else ""
 
 
 def refuse_open_door(settings: Settings, *, public: bool, without_token: bool) -> str | None:

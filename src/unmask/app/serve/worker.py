@@ -86,7 +86,7 @@ def _scan(scanner: Scanner, task: Task) -> FileReport:
     except MediaError as error:
         report = scanner.failed(task.shown, str(error))
     except MemoryError:
-        report = scanner.failed(task.shown, "it needs more memory than one scan may have")
+        report = scanner.failed(task.shown, "it needs more memory than there may be for one file")
     except Exception as error:  # noqa: BLE001 - a stranger's file must not end the worker; the report names the error
         report = scanner.failed(task.shown, f"unexpected {type(error).__name__}: {error}")
     finally:

@@ -34,8 +34,8 @@ from unmask.train.recipe import Schedule, Span
 class Recipe:
     """What the shipped weights were trained with."""
 
-    steps: int = 7500
-    size: int = 64  # views of a batch
+    steps: int = 15000
+    size: int = 32  # views of a batch
     rate: float = 2e-3
     warm_up: int = 200
     decay: float = 0.02
@@ -58,8 +58,9 @@ def error(found: Tensor, truth: Tensor, least: float = 0.15) -> Tensor:
     """
     eyes = (truth[:, list(RIGHT_EYE)].mean(1) - truth[:, list(LEFT_EYE)].mean(1)).norm(dim=1)
     # the square root has no gradient at nought, where a perfect point lies
-    apart: Tensor = (found - truth).square().sum(2).add(1e-8).sqrt()
-    return apart / eyes.clamp_min(least)[:, None]
+    apart = (found - truth).square().sum(2).add(1e-8).sqrt()
+    relative: Tensor = apart / eyes.clamp_min(least)[:, None]
+    return relative
 
 
 def views(faces: Faces, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:

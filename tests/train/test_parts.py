@@ -1,0 +1,95 @@
+"""Difficulty boosting and AdvSCM in the loop: resumed bit for bit, the same in two processes, and out of the way."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+from tests.train.faces import lay, recipe
+from tests.train.test_loop import ALONE, command, rows
+
+from unmask.bases import Batch, Detector
+from unmask.detectors import family
+from unmask.nouns import UnmaskError
+from unmask.train.engine import Engine
+from unmask.train.loop import train
+
+PARTS: dict[str, Any] = {"difficulty": {"ramp": 0.0, "momentum": 0.7}, "adv_scm": {"lr": 1e-3}}
+ALONE_LOSS = {"backbone": "tiny-dinov2", "adaptation": "ln", "uniform": 0, "align": 0}  # a mean over pictures
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    was = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(was)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return lay(tmp_path_factory.mktemp("faces"))
+
+
+class StopError(Exception):
+    pass
+
+
+def once(*_: object) -> None:
+    raise StopError
+
+
+@pytest.mark.parametrize("more", [{}, {"accumulate": 2, "batch": 4, "sam": 0.05, "ema": 0.5}], ids=["plain", "odd"])
+def test_stopped_after_every_step_is_never_stopped(data: Path, tmp_path: Path, more: dict[str, Any]) -> None:
+    chosen = recipe(length="4 steps", validate="2 steps", save="1 step", **PARTS, **more)
+    train(chosen, data, tmp_path / "whole", cpu=True)
+    for _ in range(3):
+        with pytest.raises(StopError):
+            train(chosen, data, tmp_path / "cut", cpu=True, report=once)
+    train(chosen, data, tmp_path / "cut", cpu=True)
+    assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+    one, other = (load_file(tmp_path / name / "last.safetensors") for name in ("whole", "cut"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[k], other[k]) for k in one)
+    assert (one["difficulty"] < 1).any()
+    assert one["adv_scm.optimizer.0.step"].item() == 4
+    found = rows(tmp_path / "whole")[0]
+    assert {"train_cls", "train_cls_moved", "train_consistency", "train_reach", "train_difficulty"} <= found.keys()
+    assert "adv_scm.model.head.weight" not in load_file(tmp_path / "whole" / "best.safetensors")
+
+
+def test_two_processes_are_one(data: Path, tmp_path: Path) -> None:
+    chosen = recipe(options=ALONE_LOSS, sampler={"name": "by_class"}, batch=12, length="1 epochs", **PARTS)
+    subprocess.run(command(chosen, data, tmp_path / "two", processes=2), env=ALONE, check=True)
+    train(chosen, data, tmp_path / "one", cpu=True)
+    one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
+    assert len(one) == len(two) == 1
+    for a, b in zip(one, two, strict=True):
+        assert {k: v for k, v in a.items() if k != "train_weight_most"} == pytest.approx(
+            {k: v for k, v in b.items() if k != "train_weight_most"}, rel=1e-4, abs=1e-6
+        )  # each process knows its own largest weight
+    held = [load_file(tmp_path / name / "last.safetensors")["difficulty"] for name in ("one", "two")]
+    torch.testing.assert_close(held[0], held[1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("name", family.names())
+def test_every_detector_takes_it_or_says_why_not(name: str, part: str) -> None:
+    torch.manual_seed(0)
+    detector: Detector = family.create(name, family.card(name).small)
+    label = torch.arange(4) % len(detector.classes)
+    image = torch.rand(4, 3, detector.input.size, detector.input.size)
+    batch = Batch(image, label, group=label, pair=torch.full_like(label, -1), method=label, index=torch.arange(4))
+    try:
+        engine = Engine(detector, recipe(**{part: PARTS[part]}), Accelerator(cpu=True), rows=4, steps=2)
+        terms = [engine.learn([batch], step, 1e-3) for step in range(2)]
+    except UnmaskError as error:
+        pytest.skip(str(error))
+    assert all(torch.isfinite(value) for of_step in terms for value in of_step.values())
+    assert {"difficulty": "weight_most", "adv_scm": "consistency"}[part] in terms[0]
