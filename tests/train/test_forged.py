@@ -138,6 +138,25 @@ def test_every_sampler_takes_them_and_workers_change_nothing(mixed: Path, name: 
             assert torch.equal(getattr(a, column), getattr(b, column))
 
 
+def test_groups_hold_a_twin_by_each_generator(mixed: Path) -> None:
+    chosen = forging(
+        sampler={"name": "grouped"},
+        forge={"sbi": 1.0, "fwa": 1.0},
+        batch=3,
+        data={"train": {"method": ["none of them"]}},
+    )
+    found = all_batches(mixed, chosen, 1)
+    assert len(found) == 3
+    for batch in found:
+        assert batch.label.tolist() == [0, 1, 1]
+        assert batch.method is not None
+        assert batch.pair is not None
+        assert batch.method.tolist()[1:] == [0, 1]
+        assert len(set(batch.pair.tolist())) == 1
+    with pytest.raises(UnmaskError, match="give shares of 1"):
+        rows(chosen.model_copy(update={"forge": forging(forge={"sbi": 0.5}).forge}), mixed, SPEC)
+
+
 def test_real_faces_alone_are_enough_to_train_on(mixed: Path, tmp_path: Path) -> None:
     """... and stopped after each step, the run comes to the same weights."""
     only = {"method": ["none of them"]}
