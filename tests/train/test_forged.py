@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from unmask.data.manifest import Manifest, write
 from unmask.nouns import InputSpec, UnmaskError
 from unmask.train.batches import batches
 from unmask.train.forged import ForgedSet
+from unmask.train.landmarkers import landmarker
 from unmask.train.loop import train
 from unmask.train.recipe import Recipe, load
 from unmask.train.rows import rows
@@ -216,6 +218,16 @@ def test_a_recipe_writes_shares_alone_or_with_options(tmp_path: Path) -> None:
     for wrong in ("forge.sbi=1.5", "forge.sbi=0", "forge.sbi={share: 1, option: 2}"):
         with pytest.raises(UnmaskError):
             load(path, [wrong])
+
+
+def test_it_travels_to_processes_that_are_not_forked(mixed: Path, shared_weights: Path) -> None:
+    find = landmarker(str(shared_weights / "mediapipe_face_landmark.tflite"))
+    faces = ForgedSet(FaceSet(mixed, SPEC), {"upsample": 1.0, "faceswap": 1.0}, landmarker=find)
+    keys = [(6 * g, 0, 0, 1) for g in (1, 2)]
+    before = [faces[k].image for k in keys]
+    other = pickle.loads(pickle.dumps(faces))
+    for key, image in zip(keys, before, strict=True):
+        np.testing.assert_array_equal(other[key].image, image)
 
 
 def test_donors_are_of_the_training_rows(mixed: Path) -> None:
