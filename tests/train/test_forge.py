@@ -145,6 +145,24 @@ def test_what_cannot_be_forged_has_a_row_that_says_why(tmp_path: Path) -> None:
     assert len(rows) == 8
 
 
+def test_a_crop_that_is_gone_is_named(tmp_path: Path) -> None:
+    source = Manifest(lay(tmp_path / "faces", ("collins", "hopper")))
+    (tmp_path / "faces" / "hopper.png").unlink()
+    with pytest.raises(UnmaskError, match=r"hopper\.png"):
+        forge(source, tmp_path / "out", Options(generators={"sbi": {}}))
+    lay(tmp_path / "faces", ("collins", "hopper"))  # back again, it goes on
+    assert len(forge(source, tmp_path / "out", Options(generators={"sbi": {}}))) == 2
+
+
+def test_crops_that_end_their_process_are_told_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, asked = Manifest(lay(tmp_path / "faces", ("collins", "hopper"))), Options(generators={"sbi": {}})
+    with monkeypatch.context() as patch:
+        patch.setattr("unmask.train.forging.SECONDS", 0.0)
+        with pytest.raises(UnmaskError, match=r"2 crops of .* ended their process"):
+            forge(source, tmp_path / "out", asked)
+    assert len(forge(source, tmp_path / "out", asked)) == 2
+
+
 def test_the_command(tmp_path: Path) -> None:
     path, out = lay(tmp_path / "faces"), tmp_path / "out"
     asked = ["forge", str(path), "-o", str(out), "--with", "faceswap", "--set", "faceswap.among=1", "--split", "train"]

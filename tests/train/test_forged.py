@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from unmask.data.manifest import Manifest, write
 from unmask.nouns import InputSpec, UnmaskError
 from unmask.train.batches import batches
 from unmask.train.forged import ForgedSet
+from unmask.train.landmarkers import landmarker
 from unmask.train.loop import train
 from unmask.train.recipe import Recipe, load
 from unmask.train.rows import rows
@@ -138,6 +140,25 @@ def test_every_sampler_takes_them_and_workers_change_nothing(mixed: Path, name: 
             assert torch.equal(getattr(a, column), getattr(b, column))
 
 
+def test_groups_hold_a_twin_by_each_generator(mixed: Path) -> None:
+    chosen = forging(
+        sampler={"name": "grouped"},
+        forge={"sbi": 1.0, "fwa": 1.0},
+        batch=3,
+        data={"train": {"method": ["none of them"]}},
+    )
+    found = all_batches(mixed, chosen, 1)
+    assert len(found) == 3
+    for batch in found:
+        assert batch.label.tolist() == [0, 1, 1]
+        assert batch.method is not None
+        assert batch.pair is not None
+        assert batch.method.tolist()[1:] == [0, 1]
+        assert len(set(batch.pair.tolist())) == 1
+    with pytest.raises(UnmaskError, match="give shares of 1"):
+        rows(chosen.model_copy(update={"forge": forging(forge={"sbi": 0.5}).forge}), mixed, SPEC)
+
+
 def test_real_faces_alone_are_enough_to_train_on(mixed: Path, tmp_path: Path) -> None:
     """... and stopped after each step, the run comes to the same weights."""
     only = {"method": ["none of them"]}
@@ -197,6 +218,16 @@ def test_a_recipe_writes_shares_alone_or_with_options(tmp_path: Path) -> None:
     for wrong in ("forge.sbi=1.5", "forge.sbi=0", "forge.sbi={share: 1, option: 2}"):
         with pytest.raises(UnmaskError):
             load(path, [wrong])
+
+
+def test_it_travels_to_processes_that_are_not_forked(mixed: Path, shared_weights: Path) -> None:
+    find = landmarker(str(shared_weights / "mediapipe_face_landmark.tflite"))
+    faces = ForgedSet(FaceSet(mixed, SPEC), {"upsample": 1.0, "faceswap": 1.0}, landmarker=find)
+    keys = [(6 * g, 0, 0, 1) for g in (1, 2)]
+    before = [faces[k].image for k in keys]
+    other = pickle.loads(pickle.dumps(faces))
+    for key, image in zip(keys, before, strict=True):
+        np.testing.assert_array_equal(other[key].image, image)
 
 
 def test_donors_are_of_the_training_rows(mixed: Path) -> None:

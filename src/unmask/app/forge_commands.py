@@ -43,7 +43,7 @@ def forge(
     ] = None,
     name: Annotated[str, typer.Option(help="Data set of the new rows; two folders to be joined need two.")] = "forged",
     landmarks: Annotated[
-        str, typer.Option(help="Dense points: five (a standard face over five points), or face_landmark.tflite.")
+        str, typer.Option(help="Dense points: five (a standard face over five points), embedded, or a model's path.")
     ] = "five",
     jobs: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Crops at once.", show_default="one for each core, at most 8")
@@ -59,7 +59,7 @@ def forge(
         from unmask.app.progress import counted, listed
         from unmask.data.manifest import Manifest
         from unmask.scan.batch import default_jobs
-        from unmask.train.forging import Options, chosen
+        from unmask.train.forging import Options, chosen, sources
         from unmask.train.forging import forge as run
 
         opened = Manifest(manifest)
@@ -71,7 +71,7 @@ def forge(
             splits=tuple(dict.fromkeys(part.value for part in split or ())),
             landmarks=landmarks,
         )
-        with counted(len(opened), quiet, "forging") as step:
+        with counted(len(sources(opened, options)), quiet, "forging") as step:
             made = run(opened, out, options, jobs or default_jobs(len(opened)), progress=step)
         reasons = made.table(["method", "reason"]).to_pylist()
         if not quiet:

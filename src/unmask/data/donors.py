@@ -24,6 +24,7 @@ from unmask.data.manifest import Manifest
 from unmask.nouns import Floats, Pixels, UnmaskError
 
 LEFT_OUT = ("duplicate", "resembles-held-out", "straddles-source", "straddles-identity")
+MOST = 20_000  # faces among which donors are looked for
 _COLUMNS = ("dataset", "relpath", "label", "reason", "item_id", "group_id", "identity", "split", "flags", "points",
             "matrix", "template", "margin")  # fmt: skip
 
@@ -128,11 +129,13 @@ class Others:
         if reals.identity[i] >= 0:
             may &= reals.identity != reals.identity[i]
         pool = np.flatnonzero(may)
+        if len(pool) > MOST:  # a sample holds look-alikes enough, and a forgery must not cost a million distances
+            pool = pool[np.unique(rng.integers(len(pool), size=MOST))]
         if among is not None and len(pool) > among:
             gap = np.square(reals.five[pool] - reals.five[i]).sum((1, 2))
             pool = pool[np.argsort(gap, kind="stable")[:among]]
         chosen: list[int] = []
-        for j in rng.permutation(len(pool)) if len(pool) <= 4096 else rng.integers(len(pool), size=8 * count):
+        for j in rng.permutation(len(pool)):
             if reals.group[pool[j]] not in {reals.group[c] for c in chosen}:
                 chosen.append(int(pool[j]))
             if len(chosen) == count:

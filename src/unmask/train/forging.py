@@ -81,7 +81,7 @@ def forge(
     Returns: the manifest of the forgeries, which `unmask data join` puts beside the real ones.
     Raises: UnmaskError for unknown generators, a folder of other forgeries, a manifest without real crops.
     """
-    reals = _reals(manifest, options)
+    reals = sources(manifest, options)
     if options.name in manifest.roots:
         raise UnmaskError(f"{manifest.path} has a data set {options.name!r} already: choose another --name")
     if not len(reals):
@@ -99,6 +99,15 @@ def forge(
         (out / JOURNAL).unlink(missing_ok=True)
         shutil.rmtree(out / WORK, ignore_errors=True)
     return made
+
+
+def sources(manifest: Manifest, options: Options) -> Reals:
+    """The real crops that are forged, donors to each other."""
+    where = None
+    if options.splits:
+        split = manifest.table(["split"])["split"].fill_null("").to_pylist()
+        where = np.array([s in options.splits for s in split], bool)
+    return Reals(manifest, where=where, landmarker=landmarker(options.landmarks))
 
 
 def chosen(names: Sequence[str], changes: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
@@ -125,14 +134,6 @@ def seeded(seed: int, generator: str, source: str, number: int) -> np.random.Gen
     """The random numbers of one forgery: of its own, whatever else is forged, where and in which order."""
     text = f"{seed}\0{generator}\0{source}\0{number}"
     return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
-
-
-def _reals(manifest: Manifest, options: Options) -> Reals:
-    where = None
-    if options.splits:
-        split = manifest.table(["split"])["split"].fill_null("").to_pylist()
-        where = np.array([s in options.splits for s in split], bool)
-    return Reals(manifest, where=where, landmarker=landmarker(options.landmarks))
 
 
 # --- the folder ------------------------------------------------------------------------------------------------------
@@ -198,9 +199,11 @@ def _work(
     answers = ask_all(
         left(), lambda: Worker(__name__, json.dumps(order), SECONDS), lambda w, i: w().ask(str(i)), jobs, tries=2
     )
+    died: dict[int, WorkerError] = {}
     for i, answer in answers:
         if isinstance(answer, WorkerError):
-            raise UnmaskError(f"forging crop {i} of {manifest.path} ended its process: {answer}")
+            died[i] = answer
+            continue
         said = json.loads(answer)
         if "error" in said:
             raise UnmaskError(said["error"])
@@ -208,6 +211,12 @@ def _work(
         journal.write(json.dumps({"at": i, "rows": said["rows"]}, separators=(",", ":")).encode() + b"\n")
         journal.flush()
         progress(1, int(any(row["reason"] for row in said["rows"])))
+    if died:  # no row says so, or the same command would not come to the same folder
+        first = min(died)
+        raise UnmaskError(
+            f"{len(died)} crops of {manifest.path} ended their process, number {first} of the real ones the first: "
+            f"{died[first]}; run the same command again to try them again"
+        )
 
 
 def _merge(manifest: Manifest, out: Path, options: Options, reals: Reals, journal: BinaryIO, done: array[int]) -> None:
@@ -239,7 +248,7 @@ def _ready(order: bytes) -> Callable[[bytes], bytes]:
     cv2.setNumThreads(1)
     asked = json.loads(order)
     options, out = Options.model_validate(asked["options"]), Path(asked["out"])
-    reals = _reals(Manifest(Path(asked["manifest"])), options)
+    reals = sources(Manifest(Path(asked["manifest"])), options)
     makers = {name: create(name, given) for name, given in options.generators.items()}
 
     def handle(line: bytes) -> bytes:

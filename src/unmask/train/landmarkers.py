@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,9 @@ FROM_MESH = (
 )
 
 
-@lru_cache(maxsize=2)
 def landmarker(name: str) -> Landmarker:
-    """
+    """What finds dense points; it is loaded where it is first called, so that it travels to other processes.
+
     Args:
         name: "five", the standard face laid over five points; "embedded", the net that ships with the package; or the
             path of another of its kind (.onnx) or of MediaPipe's `face_landmark.tflite`.
@@ -33,16 +33,21 @@ def landmarker(name: str) -> Landmarker:
     """
     if name == "five":
         return standard
+    if name != "embedded" and not Path(name).is_file():
+        raise UnmaskError(f"{name} is no landmarker: give five, embedded, or the path of a face_landmark.tflite")
+    return partial(_points, name)
+
+
+def _points(name: str, image: Pixels, five: Floats) -> Floats:
+    return _loaded(name)(image, five)
+
+
+@lru_cache(maxsize=2)
+def _loaded(name: str) -> Landmarker:
     if name == "embedded" or name.endswith(".onnx"):
         net = Net.load(name)
         return lambda image, five: net.find(image, Face(0, 0.0, (0.0, 0.0, 0.0, 0.0), five, 1.0))
-    if not Path(name).is_file():
-        raise UnmaskError(f"{name} is no landmarker: give five, embedded, or the path of a face_landmark.tflite")
     from unmask.data.crops import Mesh
 
     mesh = Mesh(Path(name))
-
-    def points(image: Pixels, five: Floats) -> Floats:
-        return np.asarray(mesh(image)[list(FROM_MESH)], np.float32)
-
-    return points
+    return lambda image, five: np.asarray(mesh(image)[list(FROM_MESH)], np.float32)

@@ -96,6 +96,8 @@ def _forged(faces: FaceSet, recipe: Recipe) -> FaceSet | ForgedSet:
         return faces
     if recipe.sampler.name == "paired" and recipe.sampler.every == "real":
         raise UnmaskError("with forge, epochs by real crops would differ in length: leave out sampler.every")
+    if recipe.sampler.name == "grouped" and any(one.share < 1 for one in recipe.forge.values()):
+        raise UnmaskError("groups want every real crop forged, or epochs would differ in length: give shares of 1")
     shares = {name: one.share for name, one in recipe.forge.items()}
     options = {name: one.options for name, one in recipe.forge.items()}
     return ForgedSet(faces, shares, options, landmarker(recipe.landmarks))
