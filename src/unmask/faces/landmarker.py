@@ -10,7 +10,6 @@ import functools
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -21,6 +20,7 @@ from unmask.nouns import Face, Floats, InputSpec, Pixels, UnmaskError
 
 SPEC = InputSpec(size=112, margin=1.25, template="gend5")  # of the crop that the net looks at
 _FILE = Path(__file__).with_name("landmarker.onnx")
+_MEAN = Path(__file__).with_name("mean_face.json")
 
 
 class Landmarker:
@@ -55,15 +55,18 @@ class Landmarker:
 
     @classmethod
     def load(cls, name: str = "embedded", threads: int = 1) -> Landmarker:
-        """The landmarker that ships with the package, or the path of an ONNX file.
+        """The path of an ONNX file, or "embedded" for the one in the package; the present release has none.
 
         Raises: UnmaskError when there is no such file or it is no landmarker.
         """
-        path, label = (_FILE, str(_card()["name"])) if name == "embedded" else (Path(name), Path(name).stem)
+        path, label = (_FILE, "unmask-landmarker-1") if name == "embedded" else (Path(name), Path(name).stem)
         try:
             return cls(path.read_bytes(), label, threads)
         except OSError as error:
-            raise UnmaskError(f"no landmarker at {path} ({error.strerror}); use embedded or an ONNX file") from error
+            raise UnmaskError(
+                f"no landmarker at {path} ({error.strerror}); train one with `python -m unmask.train.landmarker` and "
+                "give its path, or do with from_five, which looks at no picture"
+            ) from error
 
     def find(self, image: Pixels, face: Face) -> Floats:
         """The points of a face that a finder found.
@@ -80,7 +83,7 @@ class Landmarker:
 
 
 def landmarks(image: Pixels, face: Face) -> Floats:
-    """The points (81, 2) of a face, by the landmarker that ships with the package; see `Landmarker.find`."""
+    """The points (81, 2) of a face, by the package's own landmarker; see `Landmarker.load` and `Landmarker.find`."""
     return _embedded().find(image, face)
 
 
@@ -94,7 +97,7 @@ def from_five(points: Floats) -> Floats:
     Returns: float32 (81, 2), in the same pixels.
     Raises: UnmaskError for points that span no face.
     """
-    return placed(np.asarray(_card()["mean"], np.float32), points)
+    return placed(mean_face(_MEAN), points)
 
 
 def placed(shape: Floats, five: Floats) -> Floats:
@@ -114,6 +117,6 @@ def _embedded() -> Landmarker:
 
 
 @functools.cache
-def _card() -> dict[str, Any]:
-    card: dict[str, Any] = json.loads(_FILE.with_suffix(".json").read_text("utf-8"))
-    return card
+def mean_face(path: Path) -> Floats:
+    """The shape (81, 2), in 0..1 of the aligned crop, that training wrote."""
+    return np.asarray(json.loads(path.read_text("utf-8"))["mean"], np.float32)

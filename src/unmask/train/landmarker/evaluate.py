@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from unmask.faces import Finder
 from unmask.faces.align import matrix
-from unmask.faces.landmarker import Landmarker, placed
+from unmask.faces.landmarker import Landmarker, mean_face, placed
 from unmask.faces.regions import COUNT, GROUPS
 from unmask.measure.interval import bootstrap
 from unmask.measure.metrics import share
@@ -30,6 +30,12 @@ MOVED = Look(zoom=1.05, turn=3.0, shift=(0.02, 0.02))  # the small move under wh
 WRONG = 0.05  # eye distances: errors put on the finder's points, to see what depends on them
 WHO = ("student", "student, five points off by 5 %", "teacher, square moved", "five points alone")
 ALL = "all points"
+DATA = (
+    {"name": "DFDC face crops, real, training actors", "terms": "DFDC, research"},
+    {"name": "UTKFace, training files", "terms": "non-commercial research"},
+    {"name": "Labeled Faces in the Wild (deep-funneled), training people", "terms": "research"},
+    {"name": "FFHQ, training files", "terms": "CC BY-NC-SA"},
+)
 ARCHITECTURE = (
     "3 x 3 filters, then depthwise-separable blocks with residuals, a linear head over 7 x 7 places; about 240,000 "
     "weights trained from random initial values (unmask/nn/landmarker.py)"
@@ -150,7 +156,8 @@ def evaluate(weights: Path, teacher_path: Path, data: Path) -> None:
     student, teacher = Landmarker(weights.read_bytes(), "student"), Teacher(teacher_path)
     path = weights.with_suffix(".json")
     card = json.loads(path.read_text("utf-8"))
-    errors = measure(student, np.asarray(card["mean"], np.float32), teacher, shots(data, "test", Finder.load()))
+    mean = mean_face(weights.with_name("mean_face.json"))
+    errors = measure(student, mean, teacher, shots(data, "test", Finder.load()))
     rows = table(errors)
     show(rows)
     mine, other = errors.milliseconds
@@ -163,8 +170,20 @@ def evaluate(weights: Path, teacher_path: Path, data: Path) -> None:
     path.write_text(json.dumps(card, indent=1) + "\n", "utf-8")
 
 
-def describe(weights: Path, mean: Floats, training: str) -> None:
-    """Write the card beside the weights; `from_five` places the mean shape that stands in it."""
+def keep_mean(mean: Floats, faces: int, path: Path) -> None:
+    """Write the mean shape that `from_five` places."""
+    about = {
+        "licence": "Apache-2.0",
+        "what": "mean of the 81 points of unmask.faces.regions, in 0..1 of a crop of template gend5, margin 1.25",
+        "made": f"from MediaPipe's face mesh on {faces:,} real faces of training people, and their mirror images",
+        "data": DATA,
+        "mean": [[round(float(v), 5) for v in point] for point in mean],
+    }
+    path.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+
+
+def describe(weights: Path, training: str) -> None:
+    """Write the card beside the weights."""
     card = {
         "name": "unmask-landmarker-1",
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
@@ -172,15 +191,9 @@ def describe(weights: Path, mean: Floats, training: str) -> None:
         "architecture": ARCHITECTURE,
         "teacher": "MediaPipe's face mesh of 468 points (Google, Apache-2.0): the mean of four looks is the label",
         "training": training,
-        "data": [
-            {"name": "DFDC face crops, real, training actors", "terms": "DFDC, research"},
-            {"name": "UTKFace, training files", "terms": "non-commercial research"},
-            {"name": "Labeled Faces in the Wild (deep-funneled), training people", "terms": "research"},
-            {"name": "FFHQ, training files", "terms": "CC BY-NC-SA"},
-        ],
+        "data": DATA,
         "use": "Trained on research data: ask the terms above before a commercial use.",
         "how_measured": MEASURED,
         "limits": LIMITS,
-        "mean": [[round(float(v), 5) for v in point] for point in mean],
     }
     weights.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
