@@ -9,7 +9,6 @@ NEEDED = {
     "unmask/py.typed",
     "unmask/faces/finder.onnx",
     "unmask/faces/finder.json",
-    "unmask/faces/mean_face.json",
     "unmask/bundles/embedded/card.json",
     "unmask/bundles/embedded/model.onnx",
     "unmask/app/serve/page/index.html",

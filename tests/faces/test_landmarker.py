@@ -144,7 +144,7 @@ def test_the_file_is_the_one_on_its_card() -> None:
     assert card["metrics"]
 
 
-def test_the_mean_face_is_symmetric_closed_and_stands_where_the_five_points_are() -> None:
+def test_the_standard_face_is_symmetric_closed_and_stands_where_the_five_points_are() -> None:
     points = from_five(face().points)
     over = points[list(regions.MIRRORED)] * [-1, 1] + [400, 0]
     np.testing.assert_allclose(points, over, atol=1e-2)

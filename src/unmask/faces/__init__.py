@@ -2,8 +2,9 @@
 
 from unmask.faces.align import TEMPLATES, align, crop, matrix, whole
 from unmask.faces.finder import Finder
-from unmask.faces.landmarker import Landmarker, from_five, landmarks
+from unmask.faces.landmarker import Landmarker, landmarks
 from unmask.faces.pull import pull
+from unmask.faces.standard import from_five
 from unmask.faces.track import track
 
 __all__ = [

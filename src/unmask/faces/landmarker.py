@@ -1,4 +1,4 @@
-"""Where 81 points of a face lie: a small net on the aligned crop, or a mean face placed by the finder's five points.
+"""Where 81 points of a face lie: a small net on the aligned crop.
 
 The net is our own, distilled from MediaPipe's face mesh (Kartynnik et al. 2019, arXiv 1907.06724); the points and their
 groups are named in `unmask.faces.regions`.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ from unmask.nouns import Face, Floats, InputSpec, Pixels, UnmaskError
 
 SPEC = InputSpec(size=112, margin=1.25, template="gend5")  # of the crop that the net looks at
 _FILE = Path(__file__).with_name("landmarker.onnx")
-_MEAN = Path(__file__).with_name("mean_face.json")
 
 
 class Landmarker:
@@ -87,24 +85,6 @@ def landmarks(image: Pixels, face: Face) -> Floats:
     return _embedded().find(image, face)
 
 
-def from_five(points: Floats) -> Floats:
-    """The mean face, placed by five points alone: where there is no picture, or no time to look at it.
-
-    It knows a face's place, size and turn in the plane; it knows no pose, no expression and no person.
-
-    Args:
-        points: (5, 2), in the order of `Face.points`.
-    Returns: float32 (81, 2), in the same pixels.
-    Raises: UnmaskError for points that span no face.
-    """
-    return placed(mean_face(_MEAN), points)
-
-
-def placed(shape: Floats, five: Floats) -> Floats:
-    """Points (P, 2) in 0..1 of the aligned crop -> (P, 2) in the pixels of the five points."""
-    return _back(shape * np.float32(SPEC.size), matrix(five, SPEC))
-
-
 def _back(points: Floats, place: Floats) -> Floats:
     """From pixels of the crop to those of the picture."""
     linear = np.linalg.inv(place[:, :2].astype(np.float64))
@@ -114,9 +94,3 @@ def _back(points: Floats, place: Floats) -> Floats:
 @functools.cache
 def _embedded() -> Landmarker:
     return Landmarker.load()
-
-
-@functools.cache
-def mean_face(path: Path) -> Floats:
-    """The shape (81, 2), in 0..1 of the aligned crop, that training wrote."""
-    return np.asarray(json.loads(path.read_text("utf-8"))["mean"], np.float32)

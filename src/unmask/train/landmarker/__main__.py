@@ -22,7 +22,7 @@ from unmask.data.manifest import Split
 from unmask.faces import Finder
 from unmask.faces.regions import LEFT_EYE, RIGHT_EYE
 from unmask.nn.landmarker import LandmarkNet, export
-from unmask.train.landmarker.evaluate import describe, evaluate, keep_mean
+from unmask.train.landmarker.evaluate import describe, evaluate
 from unmask.train.landmarker.sources import Faces, label, restore
 from unmask.train.landmarker.teacher import Teacher
 from unmask.train.landmarker.views import batch, mean_shape
@@ -137,9 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m unmask.train.landmarker", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="the research collection, with MANIFEST.csv.gz")
     parser.add_argument("--teacher", type=Path, required=True, help="MediaPipe's face_landmark.tflite, 468 points")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="labels, checkpoint, landmarker.onnx, .json and mean_face.json go here"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="labels, checkpoint, landmarker.onnx and .json go here")
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--evaluate", action="store_true", help="only measure the landmarker.onnx that is in --out")
@@ -151,7 +149,6 @@ def main() -> None:
     recipe = Recipe(steps=arguments.steps, seed=arguments.seed)
     if not arguments.evaluate:
         faces = faces_of("train", arguments)
-        keep_mean(mean_shape(faces), len(faces), arguments.out / "mean_face.json")
         net = train(faces, faces_of("val", arguments), recipe, weights.with_suffix(".safetensors"))
         export(net, weights)
         describe(weights, recipe.words())

@@ -16,9 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.faces import Finder
+from unmask.faces import Finder, Landmarker, from_five
 from unmask.faces.align import matrix
-from unmask.faces.landmarker import Landmarker, mean_face, placed
 from unmask.faces.regions import COUNT, GROUPS
 from unmask.measure.interval import bootstrap
 from unmask.measure.metrics import share
@@ -79,7 +78,7 @@ class Errors:
     milliseconds: tuple[float, float]  # of a face, student and teacher, processor time, medians
 
 
-def measure(student: Landmarker, mean: Floats, teacher: Teacher, tested: Iterator[Shot]) -> Errors:
+def measure(student: Landmarker, teacher: Teacher, tested: Iterator[Shot]) -> Errors:
     sets, groups, unsure = [], [], 0
     errors: dict[str, list[Floats]] = {who: [] for who in WHO}
     spent: list[tuple[float, float]] = []
@@ -93,7 +92,7 @@ def measure(student: Landmarker, mean: Floats, teacher: Teacher, tested: Iterato
         off = shot.five + rng.normal(0, WRONG * eyes, (5, 2)).astype(np.float32)
         once = teacher.see(shot.image, shot.five, (LOOKS[0], MOVED)).looks
         found, wrong = student.find(shot.image, as_face(shot.five)), student.find(shot.image, as_face(off))
-        pairs = ((found, seen.points), (wrong, seen.points), (once[1], once[0]), (placed(mean, shot.five), seen.points))
+        pairs = ((found, seen.points), (wrong, seen.points), (once[1], once[0]), (from_five(shot.five), seen.points))
         for who, (one, other) in zip(WHO, pairs, strict=True):
             errors[who].append(np.linalg.norm(one - other, axis=1) / eyes)
         sets.append(shot.set)
@@ -156,8 +155,7 @@ def evaluate(weights: Path, teacher_path: Path, data: Path) -> None:
     student, teacher = Landmarker(weights.read_bytes(), "student"), Teacher(teacher_path)
     path = weights.with_suffix(".json")
     card = json.loads(path.read_text("utf-8"))
-    mean = mean_face(weights.with_name("mean_face.json"))
-    errors = measure(student, mean, teacher, shots(data, "test", Finder.load()))
+    errors = measure(student, teacher, shots(data, "test", Finder.load()))
     rows = table(errors)
     show(rows)
     mine, other = errors.milliseconds
@@ -168,18 +166,6 @@ def evaluate(weights: Path, teacher_path: Path, data: Path) -> None:
         "metrics": [asdict(row) for row in rows],
     }
     path.write_text(json.dumps(card, indent=1) + "\n", "utf-8")
-
-
-def keep_mean(mean: Floats, faces: int, path: Path) -> None:
-    """Write the mean shape that `from_five` places."""
-    about = {
-        "licence": "Apache-2.0",
-        "what": "mean of the 81 points of unmask.faces.regions, in 0..1 of a crop of template gend5, margin 1.25",
-        "made": f"from MediaPipe's face mesh on {faces:,} real faces of training people, and their mirror images",
-        "data": DATA,
-        "mean": [[round(float(v), 5) for v in point] for point in mean],
-    }
-    path.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
 
 
 def describe(weights: Path, training: str) -> None:
