@@ -107,7 +107,7 @@ def test_files_of_another_kind_are_refused(shared_weights: Path, tmp_path: Path)
     (tmp_path / "junk.h5").write_bytes(b"no h5")
     with pytest.raises(UnmaskError, match="cannot read"):
         published("meso4", tmp_path / "junk.h5")
-    with pytest.raises(UnmaskError, match="no published layout of 'gend' is known; there is meso4"):
+    with pytest.raises(UnmaskError, match=r"no published layout of 'gend' is known; there is .*meso4"):
         published("gend", tmp_path / "junk.h5")
 
 

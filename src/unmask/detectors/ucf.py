@@ -115,11 +115,11 @@ class UCF(Detector):
     def _reconstruction(self, image: Tensor, forgery: Tensor, content: Tensor) -> Tensor:
         """Sum of four mean absolute errors: real and fake faces, from their own forgery and from the other half's."""
         size = (image.shape[2], image.shape[3])
-        faces = 2 * (2 * image - 1).chunk(2)
+        halves = (2 * image - 1).chunk(2)
         own = self.decoder(forgery, content, size)
         crossed = self.decoder(torch.cat(forgery.chunk(2)[::-1]), content, size)
         made = own.chunk(2) + crossed.chunk(2)
-        return torch.stack([F.l1_loss(m, face) for m, face in zip(made, faces, strict=True)]).sum()
+        return torch.stack([F.l1_loss(m, face) for m, face in zip(made, halves + halves, strict=True)]).sum()
 
     def _halves(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Images, labels and methods, real ones first; method 0 is none, those of forgeries follow."""
