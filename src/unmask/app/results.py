@@ -130,7 +130,11 @@ class Results:
                 path.unlink()
 
     def prove(self) -> None:
-        """Raises: UnmaskError if a content of this run has no answer, or any content two."""
+        """Clears away what workers that died had begun; all of this run's have ended when it is called.
+
+        Raises: UnmaskError if a content of this run has no answer, or any content two.
+        """
+        self._rescue()
         lost, double = len(self.unanswered(again=False)), len(self._ask(self._doubles()).fetchall())
         if lost or double:
             raise UnmaskError(f"{self.folder}: {lost} without an answer, {double} with two; run the same command again")
