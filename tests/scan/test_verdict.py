@@ -88,6 +88,15 @@ def test_a_file_averages_odds() -> None:
     assert verdict.state == "fake"
 
 
+def test_a_face_counts_by_how_long_it_is_in_sight() -> None:
+    # Odds 1/4 in 30 frames and 9 in 2, as of a false find: (30 / 4 + 2 * 9) / 32 = 0.796875, and equally 4.625.
+    brief, long = face(0.9, "uncertain"), face(0.2, "real")
+    assert file_verdict([long, brief], [30, 2]).score == pytest.approx(0.796875 / 1.796875)
+    assert (
+        file_verdict([long, brief], [7, 7]).score == file_verdict([long, brief]).score == pytest.approx(4.625 / 5.625)
+    )
+
+
 def test_the_interval_of_a_file_is_that_of_its_faces() -> None:
     # Lows 0.8 and 0: odds 4 and (clipped) 1e-6, mean 2, 2/3. Highs 0.95 and 0.5: odds 19 and 1, mean 10, 10/11.
     verdict = file_verdict([face(0.9, "fake", 0.8, 0.95), face(0.1, "real", 0.0, 0.5)])

@@ -219,7 +219,8 @@ class Scanner:
                 reports.append(judge.report(number, verdict, people[i], pictures=self.pictures))
             verdicts.append(verdict)
         doubts = checks.unread(gathered.read, len(gathered.failed), gathered.broken)
-        return file_verdict(verdicts).doubted(*doubts).because(*asides), reports
+        seen = [len(people[i]) for i in kept]
+        return file_verdict(verdicts, seen).doubted(*doubts).because(*asides), reports
 
     def _tracks(self, gathered: Gathered) -> list[list[Face]]:
         if self.finder is None:  # the picture follows itself

@@ -8,9 +8,10 @@ A *margin* is logit(fake) - logit(real) of one crop. Three steps lead from margi
    fake if p_real <= a / k, real if p_fake <= a, each only if the other p-value is the larger; otherwise uncertain. The
    division by k is Bonferroni's: whoever looks at k real faces and calls the file forged if any one stands out must ask
    for k times less, because a maximum over faces grows with their number.
-3. **File.** Assumption: with prior 1/2 the file is forged, and if it is, exactly one of its k faces is, each equally
-   likely. Then the likelihood ratio of the file is the mean of those of its faces, L = mean(p_i / (1 - p_i)), and its
-   score is L / (1 + L). The state is fake if any face is fake, real if all are real, otherwise uncertain.
+3. **File.** Assumption: with prior 1/2 the file is forged, and if it is, exactly one of its k faces is, the likelier
+   the longer it is in sight: w_i is its share of all sightings, 1/k each in a picture. Then the likelihood ratio of the
+   file is L = sum of w_i p_i / (1 - p_i), and its score is L / (1 + L). A false find of two frames thus weighs little
+   against the face of a whole clip. The state is fake if any face is fake, real if all are real, otherwise uncertain.
 
 A decided state must also have its score on its own side of one half; evidence that contradicts itself is uncertain.
 """
@@ -78,13 +79,18 @@ def decide(calibration: Calibration, x: float, error_rate: float, k: int = 1) ->
     return "uncertain", f"{both} in the validation data; a call needs {needed}"
 
 
-def file_verdict(faces: Sequence[Verdict]) -> Verdict:
-    """The verdict on a file from those on its faces, each with a score; at least one."""
+def file_verdict(faces: Sequence[Verdict], seen: Sequence[int] = ()) -> Verdict:
+    """The verdict on a file from those on its faces, each with a score; at least one.
+
+    Args:
+        seen: in how many frames each face was seen; empty = all equally often.
+    """
+    seen = seen or (1,) * len(faces)
     states = Counter(face.state for face in faces)
     state: State = "fake" if states["fake"] else "real" if states["real"] == len(faces) else "uncertain"
-    score = _any_of_k([face.score for face in faces if face.score is not None])
-    low = _any_of_k([face.low for face in faces if face.low is not None])
-    high = _any_of_k([face.high for face in faces if face.high is not None])
+    score = _any_of([face.score for face in faces], seen)
+    low = _any_of([face.low for face in faces], seen)
+    high = _any_of([face.high for face in faces], seen)
     verdict = Verdict(state, score, low, high, _in_short(faces))
     if state == "fake" and score <= 0.5:
         return verdict.doubted(f"one face stands out, but among {len(faces)} faces not enough to call the file forged")
@@ -107,10 +113,10 @@ def unsure_between(calibration: Calibration, error_rate: float) -> tuple[float, 
     return low, high
 
 
-def _any_of_k(p: Sequence[float]) -> float:
-    """P(one of k faces is forged): odds are averaged, see the module's third step."""
+def _any_of(p: Sequence[float | None], seen: Sequence[int]) -> float:
+    """P(one of the faces is forged): odds are averaged by sightings, see the module's third step."""
     clipped = np.clip(np.asarray(p, np.float64), SURE, 1 - SURE)
-    ratio = float(np.mean(clipped / (1 - clipped)))
+    ratio = float(np.average(clipped / (1 - clipped), weights=seen))
     return ratio / (1 + ratio)
 
 
