@@ -19,10 +19,14 @@ from tests.bench.patterns import lay
 from typer.testing import CliRunner
 
 from unmask.app.cli import app
+from unmask.bench import protocols
+from unmask.bench.judges import Sides
 from unmask.bench.maps import of_run, sample, spectra
-from unmask.data.manifest import FaceRow, Manifest
+from unmask.bench.taught import Taught
+from unmask.data.manifest import FaceRow, Manifest, write
 from unmask.detectors.resnet34 import ResNet34
 from unmask.measure.metrics import auroc
+from unmask.measure.protocol import load
 from unmask.measure.tables import Result, read
 from unmask.train.evaluate import judge_of
 from unmask.train.run import Folder
@@ -146,6 +150,35 @@ def test_a_method_left_out_trains_and_chooses_nothing(faces: Path, recipe: Path)
     seen = [{r.method for r in Manifest(p)} for p in (out / "rows").glob("*.parquet")]
     assert sorted(map(sorted, seen)) == [["", "smooth"], ["", "stripes"]]  # validation rows too
     assert len(list((out / "runs").glob("tiny-s0-*"))) == 2
+
+
+def test_a_forger_left_out_makes_no_forgeries_while_training_either(faces: Path) -> None:
+    path = written(faces.parent / "forging.yaml", forge={"sbi": 0.5, "fwa": 0.2})
+    manifest = Manifest(faces)
+    taught = Taught(path, manifest, manifest.table(list(manifest.arrow_schema.names)), faces.parent / "forging")
+    split = np.array(manifest.table(["split"])["split"].to_pylist())
+    sides = [Sides(split == "train", split == "val", held_out) for held_out in ((), ("smooth",), ("sbi",))]
+    all_of_it, as_well, without = taught.runs(sides[:1]), taught.runs(sides[1:2]), taught.runs(sides[2:])
+    assert all_of_it == as_well != without
+    assert set(all_of_it[0].recipe.forge) == {"sbi", "fwa"}
+    assert set(without[0].recipe.forge) == {"fwa"}
+    assert len({taught.digest([one]) for one in sides}) == 2
+
+
+def test_what_was_forged_of_another_set_is_tested_beside_its_own_originals(faces: Path) -> None:
+    rows = [r for r in Manifest(faces) if isinstance(r, FaceRow)]
+    made = [r.model_copy(update={"dataset": "forged"}) for r in rows if r.method == "smooth" and r.split == "test"]
+    mine = {r.pair_key for r in made[:5]}
+    kept = [r for r in rows if r.method != "smooth"] + made[:5]
+    path = faces.parent / "forged.parquet"
+    write(path, kept, {"made": faces.parent, "forged": faces.parent}, FaceRow)
+    table = Manifest(path).table(list(Manifest(path).arrow_schema.names))
+    found = {c.name: c for c in protocols._columns(load("leave-one-method-out"), table)}
+    assert set(found) == {"made/stripes", "forged/smooth"}
+    tested = [kept[i] for i in np.flatnonzero(found["forged/smooth"].test)]
+    assert {r.media_id for r in tested if not r.label} == mine
+    assert len(tested) == 10
+    assert found["forged/smooth"].sides.held_out == ("smooth",)
 
 
 def test_killed_and_started_again_it_ends_with_the_same_numbers(run: Path, faces: Path, recipe: Path) -> None:

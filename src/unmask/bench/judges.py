@@ -35,10 +35,14 @@ class Detector:
 
 @dataclass(frozen=True)
 class Sides:
-    """Which rows of the manifest, (N,) each, a detector may learn from, and which may choose its checkpoint."""
+    """Which rows of the manifest, (N,) each, a detector may learn from, and which may choose its checkpoint.
+
+    held_out: forgers that it may not meet while it learns, so that no recipe makes such forgeries of its own either.
+    """
 
     train: Mask
     validate: Mask
+    held_out: tuple[str, ...] = ()
 
 
 class Judge(Protocol):

@@ -154,15 +154,19 @@ def _columns(protocol: Protocol, table: pa.Table) -> Iterator[Column]:
         kept = [n for n in protocol.frames if n <= most] or [most]
         yield from (Column(f"{n} frame{'s' * (n > 1)}", sides, test, frames=n) for n in kept)
     else:
-        among = test if kind == "method" else train
+        among = train if kind == "trained_on" else test
+        original = np.asarray(table["pair_key"].to_pylist(), str), np.asarray(table["media_id"].to_pylist(), str)
         for dataset, method in sorted(
             {*zip(text["dataset"][among & ~real], text["method"][among & ~real], strict=True)}
         ):
             this = (text["dataset"] == dataset) & (text["method"] == method)
-            alone = test & (this | (real & (text["dataset"] == dataset)))
+            # Its own data set's reals; what `unmask forge` made has them in another one.
+            beside = (text["dataset"] == dataset) | np.isin(original[1], original[0][this & test])
+            alone = test & (this | (real & beside))
             # What is held out chooses no checkpoint and no threshold either.
             kept = {"held_out": ~this, "trained_on": real | this}.get(kind, np.ones(len(this), bool))
-            learnt = Sides(sides.train & kept, sides.validate & kept)
+            held_out = (method,) if kind == "held_out" else ()
+            learnt = Sides(sides.train & kept, sides.validate & kept, held_out)
             yield Column(f"{dataset}/{method}", learnt, test if kind == "trained_on" else alone)
 
 

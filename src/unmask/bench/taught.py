@@ -29,7 +29,7 @@ from unmask.nouns import Pixels, UnmaskError
 from unmask.train import recipe as recipes
 from unmask.train.evaluate import by_detector
 from unmask.train.loop import finished, restore
-from unmask.train.recipe import Data
+from unmask.train.recipe import Data, Recipe
 from unmask.train.run import BEST, FROZEN, Folder, sha256
 from unmask.train.scoring import Margins
 
@@ -57,19 +57,31 @@ class Taught:
         self.manifest, self.table, self.out = manifest, table, out
         self.crop = np.asarray([not r for r in table["reason"].to_pylist()], bool)
         self.rows: dict[str, Rows] = {}
+        self.asked: dict[Path, Run] = {}
         self.ready: dict[Path, Detector] = {}
 
     @cached_property
     def sha256(self) -> str:
         """Of all in the recipe that decides what it learns from given rows, but for the seed."""
-        data = self.recipe.data.model_dump(mode="json", exclude={"train", "validate_"})
-        said = self.recipe.model_dump(mode="json", exclude=UNHEARD) | {"data": data}
-        said["start"] = sha256(Path(self.recipe.start)) if self.recipe.start else ""
+        return self._sha256(self.recipe)
+
+    def _sha256(self, recipe: Recipe) -> str:
+        data = recipe.data.model_dump(mode="json", exclude={"train", "validate_"})
+        said = recipe.model_dump(mode="json", exclude=UNHEARD) | {"data": data}
+        said["start"] = sha256(Path(recipe.start)) if recipe.start else ""
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    def _without(self, held_out: Sequence[str]) -> Recipe:
+        """The recipe, which makes none of these forgeries while it trains."""
+        kept = {name: how for name, how in self.recipe.forge.items() if name not in self._unmade(held_out)}
+        return self.recipe.model_copy(update={"forge": kept})
+
+    def _unmade(self, held_out: Sequence[str]) -> list[str]:
+        return [name for name in self.recipe.forge if name in held_out]
 
     def digest(self, sides: Sequence[Sides]) -> str:
         seeds = ",".join(map(str, self.seeds))
-        each = [self._rows(one).digest for one in sides]
+        each = ["\n".join((self._rows(one).digest, *self._unmade(one.held_out))) for one in sides]
         return hashlib.sha256("\n".join((RULES, self.sha256, seeds, combined(each))).encode()).hexdigest()
 
     def runs(self, sides: Sequence[Sides]) -> list[Run]:
@@ -88,7 +100,7 @@ class Taught:
     def notes(self) -> tuple[str, ...]:
         sizes = [(r.train, r.validate) for r in self.rows.values()]
         train, validate = (" or ".join(dict.fromkeys(f"{n:,}" for n in each)) for each in zip(*sizes, strict=True))
-        steps = [finished(run.folder) for rows in self.rows.values() for run in self._runs_on(rows)]
+        steps = [finished(run.folder) for run in self.asked.values()]
         best = ", ".join(str(p.best_step) for p in steps if p)
         seeds = f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
         return (
@@ -97,16 +109,15 @@ class Taught:
         )
 
     def _runs(self, sides: Sides) -> list[Run]:
-        return self._runs_on(self._rows(sides))
-
-    def _runs_on(self, rows: Rows) -> list[Run]:
-        kept = {k: getattr(self.recipe.data, k) for k in ("leave_out", "frames", "pick")}
-        of = (RULES, self.sha256, rows.digest, family.sha256(self.recipe.method))
+        rows, taught = self._rows(sides), self._without(sides.held_out)
+        kept = {k: getattr(taught.data, k) for k in ("leave_out", "frames", "pick")}
+        of = (RULES, self._sha256(taught), rows.digest, family.sha256(taught.method))
         found = []
         for seed in self.seeds:
-            recipe = self.recipe.model_copy(update={"seed": seed, "data": Data(**kept)})
+            recipe = taught.model_copy(update={"seed": seed, "data": Data(**kept)})
             key = hashlib.sha256("\n".join((*of, str(seed))).encode()).hexdigest()
-            found.append(Run(recipe, rows.path, self.out / "runs" / f"{self.label}-s{seed}-{key[:12]}"))
+            run = Run(recipe, rows.path, self.out / "runs" / f"{self.label}-s{seed}-{key[:12]}")
+            found.append(self.asked.setdefault(run.folder, run))
         return found
 
     def _rows(self, sides: Sides) -> Rows:

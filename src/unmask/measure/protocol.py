@@ -83,7 +83,7 @@ class Protocol(Plain):
     Columns: "dataset"; "own" (each data set that can be learnt from, learnt from alone); "method" (each forgery against
     the reals of its own data set); "compression"; "all" (one);
     "frames" (each number of `frames`, evenly spaced among those scored);
-    "held_out" (each forgery of the training rows once left out of training, and tested alone);
+    "held_out" (each forgery of the test rows once left out of training, where it was there, and tested alone);
     "trained_on" (each forgery once the only one trained on; all are tested).
     Pooling of a clip's frames: "mean", "median", "max", or "top 5", the mean of the five highest.
     """
