@@ -1,30 +1,45 @@
-"""All tests, a few rooms in a process: `python tests [pytest's options]`.
+"""All tests, a few rooms in a process and two processes at a time: `python tests [pytest's options]`.
 
 One process that loads every runtime, decoder and server of the package for two thousand tests was seen to crash; each
-of these ends before that, and gives its memory back.
+of these ends before that, and gives its memory back. The service and Ray have the machine to themselves: they start
+processes of their own, and wait for them.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 HERE = Path(__file__).parent
-TOGETHER = (("app",), ("bench", "train"), ("contract", "detectors", "numbers"), ("data",), ("media", "scan"))
+ALONE = ("app",)
+TOGETHER = (("bench", "train"), ("contract", "detectors", "numbers"), ("data",), ("media", "scan"))  # the longest first
+NOTHING_CHOSEN = 5  # pytest's status where -k or -m leave a process without a test
 
 
 def main() -> int:
-    named = {room for rooms in TOGETHER for room in rooms}
-    others = sorted(
-        p.name for p in HERE.iterdir() if (p.is_dir() or p.name.startswith("test_")) and p.name not in named
-    )
-    others = [name for name in others if not name.startswith(("_", "."))]
-    worst = 0
-    for rooms in (*TOGETHER, others):
-        paths = [str(HERE / room) for room in rooms]
-        worst = max(worst, abs(subprocess.call([sys.executable, "-m", "pytest", "-q", *sys.argv[1:], *paths])))
-    return worst
+    named = {*ALONE, *(room for rooms in TOGETHER for room in rooms)}
+    others = (p.name for p in HERE.iterdir() if p.is_dir() or p.name.startswith("test_"))
+    rest = tuple(sorted(name for name in others if name not in named and not name.startswith(("_", "."))))
+    statuses = [run(ALONE)]
+    with ThreadPoolExecutor(2) as two:
+        statuses += [done.result() for done in as_completed([two.submit(run, rooms) for rooms in (*TOGETHER, rest)])]
+    told = [status for status in statuses if status != NOTHING_CHOSEN] or [NOTHING_CHOSEN]
+    return max(map(abs, told))
+
+
+def run(rooms: Sequence[str]) -> int:
+    """Pytest's status for these rooms; what it says is shown in one piece when it ends."""
+    started = time.monotonic()
+    print(f"== {', '.join(rooms)} ...", flush=True)
+    command = [sys.executable, "-m", "pytest", "-q", *sys.argv[1:], *(str(HERE / room) for room in rooms)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    took = time.monotonic() - started
+    print(f"{done.stdout}== {', '.join(rooms)}: status {done.returncode} after {took:.0f} s", flush=True)
+    return done.returncode
 
 
 if __name__ == "__main__":
