@@ -22,7 +22,7 @@ from unmask.nouns import UnmaskError
 from unmask.train import boxing
 from unmask.train.boxing import BOUNDS, export, gap
 from unmask.train.evaluate import evaluate
-from unmask.train.loop import restore, train
+from unmask.train.loop import create, restore, train
 from unmask.train.rows import rows
 
 LORA = {"backbone": "tiny-dinov2", "adaptation": "lora", "rank": 2, "head": "linear"}
@@ -159,6 +159,20 @@ def test_a_checkpoint_of_another_model_is_refused_by_name(run: Path, tmp_path: P
     best.write_bytes(b"\x80\x04pickle")
     with pytest.raises(UnmaskError, match="cannot read the checkpoint"):
         restore(tmp_path)
+
+
+def test_a_bundle_is_trained_on(bundle: Path) -> None:
+    """Its weights are where the next training starts; those of another model are refused by name."""
+    weights = bundle / "model.safetensors"
+    boxed, card = load_file(weights), read_card(bundle / "card.json")
+    begun = create(recipe(options=card.options, start=str(weights), seed=9)).state_dict()
+    assert {f"detector.{k}" for k in begun} == boxed.keys()
+    assert all(torch.equal(value, boxed[f"detector.{k}"]) for k, value in begun.items())
+    with pytest.raises(UnmaskError, match=r"model\.safetensors is of another model: it differs in "):
+        create(recipe(method="meso4", options={}, start=str(weights)))
+    embedded = REPOSITORY / "src/unmask/bundles/embedded/model.safetensors"
+    first = create(recipe(method="mobilenet", options={}, start=str(embedded))).state_dict()
+    assert torch.equal(first["head.weight"], load_file(embedded)["detector.head.weight"].float())
 
 
 def test_scores_that_run_against_the_labels_are_not_calibrated(data: Path, tmp_path: Path) -> None:

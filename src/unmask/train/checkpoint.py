@@ -58,6 +58,15 @@ def facts(path: Path) -> dict[str, Any]:
     return found
 
 
+def boxed(path: Path) -> State:
+    """The detector's tensors of a bundle's `model.safetensors`; none if the file is something else."""
+    try:
+        with safe_open(path, "pt") as file:
+            return below("detector", {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError):
+        return {}
+
+
 def learnt(module: nn.Module) -> State:
     """What training changes: the parameters that train, and the buffers. The tensors are the module's own."""
     still = frozen(module).keys()

@@ -57,11 +57,24 @@ def create(recipe: Recipe) -> Detector:
     seeded(recipe.seed, INITIAL)
     detector: Detector = family.create(recipe.method, recipe.options)
     if recipe.start:
-        begin = getattr(detector, "start", None)
-        if not callable(begin):
-            raise UnmaskError(f"{recipe.method} cannot start from an encoder: leave out start")
-        begin(Path(recipe.start))
+        begin(detector, recipe.method, Path(recipe.start))
     return detector
+
+
+def begin(detector: Detector, method: str, start: Path) -> None:
+    """Loads starting weights: all of them from a bundle's `model.safetensors`, or an encoder, where the method has one.
+
+    Raises: UnmaskError for a file that cannot be read or does not fit, and a method without an encoder.
+    """
+    if whole := checkpoint.boxed(start):
+        return checkpoint.fill(detector.state_dict(), whole, str(start))
+    from_encoder = getattr(detector, "start", None)
+    if not callable(from_encoder):
+        raise UnmaskError(
+            f"{method} cannot start from an encoder: give a bundle's model.safetensors, or leave out start"
+        )
+    from_encoder(start)
+    return None
 
 
 def train(

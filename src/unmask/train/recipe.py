@@ -167,7 +167,10 @@ class Recipe(Plain):
     about: str = ""
     method: str = Field(description="a name that `unmask methods` lists")
     options: dict[str, Any] = Field(default_factory=dict, description="of the method's constructor")
-    start: str | None = Field(None, description="encoder to start from: a file that `unmask import encoder` wrote")
+    start: str | None = Field(
+        None,
+        description="weights to start from: an encoder of `unmask import encoder`, or a bundle's model.safetensors",
+    )
     data: Data = Data()
     sampler: Sampler = Sampler()
     transforms: Transforms = Field(
