@@ -9,6 +9,8 @@ NEEDED = {
     "unmask/py.typed",
     "unmask/faces/finder.onnx",
     "unmask/faces/finder.json",
+    "unmask/faces/landmarker.onnx",
+    "unmask/faces/landmarker.json",
     "unmask/bundles/embedded/card.json",
     "unmask/bundles/embedded/model.onnx",
     "unmask/app/serve/page/index.html",

@@ -15,11 +15,12 @@ from PIL import ExifTags, Image
 from skimage import data
 
 from unmask.data.donors import Donor
-from unmask.data.landmarks import Landmarks, from_five
+from unmask.data.landmarks import Landmarks
 from unmask.faces import align, matrix
 from unmask.generators import create, names
 from unmask.nouns import Floats, InputSpec, Pixels
 from unmask.train.forging import seeded
+from unmask.train.landmarkers import landmarker
 from unmask.train.sheet import MARK, Panel, drawn
 
 SPEC = InputSpec(size=256, margin=1.3)
@@ -56,7 +57,8 @@ def main(path: Path) -> None:
 def cut(picture: Pixels, points: Floats) -> tuple[Pixels, Landmarks]:
     to_crop = matrix(points, SPEC)
     five = points @ to_crop[:, :2].T + to_crop[:, 2]
-    return align(picture, to_crop, SPEC.size), from_five(five.astype(np.float32))
+    crop = align(picture, to_crop, SPEC.size)
+    return crop, Landmarks(landmarker("embedded")(crop, five.astype(np.float32)))
 
 
 if __name__ == "__main__":

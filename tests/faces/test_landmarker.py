@@ -118,11 +118,6 @@ def test_a_mirror_is_its_own_reverse_and_keeps_regions() -> None:
 # --- what ships ------------------------------------------------------------------------------------------------------
 
 
-weights = pytest.mark.skipif(
-    not (FOLDER / "landmarker.onnx").is_file(), reason="this release ships no weights of the landmarker"
-)
-
-
 @pytest.fixture(scope="module")
 def portrait() -> tuple[np.ndarray, Face]:
     image = np.asarray(Image.open(REPOSITORY / "samples" / "portrait-real.jpg").convert("RGB"))
@@ -133,7 +128,6 @@ def eyes(points: np.ndarray) -> np.ndarray:
     return np.stack([points[list(eye)].mean(axis=0) for eye in (regions.RIGHT_EYE, regions.LEFT_EYE)])
 
 
-@weights
 def test_the_file_is_the_one_on_its_card() -> None:
     card = json.loads((FOLDER / "landmarker.json").read_text("utf-8"))
     weights = (FOLDER / "landmarker.onnx").read_bytes()
@@ -160,7 +154,6 @@ def test_the_standard_face_is_symmetric_closed_and_stands_where_the_five_points_
     np.testing.assert_allclose(turned - [200, 150], 2 * (points - [200, 150])[:, ::-1] * [-1, 1], atol=2e-2)
 
 
-@weights
 def test_it_finds_the_eyes_the_nose_and_the_mouth_of_a_portrait(portrait: tuple[np.ndarray, Face]) -> None:
     image, found = portrait
     points = landmarks(image, found)
@@ -170,7 +163,6 @@ def test_it_finds_the_eyes_the_nose_and_the_mouth_of_a_portrait(portrait: tuple[
     assert points[8, 1] > points[57, 1] > points[33, 1] > points[27, 1] > points[74, 1]  # chin, lip, nose, ridge, brow
 
 
-@weights
 def test_a_mirrored_portrait_has_mirrored_points(portrait: tuple[np.ndarray, Face]) -> None:
     image, found = portrait
     width = image.shape[1]
@@ -181,7 +173,6 @@ def test_a_mirrored_portrait_has_mirrored_points(portrait: tuple[np.ndarray, Fac
     assert np.linalg.norm(back - points, axis=1).mean() < 0.06 * np.linalg.norm(points[36] - points[45])
 
 
-@weights
 def test_a_portrait_of_half_the_size_has_its_points_at_half_the_place(portrait: tuple[np.ndarray, Face]) -> None:
     image, found = portrait
     small = np.asarray(Image.fromarray(image).resize((image.shape[1] // 2, image.shape[0] // 2)))

@@ -43,8 +43,8 @@ def forge(
     ] = None,
     name: Annotated[str, typer.Option(help="Data set of the new rows; two folders to be joined need two.")] = "forged",
     landmarks: Annotated[
-        str, typer.Option(help="Dense points: five (a standard face over five points), embedded, or a model's path.")
-    ] = "five",
+        str, typer.Option(help="Dense points: embedded, five (a standard face over five points), or a model's path.")
+    ] = "embedded",
     jobs: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Crops at once.", show_default="one for each core, at most 8")
     ] = None,

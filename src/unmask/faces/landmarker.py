@@ -53,7 +53,7 @@ class Landmarker:
 
     @classmethod
     def load(cls, name: str = "embedded", threads: int = 1) -> Landmarker:
-        """The path of an ONNX file, or "embedded" for the one in the package; the present release has none.
+        """The path of an ONNX file, or "embedded" for the one in the package.
 
         Raises: UnmaskError when there is no such file or it is no landmarker.
         """
@@ -75,7 +75,7 @@ class Landmarker:
         Raises: UnmaskError when `image` is no picture, or the face's five points span no face.
         """
         place = matrix(face.points, SPEC)
-        crop = align(image, place, SPEC.size)
+        crop = align(image, place, SPEC.size, fine=False)  # as in training
         seen = self._session.run(["points"], {"input": crop.transpose(2, 0, 1)[None].astype(np.float32)})[0][0]
         return _back(seen * np.float32(SPEC.size), place)
 

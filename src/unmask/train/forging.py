@@ -54,7 +54,7 @@ class Options(Plain):
     seed: int = Field(0, ge=0)
     name: str = Field("forged", pattern=r"^[a-z0-9][a-z0-9._-]*$", description="data set of the new rows")
     splits: tuple[Split, ...] = Field((), description="forge rows of these only; none = of all")
-    landmarks: str = Field("five", description="what finds dense points, see `unmask.train.landmarkers`")
+    landmarks: str = Field("embedded", description="what finds dense points, see `unmask.train.landmarkers`")
 
 
 class Job(Plain):

@@ -179,7 +179,7 @@ class Recipe(Plain):
     forge: dict[str, Forging] = Field(
         default_factory=dict, description="generator -> share of the real crops that get a forged twin in each epoch"
     )
-    landmarks: str = Field("five", description="what finds dense points to forge by: five, or a model's path")
+    landmarks: str = Field("embedded", description="what finds dense points to forge by, see `landmarkers`")
     views: tuple[Transforms, ...] = Field((), description="each crop comes in these ways too, beside itself")
     batch: int = Field(32, ge=1, description="pictures of a batch, over all processes together")
     accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
