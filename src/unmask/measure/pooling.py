@@ -52,17 +52,15 @@ def pool(label: ArrayLike, score: ArrayLike, ids: Sequence[ArrayLike], by: Rule 
     y, s = checked(label, score)
     code, groups = combined(ids)
     same_length(label=y, id=code)
-    first = np.zeros(groups, np.int64)
-    kind = np.int32 if len(code) < 2**31 else np.int64
-    first[code[::-1]] = np.arange(
-        len(code) - 1, -1, -1, dtype=kind
-    )  # of repeated assignments the last one stays: the first row
+    kind = np.int32 if len(code) < 2**31 else np.int64  # half the memory to scatter into is twice as quick
+    first = np.zeros(groups, kind)
+    first[code[::-1]] = np.arange(len(code) - 1, -1, -1, dtype=kind)  # of repeated assignments the last one stays
     clash = y != y[first][code]
     if clash.any():
         i = int(np.argmax(clash))
         raise UnmaskError(f"rows {first[code[i]]} and {i} share an id but not a label: pool by the full id")
     size = np.bincount(code, minlength=groups)
-    return Pooled(_pooled(s, code, size, by, top), y[first], size, first)
+    return Pooled(_pooled(s, code, size, by, top), y[first], size, first.astype(np.int64))
 
 
 def combined(ids: Sequence[ArrayLike]) -> tuple[Longs, int]:
