@@ -19,7 +19,7 @@ from tests.bench.patterns import lay
 from typer.testing import CliRunner
 
 from unmask.app.cli import app
-from unmask.bench import protocols
+from unmask.bench import protocols, taught
 from unmask.bench.judges import Sides
 from unmask.bench.maps import of_run, sample, spectra
 from unmask.bench.taught import Taught
@@ -119,6 +119,17 @@ def test_a_run_cannot_see_a_test_row(run: Path) -> None:
     assert Folder(runs(run)["tiny-s1"]).facts()["data"] == Manifest(rows).digest
 
 
+def test_rows_follow_the_crops_where_they_are_moved(faces: Path, tmp_path: Path) -> None:
+    manifest = Manifest(faces)
+    table = manifest.table(list(manifest.arrow_schema.names))
+    split = np.array(table["split"].to_pylist())
+    (tmp_path / "faces.parquet").write_bytes(faces.read_bytes())  # its root is the folder that it lies in
+    for moved, root in ((manifest, faces.parent), (Manifest(tmp_path / "faces.parquet"), tmp_path)):
+        rows = taught.written(moved, table, split == "train", split == "val", tmp_path / "rows")
+        assert Manifest(rows.path).roots == {"made": root.resolve()}
+    assert len(list((tmp_path / "rows").iterdir())) == 1
+
+
 def test_what_is_finished_is_not_trained_again(run: Path, faces: Path, recipe: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in run.rglob("*.safetensors")}
     was = values(run)
@@ -155,14 +166,14 @@ def test_a_method_left_out_trains_and_chooses_nothing(faces: Path, recipe: Path)
 def test_a_forger_left_out_makes_no_forgeries_while_training_either(faces: Path) -> None:
     path = written(faces.parent / "forging.yaml", forge={"sbi": 0.5, "fwa": 0.2})
     manifest = Manifest(faces)
-    taught = Taught(path, manifest, manifest.table(list(manifest.arrow_schema.names)), faces.parent / "forging")
+    of = Taught(path, manifest, manifest.table(list(manifest.arrow_schema.names)), faces.parent / "forging")
     split = np.array(manifest.table(["split"])["split"].to_pylist())
     sides = [Sides(split == "train", split == "val", held_out) for held_out in ((), ("smooth",), ("sbi",))]
-    all_of_it, as_well, without = taught.runs(sides[:1]), taught.runs(sides[1:2]), taught.runs(sides[2:])
+    all_of_it, as_well, without = of.runs(sides[:1]), of.runs(sides[1:2]), of.runs(sides[2:])
     assert all_of_it == as_well != without
     assert set(all_of_it[0].recipe.forge) == {"sbi", "fwa"}
     assert set(without[0].recipe.forge) == {"fwa"}
-    assert len({taught.digest([one]) for one in sides}) == 2
+    assert len({of.digest([one]) for one in sides}) == 2
 
 
 def test_what_was_forged_of_another_set_is_tested_beside_its_own_originals(faces: Path) -> None:

@@ -148,7 +148,7 @@ def written(manifest: Manifest, table: pa.Table, train: Mask, validate: Mask, fo
     part = table.set_column(table.column_names.index("split"), "split", pa.array(split, pa.string()))
     ids = "\n".join((manifest.digest, *(f"{s} {i}" for s, i in _named(table, split, chosen))))
     path = folder / f"{hashlib.sha256(ids.encode()).hexdigest()[:16]}.parquet"
-    if not path.is_file():
+    if not (path.is_file() and Manifest(path).roots == manifest.roots):  # else the crops have moved since
         with Writer(path, manifest.roots, manifest.row) as out:
             out.add_table(part.filter(pa.array(chosen)))
     return Rows(path, Manifest(path).digest, int(train.sum()), int(validate.sum()))
