@@ -7,6 +7,7 @@ import pytest
 from tests.portraits import Everyone, face
 
 from unmask.generators import create
+from unmask.generators._base import Unforgeable
 from unmask.generators.clockmix import hard_label, mixed, sectors, soft_label
 from unmask.generators.face_xray import boundary
 from unmask.generators.fwa import warped
@@ -33,6 +34,15 @@ def test_the_consistency_of_patches() -> None:
     volume = consistency(np.random.default_rng(0).random((64, 64), np.float32))
     assert volume.shape == (256, 256)
     np.testing.assert_array_equal(volume, volume.T)
+
+
+@pytest.mark.parametrize("name", ["clockmix", "face_xray", "faceswap", "i2g"])
+def test_without_another_face_there_is_no_forgery(name: str) -> None:
+    image, points, _ = face("collins")
+    nobody = Everyone("collins")
+    nobody.people = []
+    with pytest.raises(Unforgeable, match="there is nobody"):
+        create(name)(image, points, np.random.default_rng(0), nobody)
 
 
 @pytest.mark.parametrize("ends", [[1.0], [0.6, 2.0], [1.5, 3.0, 6.0]])

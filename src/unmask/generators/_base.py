@@ -8,7 +8,7 @@ from typing import final
 
 import numpy as np
 
-from unmask.data.donors import Donors
+from unmask.data.donors import Donor, Donors, nearest
 from unmask.data.landmarks import Landmarks
 from unmask.nouns import Floats, Pixels, UnmaskError
 
@@ -80,6 +80,30 @@ class Generator(ABC):
         Returns: uint8 (S, S, 3), still real; None = the face as it is.
         """
         return None
+
+
+class FromLookAlike(Generator):
+    """Takes a face that resembles: near by five points, and of a few such the nearest by dense landmarks."""
+
+    needs_donors = True
+
+    def __init__(self, *, among: int = 100, looked_at: int = 3) -> None:
+        """
+        Args:
+            among: look-alikes come from so many whose five points lie nearest.
+            looked_at: of so many of them the one is taken whose dense landmarks lie nearest.
+        """
+        if among < 1 or looked_at < 1:
+            raise UnmaskError(f"among and looked_at are 1 or more, not {among} and {looked_at}")
+        self.among, self.looked_at = among, looked_at
+
+    def look_alike(self, face: Landmarks, side: int, rng: np.random.Generator, donors: Donors | None) -> Donor:
+        """Raises: Unforgeable where there is nobody else. `side`: of the donor's picture, pixels."""
+        assert donors is not None
+        donor = nearest(face, donors.draw(rng, side, self.looked_at, among=self.among))
+        if donor is None:
+            raise Unforgeable("there is nobody to blend with: no other real face of this split and another group")
+        return donor
 
 
 def _checked(made: Forgery, image: Pixels) -> Forgery:

@@ -13,13 +13,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from unmask.data.donors import Donors, nearest
+from unmask.data.donors import Donors
 from unmask.data.landmarks import Landmarks, hull
-from unmask.generators._base import Forgery, Generator, Unforgeable
+from unmask.generators._base import Forgery, FromLookAlike, Unforgeable
 from unmask.nn.blending import blend, blur
 from unmask.nn.colour import transferred
 from unmask.nn.warping import carried, moved, similarity
-from unmask.nouns import Floats, Pixels, UnmaskError
+from unmask.nouns import Floats, Pixels
 
 CARD = {
     "title": "Face X-ray blends",
@@ -31,27 +31,12 @@ CARD = {
 GRID = 4  # points of the outline's deformation along each side
 
 
-class FaceXray(Generator):
+class FaceXray(FromLookAlike):
     """The nearest of a few look-alikes, moved by one similarity; the outline is bent by a coarse grid of triangles."""
 
-    needs_donors = True
-
-    def __init__(self, *, among: int = 100, looked_at: int = 3) -> None:
-        """
-        Args:
-            among: look-alikes come from so many whose five points lie nearest.
-            looked_at: of so many of them the one is taken whose dense landmarks lie nearest.
-        """
-        if among < 1 or looked_at < 1:
-            raise UnmaskError(f"among and looked_at are 1 or more, not {among} and {looked_at}")
-        self.among, self.looked_at = among, looked_at
-
     def run(self, image: Pixels, face: Landmarks, rng: np.random.Generator, donors: Donors | None) -> Forgery:
-        assert donors is not None
         side = image.shape[0]
-        donor = nearest(face, donors.draw(rng, side, self.looked_at, among=self.among))
-        if donor is None:
-            raise Unforgeable("there is nobody to blend with: no other real face of this split and another group")
+        donor = self.look_alike(face, side, rng, donors)
         mask = _outline(face, side, rng)
         if mask.max() < 0.5:
             raise Unforgeable("the face lies outside of the picture")

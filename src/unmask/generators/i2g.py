@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 
 from unmask.data.degrade import jpeg, resized
-from unmask.data.donors import Donors, nearest
+from unmask.data.donors import Donors
 from unmask.data.landmarks import Landmarks, filled
-from unmask.generators._base import Forgery, Generator, Unforgeable
+from unmask.generators._base import Forgery, FromLookAlike, Unforgeable
 from unmask.nn.blending import bend, blend, blur
 from unmask.nn.colour import transferred
 from unmask.nn.warping import moved, similarity
-from unmask.nouns import Floats, Pixels, UnmaskError
+from unmask.nouns import Floats, Pixels
 
 CARD = {
     "title": "Inconsistency image generator (PCL-I2G)",
@@ -32,27 +32,12 @@ CARD = {
 PATCHES = 16  # along each side, as the paper's 256-pixel crops have
 
 
-class Inconsistent(Generator):
+class Inconsistent(FromLookAlike):
     """Nearest look-alike, elastic hull; either picture may have been compressed or made smaller before."""
 
-    needs_donors = True
-
-    def __init__(self, *, among: int = 100, looked_at: int = 3) -> None:
-        """
-        Args:
-            among: look-alikes come from so many whose five points lie nearest.
-            looked_at: of so many of them the one is taken whose dense landmarks lie nearest.
-        """
-        if among < 1 or looked_at < 1:
-            raise UnmaskError(f"among and looked_at are 1 or more, not {among} and {looked_at}")
-        self.among, self.looked_at = among, looked_at
-
     def run(self, image: Pixels, face: Landmarks, rng: np.random.Generator, donors: Donors | None) -> Forgery:
-        assert donors is not None
         side = image.shape[0]
-        donor = nearest(face, donors.draw(rng, side, self.looked_at, among=self.among))
-        if donor is None:
-            raise Unforgeable("there is nobody to blend with: no other real face of this split and another group")
+        donor = self.look_alike(face, side, rng, donors)
         alpha = bend(filled(face.outline, side), rng, 0.25 * face.eyes, 0.5 * face.eyes)
         alpha = blur(alpha, face.eyes * rng.uniform(0.03, 0.2))
         alpha = np.where(alpha < 1 / 255, 0, alpha).clip(0, 1).astype(np.float32)
