@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 
 from unmask.faces.align import check_picture
 from unmask.faces.pull import pulled
+from unmask.faces.session import session
 from unmask.nouns import Face, Floats, Pixels, UnmaskError
 
 STRIDES = (8, 16, 32)
@@ -62,13 +62,7 @@ class Finder:
         self.name = name
         self.confident = confident
         self.sha256 = hashlib.sha256(weights).hexdigest()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's own errors share no base class
-            raise UnmaskError(f"face finder {name} is not a readable ONNX file: {error}") from error
+        self._session = session(weights, f"face finder {name}", threads)
         inputs, outputs = self._session.get_inputs(), {o.name for o in self._session.get_outputs()}
         if [i.name for i in inputs] != ["input"] or not set(OUTPUTS) <= outputs:
             raise UnmaskError(f"face finder {name} has not YuNet's layout: input 'input', outputs {', '.join(OUTPUTS)}")

@@ -11,10 +11,10 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from unmask.faces.align import align, matrix
 from unmask.faces.regions import COUNT
+from unmask.faces.session import session
 from unmask.nouns import Face, Floats, InputSpec, Pixels, UnmaskError
 
 SPEC = InputSpec(size=112, margin=1.25, template="gend5")  # of the crop that the net looks at
@@ -36,13 +36,7 @@ class Landmarker:
         """
         self.name = name
         self.sha256 = hashlib.sha256(weights).hexdigest()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's own errors share no base class
-            raise UnmaskError(f"landmarker {name} is not a readable ONNX file: {error}") from error
+        self._session = session(weights, f"landmarker {name}", threads)
         taken = {i.name: list(i.shape[1:]) for i in self._session.get_inputs()}
         given = {o.name: list(o.shape[1:]) for o in self._session.get_outputs()}
         if taken != {"input": [3, SPEC.size, SPEC.size]} or given.get("points") != [COUNT, 2]:
