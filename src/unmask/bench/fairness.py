@@ -6,17 +6,16 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from unmask.bench.judges import Detector, Progress, Sides, same, scored
+from unmask.bench.asked import Asked, expecting
+from unmask.bench.judges import Detector, Progress, Sides, scored
 from unmask.bench.lineup import Lineup
-from unmask.bench.training import ONE_BY_ONE, How, Steps
-from unmask.data.manifest import Manifest
+from unmask.bench.training import Steps
 from unmask.measure.fairness import audit, holm
 from unmask.measure.fairness_tables import Fairness, Part
 from unmask.measure.policies import Limits, Policy, limits
@@ -29,26 +28,19 @@ BANDS = ((0, 17), (18, 30), (31, 45), (46, 85))  # those of Casual Conversations
 ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What the command line asks for. `by`: attributes, "sex*race" for their product; `at`: false alarms allowed;
-    `runs`: folder of the trainings, None = `out`."""
+@dataclass(frozen=True, kw_only=True)
+class Wanted(Asked):
+    """`by`: attributes, "sex*race" for their product; `datasets`: only these, empty = all; `at`: false alarms allowed;
+    `least`: leakage groups that a subgroup needs."""
 
-    data: Path
-    detectors: tuple[str, ...]
-    out: Path
     by: tuple[str, ...]
-    datasets: tuple[str, ...]
+    datasets: tuple[str, ...] = ()
     split: str = "test"
     at: float = 0.05
     least: int = 30
     policies: tuple[Policy, ...] = ("half", "one", "worst-fpr", "equal-fpr")
     within: str = ""
     rounds: int = 1000
-    how: How = ONE_BY_ONE
-    runs: Path | None = None
-    expect_data: str = ""
-    expect_bundles: tuple[str, ...] = ()
 
 
 def run(wanted: Wanted, progress: Progress | None = None, steps: Steps = lambda what, done, of: None) -> Fairness:
@@ -58,13 +50,9 @@ def run(wanted: Wanted, progress: Progress | None = None, steps: Steps = lambda 
 
     Raises: UnmaskError where an expected hash differs or no row has the attributes.
     """
-    manifest = Manifest(wanted.data)
-    same("data", wanted.expect_data, manifest.digest)
-    if manifest.kind != "faces":
-        raise UnmaskError(f"{wanted.data} lists media, not faces: cut the crops with `unmask faces` first")
-    table = manifest.table(list(manifest.arrow_schema.names))
+    manifest, table = wanted.opened()
     chosen = Where(split=(wanted.split,), dataset=wanted.datasets).mask(table)
-    sides = Sides(Where(split=("train",)).mask(table), Where(split=("val",)).mask(table) & ~chosen)
+    sides = Sides.of(table, chosen)
     lineup = Lineup(wanted.detectors, manifest, table, wanted.runs or wanted.out)
     hashes = lineup.hashes([sides], wanted.expect_bundles)
     lineup.train([sides], wanted.how, steps)
@@ -207,5 +195,4 @@ def _again(wanted: Wanted, data: str, hashes: Sequence[str]) -> str:
     ]
     words += ["--policies", ",".join(wanted.policies), "--rounds", str(wanted.rounds)]
     words += ["--within", wanted.within] * bool(wanted.within) + [w for d in wanted.datasets for w in ("--dataset", d)]
-    words += ["-o", wanted.out.name, "--expect-data", data, *(w for h in hashes for w in ("--expect-bundle", h))]
-    return shlex.join(words)
+    return shlex.join([*words, "-o", wanted.out.name, *expecting(data, hashes)])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from unmask.bundles import Scorer
 from unmask.data.manifest import Manifest
 from unmask.measure import scores
-from unmask.measure.protocol import Mask
+from unmask.measure.protocol import Mask, Where
 from unmask.measure.spectrum import radial_spectrum
 from unmask.nouns import Pixels, UnmaskError
 from unmask.train.scoring import Margins, by_bundle, chosen, crops_of, score_rows
@@ -43,6 +43,11 @@ class Sides:
     train: Mask
     validate: Mask
     held_out: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, table: pa.Table, test: Mask) -> Sides:
+        """Those that the manifest calls "train", and of those that it calls "val" what is not tested on."""
+        return cls(Where(split=("train",)).mask(table), Where(split=("val",)).mask(table) & ~test)
 
 
 class Judge(Protocol):

@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from unmask.bench.asked import Asked, expecting
 from unmask.bench.judges import FLOOR, Detector, Progress, Sides, same, scored
 from unmask.bench.lineup import Lineup, is_recipe
 from unmask.bench.maps import draw
-from unmask.bench.training import ONE_BY_ONE, How, Steps
+from unmask.bench.training import Steps
 from unmask.data.manifest import Manifest
 from unmask.measure.cells import Cell, Judged, best_of, cell, threshold
 from unmask.measure.protocol import BY_THRESHOLD, Mask, Protocol
@@ -25,27 +26,20 @@ from unmask.measure.units import Units, pairing, units
 from unmask.nouns import UnmaskError
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What the command line asks for. `expect_*`: hashes that must be found again, empty = whatever is there.
-
+@dataclass(frozen=True, kw_only=True)
+class Wanted(Asked):
+    """
     Attributes:
+        called: the protocol, by a name or a path.
         seeds: trainings of each recipe; empty = the seed that the recipe names.
-        runs: folder of the trainings; None = `out`.
         maps: crops of each kind in pictures of spectra and features; 0 = none are drawn.
+        expect_protocol: its hash; "" = whichever it has.
     """
 
     protocol: Protocol
     called: str
-    detectors: tuple[str, ...]
-    data: Path
-    out: Path
     seeds: tuple[int, ...] = ()
-    how: How = ONE_BY_ONE
-    runs: Path | None = None
     maps: int = 0
-    expect_data: str = ""
-    expect_bundles: tuple[str, ...] = ()
     expect_protocol: str = ""
 
 
@@ -67,12 +61,9 @@ def run(
     Returns: the table, and the units behind each (detector, column), for pictures; of several seeds the first.
     Raises: UnmaskError where an expected hash differs, a protocol finds no rows, or a detector cannot take part.
     """
-    manifest, protocol = Manifest(wanted.data), wanted.protocol
+    protocol = wanted.protocol
     same("protocol", wanted.expect_protocol, protocol.digest)
-    same("data", wanted.expect_data, manifest.digest)
-    if manifest.kind != "faces":
-        raise UnmaskError(f"{wanted.data} lists media, not faces: cut the crops with `unmask faces` first")
-    table = manifest.table(list(manifest.arrow_schema.names))
+    manifest, table = wanted.opened()
     columns = list(_columns(protocol, table))
     names = [name for name in wanted.detectors if _may(name, protocol)]
     lineup = Lineup(names, manifest, table, wanted.runs or wanted.out, wanted.seeds)
@@ -83,7 +74,7 @@ def run(
     cells = [c for column in columns for c in bench.column(column, lineup)]
     if wanted.maps:
         draw([(c.name, c.test, lineup.runs(c.sides)) for c in columns], manifest, wanted.maps, wanted.out)
-    again = _again(wanted, hashes)
+    again = _again(wanted, manifest.digest, hashes)
     result = Result.of(protocol, cells, manifest.digest, lineup.labels, hashes, again, lineup.notes())
     return result, bench.units
 
@@ -198,11 +189,9 @@ def _originals(table: pa.Table) -> dict[str, str]:
     return {media: pair for media, pair, label in rows if label == 1 and pair}
 
 
-def _again(wanted: Wanted, hashes: Sequence[str]) -> str:
+def _again(wanted: Wanted, data: str, hashes: Sequence[str]) -> str:
     """The one command that gives this table again, or refuses."""
     words = ["unmask", "bench", wanted.called, "--detectors", ",".join(wanted.detectors)]
     words += ["--seeds", ",".join(map(str, wanted.seeds))] * bool(wanted.seeds)
     words += ["--data", wanted.data.name, "-o", wanted.out.name, "--expect-protocol", wanted.protocol.digest]
-    words += ["--expect-data", Manifest(wanted.data).digest]
-    words += [w for h in hashes for w in ("--expect-bundle", h)]
-    return shlex.join(words)
+    return shlex.join([*words, *expecting(data, hashes)])

@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from unmask.bench.judges import Detector, Progress, Sides, key_of, same, scored
+from unmask.bench.asked import Asked, expecting
+from unmask.bench.judges import Detector, Progress, Sides, key_of, scored
 from unmask.bench.lineup import Lineup
-from unmask.bench.training import ONE_BY_ONE, How, Steps
+from unmask.bench.training import Steps
 from unmask.data import reencode
 from unmask.data.cutting import Task, inherited, media_of
 from unmask.data.faces import finder
@@ -33,14 +34,10 @@ from unmask.train.stress import damaged
 RULES = "stress/1"  # of how a damaged file becomes a score
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What the command line asks for. `items`: media of a data set at most, 0 = all; `expect_*`: hashes to find;
-    `runs`: folder of the trainings, None = `out`."""
+@dataclass(frozen=True, kw_only=True)
+class Wanted(Asked):
+    """`datasets`: only these, empty = all; `items`: media of a data set at most, 0 = all; `seed`: of the damage."""
 
-    data: Path
-    detectors: tuple[str, ...]
-    out: Path
     preset: str = "deeperforensics-v1"
     boxes: Boxes = "reuse"
     datasets: tuple[str, ...] = ()
@@ -48,10 +45,6 @@ class Wanted:
     items: int = 0
     seed: int = 0
     rounds: int = 1000
-    how: How = ONE_BY_ONE
-    runs: Path | None = None
-    expect_data: str = ""
-    expect_bundles: tuple[str, ...] = ()
 
 
 def run(
@@ -61,14 +54,10 @@ def run(
 
     Raises: UnmaskError where an expected hash differs, the manifest holds no such rows, or a medium cannot be read.
     """
-    kinds, manifest = preset(wanted.preset), Manifest(wanted.data)
-    same("data", wanted.expect_data, manifest.digest)
-    if manifest.kind != "faces":
-        raise UnmaskError(f"{wanted.data} lists media, not faces: cut the crops with `unmask faces` first")
-    table = manifest.table(list(manifest.arrow_schema.names))
+    kinds = preset(wanted.preset)
+    manifest, table = wanted.opened()
     chosen = Where(split=(wanted.split,), dataset=wanted.datasets).mask(table)
-    valid = Where(split=("val",)).mask(table) & ~chosen
-    sides = Sides(Where(split=("train",)).mask(table), valid)
+    sides = Sides.of(table, chosen)
     lineup = Lineup(wanted.detectors, manifest, table, wanted.runs or wanted.out)
     hashes = lineup.hashes([sides], wanted.expect_bundles)
     media = _media(manifest, table, chosen, wanted.items)
@@ -76,7 +65,7 @@ def run(
         raise UnmaskError(f"{wanted.data} has no labelled {wanted.split} rows of these data sets")
     lineup.train([sides], wanted.how, steps)
     detectors = [one for (one,) in lineup.fit(sides)]
-    limits = [_limit(d, manifest, table, valid, wanted.out / "scores", progress) for d in detectors]
+    limits = [_limit(d, manifest, table, sides.validate, wanted.out / "scores", progress) for d in detectors]
     damages = [(CLEAN, 0), *((k, level + 1) for k in kinds for level in range(len(KINDS[k].steps)))]
     tables = {step: _scores(wanted, manifest, media, detectors, step, progress) for step in damages}
     suites: list[Suite] = []
@@ -169,5 +158,4 @@ def _again(wanted: Wanted, data: str, hashes: Sequence[str]) -> str:
     words += ["--boxes", wanted.boxes, "--split", wanted.split, "--rounds", str(wanted.rounds)]
     words += [w for d in wanted.datasets for w in ("--dataset", d)]
     words += ["--items", str(wanted.items)] * bool(wanted.items) + ["--seed", str(wanted.seed)] * bool(wanted.seed)
-    words += ["-o", wanted.out.name, "--expect-data", data, *(w for h in hashes for w in ("--expect-bundle", h))]
-    return shlex.join(words)
+    return shlex.join([*words, "-o", wanted.out.name, *expecting(data, hashes)])
