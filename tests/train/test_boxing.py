@@ -29,11 +29,6 @@ LORA = {"backbone": "tiny-dinov2", "adaptation": "lora", "rank": 2, "head": "lin
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return lay(tmp_path_factory.mktemp("faces"))
-
-
-@pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
     train(recipe(options=LORA, optimizer={"lr": 3e-3}), data, out, cpu=True)

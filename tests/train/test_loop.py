@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import csv
-import json
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from tests.train.faces import lay, recipe
+from tests.train.runs import ALONE, command, in_processes, rows, stopped, unlike
 
 from unmask.bases import Batch, Detector, Engine
 from unmask.data.manifest import FaceRow, Manifest, write
@@ -25,9 +21,9 @@ from unmask.nouns import UnmaskError
 from unmask.train import loop
 from unmask.train.checkpoint import frozen, learnt
 from unmask.train.loop import restore, train
-from unmask.train.recipe import Recipe
 from unmask.train.run import Folder
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 ODD = {  # everything that could be forgotten on the way through a checkpoint
     "method": "mobilenet",  # batch statistics, dropout
     "options": {},
@@ -41,36 +37,6 @@ ODD = {  # everything that could be forgotten on the way through a checkpoint
     "length": "5 steps",
     "validate": "1 steps",
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    was = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(was)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return lay(tmp_path_factory.mktemp("faces"))
-
-
-def rows(out: Path) -> list[dict[str, Any]]:
-    """The metrics of a run, without what a clock says."""
-    found = [json.loads(line) for line in (out / "metrics.jsonl").read_text("utf-8").splitlines()]
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in found]
-
-
-def command(chosen: Recipe, data: Path, out: Path, *, processes: int = 0) -> list[str]:
-    path = out.parent / f"{out.name}.yaml"
-    path.write_text(chosen.as_yaml(), "utf-8")
-    many = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes else []
-    asked = ["train", str(path), "--data", str(data), "--out", str(out), "--cpu", "--quiet"]
-    return [sys.executable, *many, "-m", "unmask", *asked]
-
-
-ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def test_it_learns_and_keeps_what_validation_likes_best(data: Path, tmp_path: Path) -> None:
@@ -103,34 +69,22 @@ def test_a_killed_run_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
     assert 0 < before < 5
     train(chosen, data, cut, cpu=True)
     assert rows(cut) == rows(whole)
-    for name in ("best", "last", "frozen"):
-        one, other = (load_file(f / f"{name}.safetensors") for f in (whole, cut))
-        assert one.keys() == other.keys()
-        assert all(torch.equal(one[k], other[k]) for k in one), name
+    for name in ("best.safetensors", "last.safetensors", "frozen.safetensors"):
+        assert not unlike(whole / name, cut / name), name
 
 
 def test_a_checkpoint_in_the_middle_of_an_epoch_and_of_the_rows(data: Path, tmp_path: Path) -> None:
     """Stopped after every single step: the same as never stopped."""
-
-    class StopError(Exception):
-        pass
-
-    def once(*_: object) -> None:
-        raise StopError
-
     chosen = recipe(length="5 steps", validate="2 steps", save="1 step", ema=0.5)
     train(chosen, data, tmp_path / "whole", cpu=True)
-    for _ in range(4):
-        with pytest.raises(StopError):
-            train(chosen, data, tmp_path / "cut", cpu=True, report=once)
-    train(chosen, data, tmp_path / "cut", cpu=True)
+    stopped(chosen, data, tmp_path / "cut", times=4)
     assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
 
 
 def test_two_processes_are_one(data: Path, tmp_path: Path) -> None:
     alone = {"backbone": "tiny-dinov2", "adaptation": "ln", "uniform": 0, "align": 0}  # no loss over pairs of pictures
     chosen = recipe(options=alone, sampler={"name": "by_class"}, batch=12, accumulate=2, clip=0.5, length="2 epochs")
-    subprocess.run(command(chosen, data, tmp_path / "two", processes=2), env=ALONE, check=True)
+    in_processes(chosen, data, tmp_path / "two")
     train(chosen, data, tmp_path / "one", cpu=True)
     one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
     assert len(one) == len(two) == 2

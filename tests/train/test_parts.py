@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +9,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
-from tests.train.faces import lay, recipe
-from tests.train.test_loop import ALONE, command, rows
+from tests.train.faces import recipe
+from tests.train.runs import in_processes, rows, stopped, unlike
 
 from unmask.bases import Batch, Detector
 from unmask.detectors import family
@@ -20,45 +18,22 @@ from unmask.nouns import UnmaskError
 from unmask.train.engine import Engine
 from unmask.train.loop import train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 PARTS: dict[str, Any] = {"difficulty": {"ramp": 0.0, "momentum": 0.7}, "adv_scm": {"lr": 1e-3}}
 ALONE_LOSS = {"backbone": "tiny-dinov2", "adaptation": "ln", "uniform": 0, "align": 0}  # a mean over pictures
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    was = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(was)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return lay(tmp_path_factory.mktemp("faces"))
-
-
-class StopError(Exception):
-    pass
-
-
-def once(*_: object) -> None:
-    raise StopError
 
 
 @pytest.mark.parametrize("more", [{}, {"accumulate": 2, "batch": 4, "sam": 0.05, "ema": 0.5}], ids=["plain", "odd"])
 def test_stopped_after_every_step_is_never_stopped(data: Path, tmp_path: Path, more: dict[str, Any]) -> None:
     chosen = recipe(length="4 steps", validate="2 steps", save="1 step", **PARTS, **more)
     train(chosen, data, tmp_path / "whole", cpu=True)
-    for _ in range(3):
-        with pytest.raises(StopError):
-            train(chosen, data, tmp_path / "cut", cpu=True, report=once)
-    train(chosen, data, tmp_path / "cut", cpu=True)
+    stopped(chosen, data, tmp_path / "cut", times=3)
     assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
-    one, other = (load_file(tmp_path / name / "last.safetensors") for name in ("whole", "cut"))
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[k], other[k]) for k in one)
-    assert (one["difficulty"] < 1).any()
-    assert one["adv_scm.optimizer.0.step"].item() == 4
+    last = tmp_path / "whole" / "last.safetensors"
+    assert not unlike(last, tmp_path / "cut" / "last.safetensors")
+    held = load_file(last)
+    assert (held["difficulty"] < 1).any()
+    assert held["adv_scm.optimizer.0.step"].item() == 4
     found = rows(tmp_path / "whole")[0]
     assert {"train_cls", "train_cls_moved", "train_consistency", "train_reach", "train_difficulty"} <= found.keys()
     assert "adv_scm.model.head.weight" not in load_file(tmp_path / "whole" / "best.safetensors")
@@ -66,7 +41,7 @@ def test_stopped_after_every_step_is_never_stopped(data: Path, tmp_path: Path, m
 
 def test_two_processes_are_one(data: Path, tmp_path: Path) -> None:
     chosen = recipe(options=ALONE_LOSS, sampler={"name": "by_class"}, batch=12, length="1 epochs", **PARTS)
-    subprocess.run(command(chosen, data, tmp_path / "two", processes=2), env=ALONE, check=True)
+    in_processes(chosen, data, tmp_path / "two")
     train(chosen, data, tmp_path / "one", cpu=True)
     one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
     assert len(one) == len(two) == 1
