@@ -15,10 +15,10 @@ import av
 import matplotlib
 import numpy as np
 from av.video.reformatter import Colorspace
+from outline import mesh_from_points
 from PIL import ExifTags, Image, ImageDraw, ImageFont
 from skimage import data
 
-from unmask.data.outline import mesh_from_points
 from unmask.faces import align, matrix
 from unmask.generators.sbi import self_blend
 from unmask.nouns import Floats, InputSpec, Pixels

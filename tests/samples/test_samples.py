@@ -5,12 +5,14 @@ What the detector thinks of them is not asserted: four files prove nothing about
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
+from skimage import data
 
 import unmask
 from unmask.nouns import FileReport, Frame, Pixels, Report
@@ -68,6 +70,16 @@ def test_the_twin_differs_in_its_face_only(samples: Path) -> None:
     assert np.median(face) > 10
     differs[20:196, 140:310] = 0  # the square that was forged in, and JPEG's blocks round it
     assert differs.max() <= 2
+
+
+def test_make_py_makes_them(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pictures, but for what JPEG loses: the bytes depend on the encoder's version."""
+    monkeypatch.syspath_prepend(samples)
+    make = runpy.run_path(str(samples / "make.py"))
+    forged = make["forge"](data.astronaut(), make["COLLINS"], make["PORTRAIT_SEED"])
+    differs = np.abs(forged.astype(int) - picture(samples / "portrait-forged.jpg"))
+    assert differs[90:160, 190:260].mean() < 5  # real and forged differ by more than 10 there
+    assert differs.mean() < 5
 
 
 def test_the_scan_reads_everything_and_says_what_holds_a_face(answers: dict[str, FileReport]) -> None:

@@ -1,11 +1,12 @@
 """Where brows, eyes, nose, mouth and the edge of a face lie, guessed from five points.
 
-Self-blending cuts its masks out of MediaPipe's dense mesh, whose weights do not ship with this project. Where they are
-not at hand, a standard face is laid over the five points that every face finder gives: the dense mesh's median over two
-thousand aligned photographs, made symmetric and rounded. It turns, shifts and scales as the points do, not in depth:
-good for masks that are bent and blurred anyway, and worse the more a head is turned. On 1,000 photographs of all poses
-its oval overlaps the dense mesh's with a median intersection over union of 0.85 (eyes 0.84, nose 0.76, mouth 0.73), and
-in the worst twentieth, profiles, with less than 0.53.
+The samples were made before the package had points of a face of its own (`unmask.faces.from_five` and its landmarker),
+when self-blending cut its masks out of MediaPipe's dense mesh alone; with other points they would be other pictures. A
+standard face is laid over five points: the dense mesh's median over two thousand aligned photographs, made symmetric
+and rounded. It turns, shifts and scales as the points do, not in depth: good for masks that are bent and blurred
+anyway, and worse the more a head is turned. On 1,000 photographs of all poses its oval overlaps the dense mesh's with a
+median intersection over union of 0.85 (eyes 0.84, nose 0.76, mouth 0.73), and in the worst twentieth, profiles, with
+less than 0.53.
 """
 
 from __future__ import annotations
