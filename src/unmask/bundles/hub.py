@@ -1,21 +1,25 @@
 """Bundles from the Hugging Face Hub: only the card and the files that it lists, all of one revision.
 
-A repository without a card may hold a checkpoint in its authors' layout. Where the extra `train` is installed, it is
-made into a bundle, once, and kept in the cache.
+A repository without a card may hold a checkpoint in its authors' layout. An importer makes it into a bundle, once, and
+keeps that in the cache. Importers need the extra `train`, and a scan must start without it: so nothing here knows them,
+and they name themselves in an entry point of the group `unmask.importers`.
 
 HF_HUB_OFFLINE, HF_HOME, HF_TOKEN and HF_ENDPOINT mean what they mean to huggingface_hub, which does the work.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from unmask.bundles.bundle import CARD, read_card
 from unmask.nouns import UnmaskError
+
+IMPORTERS = "unmask.importers"
+Importer = Callable[[str, Path], Path]  # owner/name[@revision], the folder of all imported bundles -> the bundle in it
 
 
 class AbsentError(UnmaskError):
@@ -51,19 +55,15 @@ def fetch(name: str) -> Path:
 
 def imported(name: str) -> Path:
     """A repository in a layout of its authors, as a bundle in the cache. Raises: UnmaskError, see `fetch`."""
-    try:  # by name: the rooms of training lie above this one, and a scan must start without them
-        gend = importlib.import_module("unmask.train.imports.gend")
-    except ImportError as error:
+    try:
+        importer: Importer = next(iter(entry_points(group=IMPORTERS))).load()
+    except (StopIteration, ImportError) as error:
         raise UnmaskError(
             f"hub:{name} holds no bundle. If it is a published checkpoint, it must be imported once where the extra "
             f'`train` is (pip install "unmask[train]"): unmask import gend hub:{name} -o DIR --onnx'
         ) from error
-    folder: Path = gend.fetched(name)
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unmask" / "imported"
-    out = base / f"{_parts(name)[0].replace('/', '--')}@{folder.name}"
-    if not (out / CARD).is_file():
-        gend.to_bundle(f"hub:{at(name, folder.name)}", out, onnx=True)
-    return out
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return importer(name, cache / "unmask" / "imported")
 
 
 def first_of(name: str, files: Sequence[str]) -> Path:

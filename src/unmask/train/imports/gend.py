@@ -12,6 +12,7 @@ import numpy as np
 
 from unmask._version import __version__
 from unmask.bundles import hub, write
+from unmask.bundles.bundle import CARD
 from unmask.detectors import family
 from unmask.detectors.gend import GenD
 from unmask.nn.backbones import fill
@@ -54,6 +55,18 @@ def to_bundle(source: str, out: Path, *, onnx: bool = False, head: str | None = 
             crops = np.random.default_rng(0).integers(0, 256, (5, side, side, 3), np.uint8)
             to_onnx(boxed, files["model.onnx"], crops, halves=False)
         return write(out, card(found), files)
+
+
+def kept(name: str, folder: Path) -> Path:
+    """The bundle of "owner/name[@revision]", made once and kept in `folder`; see `unmask.bundles.hub`.
+
+    Raises: UnmaskError, see `to_bundle` and `fetched`.
+    """
+    address = hub.at(name, fetched(name).name)
+    out = folder / address.replace("/", "--")
+    if not (out / CARD).is_file():
+        to_bundle(f"hub:{address}", out, onnx=True)
+    return out
 
 
 def published(source: str, head: str | None = None) -> Published:
