@@ -135,7 +135,7 @@ def test_what_changes_no_weight_changes_no_hash_and_what_does_is_refused(run: Pa
     line = read(run).rebuild.split()
     expected = [w for i, w in enumerate(line) if "--expect-bundle" in line[max(0, i - 1) : i + 1]]
     assert line[line.index("--seeds") + 1] == "0,1"
-    renamed = written(faces.parent / "renamed.yaml", about="other words", seed=5)
+    renamed = written(faces.parent / "renamed.yaml", about="other words", seed=5, landmarks="face.tflite")
     code, said = bench("cross-dataset", renamed, faces, run, "--seeds", "0,1", *expected)
     assert code == 0, said
     other = written(faces.parent / "other.yaml", clip=1.0)
