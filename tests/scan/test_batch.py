@@ -354,5 +354,7 @@ def test_ctrl_c_keeps_what_is_done(portrait: Pixels, options: Options, tmp_path:
     done = len(rows(out))
     assert 3 <= done < 300
     assert not journal.exists()
-    assert len(json.loads(page.read_text())["files"]) == done
-    assert f"{done} files: " in shown
+    # The last answer may have been written down, and the run interrupted before it was told.
+    told = len(json.loads(page.read_text())["files"])
+    assert done - 1 <= told <= done
+    assert f"{told} files: " in shown

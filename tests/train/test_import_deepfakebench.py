@@ -211,7 +211,8 @@ def test_efficientnet_answers_as_its_layout_says_pads_included(tmp_path: Path) -
     with torch.inference_mode():
         want = efficientnet_answer(state, image)
         assert (want[0] - want[1]).abs().max() > 0.01
-        torch.testing.assert_close(detector(image).logits, want, atol=1e-4, rtol=1e-4)
+        # 32 blocks deep: processors differ by some 2e-4 in the order of their sums.
+        torch.testing.assert_close(detector(image).logits, want, atol=1e-4, rtol=1e-3)
         # The pads matter: timm's own network gives other answers with the same weights.
         plain = family.create("efficientnet_b4").eval()
         plain.load_state_dict(detector.state_dict())

@@ -17,7 +17,7 @@ from unmask.train.optim import Average, Sharpness, optimizer, rate
 from unmask.train.recipe import AdvScm, Data, Difficulty, Optimizer, Recipe, Sampler, Schedule, Span, Words, load
 from unmask.train.rows import transform
 
-SHIPPED = sorted((REPOSITORY / "recipes").glob("*.yaml"))
+SHIPPED = sorted((REPOSITORY / "recipes").rglob("*.yaml"))
 LEAST = "name: a\nmethod: gend\nlength: 2 epochs\noptimizer: {lr: 1e-3}\n"
 
 
