@@ -146,13 +146,13 @@ def _columns(protocol: Protocol, table: pa.Table) -> Iterator[Column]:
         yield from (Column(f"{n} frame{'s' * (n > 1)}", sides, test, frames=n) for n in kept)
     else:
         among = train if kind == "trained_on" else test
-        original = np.asarray(table["pair_key"].to_pylist(), str), np.asarray(table["media_id"].to_pylist(), str)
+        media, original = (np.asarray(table[n].to_pylist(), str) for n in ("media_id", "pair_key"))
         for dataset, method in sorted(
             {*zip(text["dataset"][among & ~real], text["method"][among & ~real], strict=True)}
         ):
             this = (text["dataset"] == dataset) & (text["method"] == method)
             # Its own data set's reals; what `unmask forge` made has them in another one.
-            beside = (text["dataset"] == dataset) | np.isin(original[1], original[0][this & test])
+            beside = (text["dataset"] == dataset) | np.isin(media, original[this & test])
             alone = test & (this | (real & beside))
             # What is held out chooses no checkpoint and no threshold either.
             kept = {"held_out": ~this, "trained_on": real | this}.get(kind, np.ones(len(this), bool))
