@@ -131,6 +131,32 @@ def test_a_part_of_a_balanced_batch_is_balanced() -> None:
             assert Counter(label[batch].tolist()) == {0: 6, 1: 6}
 
 
+def test_forgeries_without_an_original_are_shown_beside_a_real_face_of_their_data_set() -> None:
+    label, _, _, pair = table()
+    kin = np.arange(len(label)) % 3
+    kin[label == 0] %= 2  # the third data set holds no real crop
+    lone = set(np.flatnonzero((label == 1) & (pair < 0)).tolist())
+    assert len(lone) > 50
+    met = []
+    for epoch in (0, 1):
+        beside = {}
+        for batch in rows(paired(label, pair, 24, 0, epoch, orphans=kin)):
+            beside |= dict(zip(batch[1::2], batch[0::2], strict=True))
+        assert len(beside) == int((label == 1).sum()) // 12 * 12
+        assert all(label[real] == 0 and label[fake] == 1 for fake, real in beside.items())
+        assert all(real == pair[fake] for fake, real in beside.items() if fake not in lone)
+        found = {fake: real for fake, real in beside.items() if fake in lone}
+        assert all(kin[real] == kin[fake] or kin[fake] == 2 for fake, real in found.items())
+        assert len(set(found.values())) > len(found) / 2
+        met.append(found)
+    assert met[0] != met[1]
+    with pytest.raises(UnmaskError, match="orphans have no real crop"):
+        paired(label, pair, 24, 0, 0, every="real", orphans=kin)
+    alone = np.ones(48, np.int8)
+    with pytest.raises(UnmaskError, match="0 pairs do not fill a batch"):
+        paired(alone, np.full(48, -1), 24, 0, 0, orphans=alone)
+
+
 def test_pairs_stand_side_by_side_and_every_forgery_comes_once() -> None:
     label, method, _, pair = table()
     seen: Counter[int] = Counter()

@@ -72,6 +72,8 @@ class Taught:
         said["start"] = sha256(Path(recipe.start)) if recipe.start else ""
         if not recipe.forge:
             said["landmarks"] = UNASKED
+        if not recipe.sampler.orphans:
+            del said["sampler"]["orphans"]  # which is younger than the tables
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     def _without(self, held_out: Sequence[str]) -> Recipe:

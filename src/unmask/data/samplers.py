@@ -136,6 +136,7 @@ def paired(
     alike: bool = True,
     method: Ints | None = None,
     group: Ints | None = None,
+    orphans: Ints | None = None,
 ) -> Plan:
     """Pairs of a real crop and a forgery of it, side by side: real, fake, real, fake. Rows of no pair are left out.
 
@@ -146,8 +147,15 @@ def paired(
             another of its forgeries in each epoch until all of them had their turn.
         alike: both of a pair are changed by the same draw, so that the forgery is all that tells them apart.
         method: (N,) what made each row, spread evenly over the batches.
-    Raises: UnmaskError for an odd batch, and where there are fewer pairs than fill one.
+        orphans: (N,) data set of each row: a forgery whose original is not there stands beside another real crop of its
+            data set, or of any where that has none, a new one in each epoch; None = it is left out.
+    Raises: UnmaskError for an odd batch, for orphans in epochs by real crops, and where there are fewer pairs than fill
+        a batch.
     """
+    if orphans is not None:
+        if every == "real":
+            raise UnmaskError("orphans have no real crop whose turn they could be: leave out every, or orphans")
+        pair = _adopted(label, pair, orphans, np.random.default_rng((seed, 1, epoch)))
     fakes: Ints = np.flatnonzero((label == 1) & (pair >= 0))
     if every == "real":
         fakes = _in_turn(fakes, pair[fakes], seed, epoch)
@@ -227,6 +235,18 @@ def _walk(pool: Ints, count: int, rng: np.random.Generator) -> Ints:
     """`count` of a pool: whole shuffles of it, one after another."""
     turns = -(-count // len(pool))
     return np.concatenate([rng.permutation(pool) for _ in range(turns)])[:count] if turns else pool[:0]
+
+
+def _adopted(label: Ints, pair: Ints, kin: Ints, rng: np.random.Generator) -> Ints:
+    """`pair`, in which each forgery has a real crop beside it, as long as there is any."""
+    pair, real = pair.copy(), np.flatnonzero(label == 0)
+    lone = np.flatnonzero((label == 1) & (pair < 0))
+    for code in np.unique(kin[lone]):
+        of, near = lone[kin[lone] == code], real[kin[real] == code]
+        pool = near if len(near) else real
+        if len(pool):
+            pair[of] = _walk(pool, len(of), rng)
+    return pair
 
 
 def _in_turn(fakes: Ints, real: Ints, seed: int, epoch: int) -> Ints:

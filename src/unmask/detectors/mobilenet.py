@@ -28,9 +28,11 @@ class MobileNet(Detector):
 
     input = InputSpec(size=160, margin=1.0, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
-    def __init__(self, dropout: float = 0.2) -> None:
+    def __init__(self, dropout: float = 0.2, size: int = 160) -> None:
+        """`size`: side of the crop, pixels."""
         super().__init__()
-        self.body = MobileNetV2()
+        self.input = self.input.model_copy(update={"size": size})
+        self.body = MobileNetV2().to(memory_format=torch.channels_last)  # two thirds of the time of a step on a CPU
         self.body.layers[0].requires_grad_(False)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(FEATURES, len(self.classes))

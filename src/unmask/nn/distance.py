@@ -58,7 +58,7 @@ def measured(detector: nn.Module, features: NDArray[np.float32], label: NDArray[
     """`features` (N, D) and `label` (N,): those of training faces as they come, without augmentation."""
     centres = np.stack([features[label == k].mean(0) for k in np.unique(label)])
     _, size, directions = np.linalg.svd(features - centres[label], full_matrices=False)
-    d = min(DIRECTIONS, len(size))
+    d = min(DIRECTIONS, int((size > 1e-5 * size[0]).sum()))  # fewer faces than directions span no more
     whiten = (directions[:d] / (size[:d, None] / np.sqrt(len(features))) / np.sqrt(d)).T.astype(np.float32)
     return WithDistance(detector, torch.from_numpy(whiten), torch.from_numpy(centres.astype(np.float32) @ whiten))
 

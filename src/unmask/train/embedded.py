@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -35,9 +37,12 @@ from unmask.nouns import Card, DataTerms, Pixels
 from unmask.train.export import to_onnx
 from unmask.train.fit import fit, restore
 from unmask.train.pairs import Pairs, blended, fixed
+from unmask.train.stills import Stills
 
 COUNTS = {"swap": 8, "blend": 7, "gan": 1}  # pairs of each kind in a batch
 FAR_QUANTILE = 0.99  # of the validation faces' distances
+SEEN = ("dfdc_faces224", "140k_stylegan256", "lfw_deepfunneled")  # sets whose training faces say what is near
+HELD = ("dfdc_faces224",)
 FEATURES_MEASURED = 4000  # training faces whose features say what is near: plenty for 48 directions
 
 
@@ -54,9 +59,13 @@ def main() -> None:
             crops, arguments.weights / "coral_tf2_mobilenet_v2_1.0_224_ptq.tflite", out, arguments.steps, arguments.seed
         )
     detector = restore(MobileNet(), out / "best.safetensors")
-    box(detector, crops, out, {"steps": arguments.steps, "seed": arguments.seed, "pairs": COUNTS, "faces": finder.name})
-    print(f"bundle written to {out / 'bundle'}; measure it with: python -m unmask.train.table --data {arguments.data} "
-          f"--bundle {out / 'bundle'} --run {out}")  # fmt: skip
+    seen = Stills(*fixed(crops, "train", detector.input, SEEN))
+    held = Stills(*fixed(crops, "val", detector.input, HELD))
+    said = {"steps": arguments.steps, "seed": arguments.seed, "pairs": COUNTS, "faces": finder.name}
+    box(detector, FIRST, seen, held, out, said)
+    print(
+        f"bundle written to {out / 'bundle'}; measure it with: python -m unmask.train.table --bundle {out / 'bundle'}"
+    )
 
 
 def train(crops: Crops, start: Path, out: Path, steps: int, seed: int) -> Path:
@@ -99,26 +108,40 @@ def read(detector: Detector, crops: Pixels) -> tuple[NDArray[np.float32], NDArra
     return np.concatenate(margins), np.concatenate(features)
 
 
-def box(detector: Detector, crops: Crops, out: Path, recipe: dict[str, object]) -> None:
-    """Calibrate on validation actors, measure the training features, export, and write `out/bundle`."""
-    seen, label, _ = fixed(crops, "train", detector.input, ("dfdc_faces224", "140k_stylegan256", "lfw_deepfunneled"))
-    some = np.random.default_rng(0).permutation(len(seen))[:FEATURES_MEASURED]
-    model = halved(measured(detector, read(detector, seen[some])[1], label[some]))
-    pixels, label, groups = fixed(crops, "val", detector.input, ("dfdc_faces224",))
-    margins, features = read(detector, pixels)
+@dataclass(frozen=True)
+class Edition:
+    """What a card says that no file knows."""
+
+    name: str
+    summary: str
+    knows: tuple[str, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def box(detector: Detector, edition: Edition, seen: Stills, held: Stills, out: Path, recipe: dict[str, object]) -> Card:
+    """Calibrate, measure the features of training faces, export, and write `out/bundle`.
+
+    Args:
+        seen: training crops, some of which say what is near.
+        held: DFDC's validation actors, on whom it is calibrated.
+    """
+    some = np.random.default_rng(0).permutation(len(seen.label))[:FEATURES_MEASURED]
+    model = halved(measured(detector, read(detector, seen.pixels[some])[1], seen.label[some]))
+    margins, features = read(detector, held.pixels)
     far = model.distance(torch.from_numpy(features))
-    data = f"DFDC faces, validation actors: {len(label)} stills, {len(set(groups))} groups of actors"
-    worst = to_onnx(model, out / "model.onnx", pixels[:64])
+    data = f"DFDC faces, validation actors: {len(held.label)} stills, {len(set(held.groups))} groups of actors"
+    worst = to_onnx(model, out / "model.onnx", held.pixels[:64])
     print(f"exported; largest difference of a logit on 64 real crops: {worst:.2g}")
     card = Card(
-        name="unmask-embedded-1",
+        name=edition.name,
         version=__version__,
-        summary="MobileNetV2 on aligned faces, trained on face swaps, self-blended faces and StyleGAN portraits.",
+        summary=edition.summary,
         method="mobilenet",
+        options=edition.options,
         input=detector.input,
-        calibration=calibrate(label, margins, groups, data),
+        calibration=calibrate(held.label, margins, held.groups, data),
         far=round(float(np.quantile(far.numpy(), FAR_QUANTILE)), 4),
-        knows=KNOWS,
+        knows=edition.knows,
         limits=LIMITS,
         misuse=MISUSE,
         data=TERMS,
@@ -127,13 +150,17 @@ def box(detector: Detector, crops: Crops, out: Path, recipe: dict[str, object]) 
         files={},
     )
     save(model, str(out / "model.safetensors"))
-    write(out / "bundle", card, {name: out / name for name in ("model.onnx", "model.safetensors")})
+    return write(out / "bundle", card, {name: out / name for name in ("model.onnx", "model.safetensors")})
 
 
-KNOWS = (
-    "face swaps of the DFDC data set (one compressed still of each video)",
-    "blending of a face into a picture, from self-blended faces of four sets of photographs",
-    "StyleGAN portraits (a few hundred)",
+FIRST = Edition(
+    "unmask-embedded-1",
+    "MobileNetV2 on aligned faces, trained on face swaps, self-blended faces and StyleGAN portraits.",
+    (
+        "face swaps of the DFDC data set (one compressed still of each video)",
+        "blending of a face into a picture, from self-blended faces of four sets of photographs",
+        "StyleGAN portraits (a few hundred)",
+    ),
 )
 LIMITS = (
     "forgers it has not seen: results on other data sets are far below those on its own",

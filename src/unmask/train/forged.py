@@ -42,6 +42,7 @@ class Rows:
     group: NDArray[np.int32]
     pair: NDArray[np.int32]
     method: NDArray[np.int32]
+    dataset: NDArray[np.int32]
 
 
 class ForgedSet(Dataset[Item]):
@@ -126,7 +127,8 @@ class ForgedSet(Dataset[Item]):
         method = np.where(forged, self._made[(which - 1) % len(self.makers)], self._stored[faces.method[source]])
         pair = np.where(forged | (faces.label[source] == 0), source, faces.pair[source])
         label = np.where(forged, 1, faces.label[source])
-        return Rows(at, label.astype(np.int8), faces.group[source], pair.astype(np.int32), method.astype(np.int32))
+        codes = (pair.astype(np.int32), method.astype(np.int32), faces.dataset[source])
+        return Rows(at, label.astype(np.int8), faces.group[source], *codes)
 
     def _made_of(self, g: int, at: int, image: Pixels, seed: Sequence[int], *, beside: bool) -> Pixels:
         """A forgery of a crop, or the crop as it is shown beside one."""

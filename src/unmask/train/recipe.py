@@ -69,6 +69,9 @@ class Sampler(Plain):
     name: Literal["shuffled", "by_class", "by_method", "paired", "grouped"] = "shuffled"
     every: Literal["fake", "real"] = Field("fake", description="paired: what of the two comes once in an epoch")
     spread_groups: bool = Field(False, description="no more of a leakage group in a batch than its fair share")
+    orphans: bool = Field(
+        False, description="paired: a forgery whose original is not there stands beside another real face"
+    )
 
 
 class Forge(Plain):

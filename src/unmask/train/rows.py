@@ -50,7 +50,10 @@ def _planned(recipe: Recipe, faces: FaceSet | Forged, epoch: int) -> Plan:
     if kind.name == "by_method":
         return samplers.by_method(faces.label, faces.method, recipe.batch, seed, epoch, group=group)
     if kind.name == "paired":
-        return samplers.paired(faces.label, faces.pair, recipe.batch, seed, epoch, every=kind.every, group=group)
+        kin = faces.dataset if kind.orphans else None
+        return samplers.paired(
+            faces.label, faces.pair, recipe.batch, seed, epoch, every=kind.every, group=group, orphans=kin
+        )
     if kind.name == "grouped":
         return samplers.grouped(faces.label, faces.pair, faces.method, recipe.batch, seed, epoch, group=group)
     return samplers.shuffled(len(faces.label), recipe.batch, seed, epoch, group=group)

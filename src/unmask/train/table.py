@@ -1,8 +1,8 @@
 """The embedded detector's table: test rows scored once by the exported bundle, clips by the scan itself.
 
-    python -m unmask.train.table --data COLLECTION --bundle BUNDLE --run RUN [--into BUNDLE]
+    python -m unmask.train.table --data COLLECTION --faces FACES.parquet --bundle BUNDLE --out FOLDER [--into BUNDLE]
 
-Stills are scored as `unmask.train.embedded` cut them (RUN/crops); clips go through `unmask.scan` with every default.
+Stills are scored as `unmask faces` cut them; clips go through `unmask.scan` with every default.
 The floor is a linear model on the power spectrum of the same crops, trained on the same training rows.
 """
 
@@ -20,7 +20,6 @@ from numpy.typing import ArrayLike, NDArray
 from unmask.bundles import Scorer, load, read_card, write
 from unmask.bundles.calibration import margins, p_values, probabilities
 from unmask.data.collection import Row, rows
-from unmask.data.crops import Crops, read
 from unmask.data.manifest import Split
 from unmask.measure.interval import bootstrap
 from unmask.measure.metrics import auroc, ece, eer, share
@@ -28,7 +27,7 @@ from unmask.measure.spectrum import spectrum_scores
 from unmask.nouns import Metric, Report
 from unmask.scan import scan
 from unmask.train.figure import figure
-from unmask.train.pairs import fixed
+from unmask.train.stills import stills
 
 STILLS: tuple[tuple[str, str], ...] = (
     ("dfdc_faces224", "held-out actors"),
@@ -42,16 +41,16 @@ METRICS: dict[str, Callable[[ArrayLike, ArrayLike], float]] = {"EER": eer, "ECE"
 def main() -> None:
     arguments = parse()
     scorer = load(str(arguments.bundle))
-    crops = read(arguments.run / "crops")
-    tried = [Tried(scorer, crops, name, seen) for name, seen in STILLS]
-    found = [m for t in tried for m in t.metrics()] + alarms(scorer, crops)
+    tried = [Tried(scorer, arguments.faces, name, seen) for name, seen in STILLS]
+    found = [m for t in tried for m in t.metrics()] + alarms(scorer, arguments.faces)
     clips = [r for r in rows(arguments.data) if r.path.endswith(".mp4")]
     report = scan([arguments.data / r.path for r in clips], detector=str(arguments.bundle))
     found += videos(clips, report)
     print(markdown(found))
     curves = [(t.name, t.label, t.margin) for t in tried]
-    (arguments.run / "embedded.svg").write_text(figure(curves, tried[0].label, tried[0].probability))
-    (arguments.run / "table.json").write_text(json.dumps([m.model_dump() for m in found], indent=1))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "embedded.svg").write_text(figure(curves, tried[0].label, tried[0].probability))
+    (arguments.out / "table.json").write_text(json.dumps([m.model_dump() for m in found], indent=1))
     if arguments.into:
         card = read_card(arguments.bundle / "card.json")
         files = {name: arguments.bundle / name for name in card.files}
@@ -61,10 +60,11 @@ def main() -> None:
 class Tried:
     """The detector's margins and probabilities on the test rows of one set of stills."""
 
-    def __init__(self, scorer: Scorer, crops: Crops, name: str, seen: str) -> None:
+    def __init__(self, scorer: Scorer, faces: Path, name: str, seen: str) -> None:
         assert scorer.card.calibration is not None
-        self.crops, self.name, self.seen, self.spec = crops, name, seen, scorer.card.input
-        self.pixels, self.label, self.groups = fixed(crops, "test", self.spec, (name,))
+        self.faces, self.name, self.seen, self.spec = faces, name, seen, scorer.card.input
+        held = stills(faces, "test", self.spec, (name,))
+        self.pixels, self.label, self.groups = held.pixels, held.label, held.groups
         self.margin = margins(scorer.logits(self.pixels), scorer.card.classes)
         self.probability = probabilities(scorer.card.calibration, self.margin)
 
@@ -74,20 +74,22 @@ class Tried:
         found = [table.row("AUROC", self.margin), table.row("EER", self.margin), table.row("ECE", self.probability)]
         # The floor learns from the set's own training rows where it has some, else from DFDC's.
         source = self.name if "held-out" in self.seen else STILLS[0][0]
-        train, known, _ = fixed(self.crops, "train", self.spec, (source,))
-        return [*found, table.row("AUROC of the spectrum alone", spectrum_scores(train, known, self.pixels))]
+        train = stills(self.faces, "train", self.spec, (source,))
+        floor = spectrum_scores(train.pixels, train.label, self.pixels)
+        return [*found, table.row("AUROC of the spectrum alone", floor)]
 
 
-def alarms(scorer: Scorer, crops: Crops) -> list[Metric]:
+def alarms(scorer: Scorer, faces: Path) -> list[Metric]:
     """How often a real face of a set without forgeries is called fake, at the default error rate of one in ten."""
     calibration = scorer.card.calibration
     assert calibration is not None
     found = []
     for name in ("lfw_deepfunneled", "utkface_crop"):
-        pixels, label, groups = fixed(crops, "test", scorer.card.input, (name,))
-        margin = margins(scorer.logits(pixels), scorer.card.classes)
+        held = stills(faces, "test", scorer.card.input, (name,))
+        margin = margins(scorer.logits(held.pixels), scorer.card.classes)
         alarm = np.array([p_values(calibration, float(x))[0] <= 0.1 for x in margin], np.float64)
-        table = Table(name, "test", "image", label, groups, "held-out people" if "lfw" in name else "held-out files")
+        seen = "held-out people" if "lfw" in name else "held-out files"
+        table = Table(name, "test", "image", held.label, held.groups, seen)
         found.append(table.row(ALARMS, alarm))
     return found
 
@@ -157,7 +159,8 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m unmask.train.table", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the research collection, with MANIFEST.csv.gz")
     parser.add_argument("--bundle", type=Path, required=True, help="the bundle to measure")
-    parser.add_argument("--run", type=Path, required=True, help="run folder of unmask.train.embedded, with crops/")
+    parser.add_argument("--faces", type=Path, required=True, help="the stills' faces, by unmask faces")
+    parser.add_argument("--out", type=Path, required=True, help="folder for table.json and embedded.svg")
     parser.add_argument("--into", type=Path, help="write the bundle, with the table in its card, to this folder")
     return parser.parse_args()
 

@@ -1,0 +1,76 @@
+"""The second edition's last step: from a run to the bundle that a scan loads, in miniature."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+cv2 = pytest.importorskip("cv2")
+pytest.importorskip("onnxscript")
+
+from tests.data.crops import face, picture  # noqa: E402
+from tests.train.faces import recipe  # noqa: E402
+
+import unmask  # noqa: E402
+from unmask.bundles import Scorer, read  # noqa: E402
+from unmask.data.manifest import FaceRow, write  # noqa: E402
+from unmask.nouns import InputSpec, UnmaskError  # noqa: E402
+from unmask.train import second  # noqa: E402
+from unmask.train.loop import train  # noqa: E402
+from unmask.train.stills import stills  # noqa: E402
+
+SETS, SIZE = ("dfdc_faces224", "lfw_deepfunneled"), 64
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    rows = []
+    for n in range(24):
+        about: dict[str, Any] = {"size": SIZE, "margin": 1.3, "split": ("train", "train", "val")[n % 3]}
+        rows.append(face(f"p{n}", 0, 0, **about, dataset=SETS[n % 2]))
+        if n % 2 == 0:
+            rows.append(face(f"swap{n}", 0, 1, source=f"p{n}", method="swap", **about, dataset=SETS[0]))
+    for row in rows:
+        (tmp_path / row.relpath).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / row.relpath), picture(row.relpath, SIZE) // 4 + (150 if row.label else 0))
+    return write(tmp_path / "faces.parquet", rows, dict.fromkeys(SETS, tmp_path), FaceRow).path
+
+
+def test_a_run_becomes_a_bundle_that_knows_what_is_near(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Path(unmask.__file__).parent / "bundles/embedded/model.safetensors"
+    changes: dict[str, Any] = {
+        "method": "mobilenet",
+        "options": {"size": SIZE},
+        "length": "16 steps",
+        "validate": "8 steps",
+        "batch": 8,
+    }
+    train(recipe(**changes, start=str(first)), faces, tmp_path / "run", cpu=True)
+    monkeypatch.setattr("sys.argv", ["second", str(tmp_path / "run"), "--data", str(faces)])
+    second.main()
+    bundle = read(tmp_path / "run" / "bundle")
+    card = bundle.card
+    assert (card.name, card.input.size, card.options) == ("unmask-embedded-2", SIZE, {"size": SIZE})
+    assert card.recipe["sampler"]["name"] == "paired"
+    assert card.calibration is not None
+    assert "8 stills" in card.calibration.data  # of the validation part, and of DFDC alone
+    held = stills(faces, "val", card.input, SETS)
+    found = [Scorer(bundle, runtime).read(held.pixels) for runtime in ("onnx", "torch")]
+    assert (found[0].features_distance > 0).all()
+    np.testing.assert_allclose(found[0].logits, found[1].logits, atol=0.02)
+
+
+def test_stills_are_those_asked_for(faces: Path) -> None:
+    spec = InputSpec(size=32, margin=1.3)
+    found = stills(faces, "train", spec, SETS[1:])
+    assert found.pixels.shape == (8, 32, 32, 3)
+    assert not found.label.any()
+    assert len(set(found.groups)) == 8
+    with pytest.raises(UnmaskError, match="no crops of celeb, test"):
+        stills(faces, "test", spec, ("celeb",))
