@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 cv2 = pytest.importorskip("cv2")
 pytest.importorskip("onnxscript")
 
@@ -17,7 +19,9 @@ from tests.train.faces import recipe  # noqa: E402
 
 import unmask  # noqa: E402
 from unmask.bundles import Scorer, read  # noqa: E402
-from unmask.data.manifest import FaceRow, write  # noqa: E402
+from unmask.data.loader import FaceSet  # noqa: E402
+from unmask.data.manifest import FaceRow, Manifest, Writer, write  # noqa: E402
+from unmask.detectors.mobilenet import MobileNet  # noqa: E402
 from unmask.nouns import InputSpec, UnmaskError  # noqa: E402
 from unmask.train import second  # noqa: E402
 from unmask.train.loop import train  # noqa: E402
@@ -41,7 +45,7 @@ def faces(tmp_path: Path) -> Path:
 
 
 def test_a_run_becomes_a_bundle_that_knows_what_is_near(
-    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = Path(unmask.__file__).parent / "bundles/embedded/model.safetensors"
     changes: dict[str, Any] = {
@@ -52,18 +56,52 @@ def test_a_run_becomes_a_bundle_that_knows_what_is_near(
         "batch": 8,
     }
     train(recipe(**changes, start=str(first)), faces, tmp_path / "run", cpu=True)
-    monkeypatch.setattr("sys.argv", ["second", str(tmp_path / "run"), "--data", str(faces)])
+    asked = ["--first", str(first), "--data", str(faces), "--development", str(judging(faces))]
+    monkeypatch.setattr("sys.argv", ["second", str(tmp_path / "run"), *asked])
     second.main()
+    table = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert [c.strip() for c in table[0]] == ["share", "swap", "mean"]
+    reached = {float(row[0]): float(row[-1]) for row in table[2:]}
+    assert tuple(reached) == second.SHARES
     bundle = read(tmp_path / "run" / "bundle")
     card = bundle.card
     assert (card.name, card.input.size, card.options) == ("unmask-embedded-2", SIZE, {"size": SIZE})
     assert card.recipe["sampler"]["name"] == "paired"
+    assert reached[card.recipe["share"]] == max(reached.values())
     assert card.calibration is not None
     assert "8 stills" in card.calibration.data  # of the validation part, and of DFDC alone
     held = stills(faces, "val", card.input, SETS)
     found = [Scorer(bundle, runtime).read(held.pixels) for runtime in ("onnx", "torch")]
     assert (found[0].features_distance > 0).all()
     np.testing.assert_allclose(found[0].logits, found[1].logits, atol=0.02)
+
+
+def judging(faces: Path) -> Path:
+    """The validation people again, as the part to choose by."""
+    manifest = Manifest(faces)
+    held = manifest.table(list(manifest.arrow_schema.names))
+    held = held.filter(pc.equal(held["split"], "val"))
+    test = pa.array(["test"] * len(held), pa.string())
+    with Writer(faces.with_name("development.parquet"), manifest.roots, FaceRow) as out:
+        out.add_table(held.set_column(held.column_names.index("split"), "split", test))
+    return faces.with_name("development.parquet")
+
+
+def test_weights_between_two_are_theirs_at_the_ends() -> None:
+    detector = MobileNet(size=32).eval()
+    first = {k: torch.zeros_like(v) for k, v in detector.state_dict().items()}
+    for share in (0.0, 0.25, 1.0):
+        got = second.between(first, detector, share).state_dict()
+        assert all(torch.allclose(got[k], v * share) for k, v in detector.state_dict().items() if v.is_floating_point())
+
+
+def test_a_forgery_is_asked_about_beside_its_originals_or_beside_its_data_set(faces: Path) -> None:
+    found = second.questions(held := FaceSet(faces, InputSpec(size=32, margin=1.3)))
+    rows = found["swap"]
+    assert held.label[rows].tolist() == [0] * 12 + [1] * 12
+    assert set(held.pair[rows[12:]]) == set(rows[:12].tolist())
+    held.pair[:] = -1
+    assert set(second.questions(held)["swap"]) == set(rows)  # all twelve real ones of that data set
 
 
 def test_stills_are_those_asked_for(faces: Path) -> None:
