@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from tests.portraits import PEOPLE, face, lay
@@ -16,7 +17,7 @@ from tests.train.runs import stopped, unlike
 from unmask.bases import Batch
 from unmask.data.donors import Reals
 from unmask.data.loader import FaceSet
-from unmask.data.manifest import Manifest, write
+from unmask.data.manifest import FaceRow, Manifest, Writer, write
 from unmask.nouns import InputSpec, UnmaskError
 from unmask.train.batches import batches
 from unmask.train.forged import ForgedSet
@@ -225,3 +226,25 @@ def test_donors_are_of_the_training_rows(mixed: Path) -> None:
         f"portraits/{p}#0" for p in ("collins", "hopper", "collins-mirrored")
     }
     assert len(Reals(Manifest(mixed))) == 4
+
+
+def test_forgeries_without_an_original_are_shown_when_asked_for_and_told_of_when_not(
+    tmp_path: Path, mixed: Path
+) -> None:
+    table = Manifest(mixed).table(list(Manifest(mixed).arrow_schema.names))
+    none = pa.array([""] * len(table), pa.string())
+    alone = tmp_path / "alone.parquet"
+    with Writer(alone, Manifest(mixed).roots, FaceRow) as out:
+        out.add_table(table.set_column(table.column_names.index("pair_key"), "pair_key", none))
+    said: list[str] = []
+    train(forging(batch=2, length="1 step", validate="1 step"), alone, tmp_path / "run", cpu=True, say=said.append)
+    assert said == [
+        "1 of 1 forgeries have no original here, and never come up; "
+        "sampler.orphans=true shows them beside other real faces"
+    ]
+    shown = forging(batch=2, sampler={"name": "paired", "orphans": True})
+    found = rows(shown, alone, SPEC)
+    assert not found.unseen(shown)
+    methods = {found.train.methods[int(m)] for b in all_batches(alone, shown) for m in b.method}
+    assert "old" in methods
+    assert "old" not in {found.train.methods[int(m)] for b in all_batches(alone, forging(batch=2)) for m in b.method}

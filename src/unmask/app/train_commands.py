@@ -61,7 +61,8 @@ def train(
 
         chosen = recipes.load(recipe, changes or ())
         with _shown(quiet) as report:
-            done = run(chosen, data, out, workers=workers, cpu=cpu, tensorboard=tensorboard, report=report)
+            say = partial(typer.echo, err=True) if report else _silent
+            done = run(chosen, data, out, workers=workers, cpu=cpu, tensorboard=tensorboard, report=report, say=say)
         if not quiet and os.environ.get("RANK", "0") == "0":
             typer.echo(f"{out}: {done.step} steps, best {chosen.best} {done.best:.4f} at step {done.best_step}")
 
@@ -136,6 +137,10 @@ def _number(cell: Cell) -> str:
     if cell.value is None or cell.low is None or cell.high is None:
         return cell.why
     return f"{cell.value:.3f} ({cell.low:.2f}–{cell.high:.2f})"
+
+
+def _silent(line: str) -> None:
+    """Nothing is said."""
 
 
 @contextmanager

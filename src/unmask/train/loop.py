@@ -86,6 +86,7 @@ def train(
     cpu: bool = False,
     tensorboard: bool = False,
     report: Report | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Progress:
     """Train, or go on with a run that was stopped.
 
@@ -94,6 +95,7 @@ def train(
         out: the run folder, see `unmask.train.run`.
         workers: processes that read crops, for each process that trains; they change nothing but the speed.
         report: called after each step, in the first process.
+        say: called with what should be known before a long run, in the first process.
     Raises: UnmaskError for a recipe, data or folder that do not fit each other.
     """
     accelerator = Accelerator(cpu=cpu)
@@ -105,6 +107,8 @@ def train(
     asked = (recipe, faces.train.manifest.digest, sha256(Path(recipe.start)) if recipe.start else "")
     if accelerator.is_main_process:
         folder.open(*asked)
+        if unseen := faces.unseen(recipe):
+            say(unseen)
     accelerator.wait_for_everyone()
     loop = Loop(recipe, faces, detector, folder, accelerator, workers, report)
     loop.resume()

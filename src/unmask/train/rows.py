@@ -33,6 +33,17 @@ class Rows:
     train: FaceSet | ForgedSet
     validate: FaceSet
 
+    def unseen(self, recipe: Recipe) -> str:
+        """Which stored forgeries the sampler never shows, and what would change that; nothing if it shows all."""
+        faces = self.train if isinstance(self.train, FaceSet) else self.train.faces
+        alone = int(((faces.label == 1) & (faces.pair < 0)).sum())
+        if not alone or recipe.sampler.name not in ("paired", "grouped") or recipe.sampler.orphans:
+            return ""
+        mend = "; sampler.orphans=true shows them beside other real faces" if recipe.sampler.name == "paired" else ""
+        return (
+            f"{alone:,} of {int((faces.label == 1).sum()):,} forgeries have no original here, and never come up{mend}"
+        )
+
     def plan(self, recipe: Recipe, epoch: int) -> Plan:
         """The batches of one epoch."""
         if isinstance(self.train, FaceSet):
