@@ -70,6 +70,7 @@ def test_a_run_becomes_a_bundle_that_knows_what_is_near(
     assert reached[card.recipe["share"]] == max(reached.values())
     assert card.calibration is not None
     assert "8 stills" in card.calibration.data  # of the validation part, and of DFDC alone
+    assert (len(card.calibration.real), len(card.calibration.fake)) == (8, 4)  # but real ones of all sets
     held = stills(faces, "val", card.input, SETS)
     found = [Scorer(bundle, runtime).read(held.pixels) for runtime in ("onnx", "torch")]
     assert (found[0].features_distance > 0).all()

@@ -115,21 +115,35 @@ class Edition:
     name: str
     summary: str
     knows: tuple[str, ...]
+    calibrated: str  # on what
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def box(detector: Detector, edition: Edition, seen: Stills, held: Stills, out: Path, recipe: dict[str, object]) -> Card:
+def box(
+    detector: Detector,
+    edition: Edition,
+    seen: Stills,
+    held: Stills,
+    out: Path,
+    recipe: dict[str, object],
+    real: Stills | None = None,
+) -> Card:
     """Calibrate, measure the features of training faces, export, and write `out/bundle`.
 
     Args:
         seen: training crops, some of which say what is near.
-        held: DFDC's validation actors, on whom it is calibrated.
+        held: of validation people, on whom it is calibrated.
+        real: validation crops whose real faces say what a real face may score; None = those of `held`.
     """
     some = np.random.default_rng(0).permutation(len(seen.label))[:FEATURES_MEASURED]
     model = halved(measured(detector, read(detector, seen.pixels[some])[1], seen.label[some]))
     margins, features = read(detector, held.pixels)
     far = model.distance(torch.from_numpy(features))
-    data = f"DFDC faces, validation actors: {len(held.label)} stills, {len(set(held.groups))} groups of actors"
+    data = f"{edition.calibrated}: {len(held.label)} stills, {len(set(held.groups))} groups"
+    calibration = calibrate(held.label, margins, held.groups, data)
+    if real is not None:
+        usual = np.sort(read(detector, real.pixels[real.label == 0])[0])
+        calibration = calibration.model_copy(update={"real": tuple(round(float(v), 4) for v in usual)})
     worst = to_onnx(model, out / "model.onnx", held.pixels[:64])
     print(f"exported; largest difference of a logit on 64 real crops: {worst:.2g}")
     card = Card(
@@ -139,7 +153,7 @@ def box(detector: Detector, edition: Edition, seen: Stills, held: Stills, out: P
         method="mobilenet",
         options=edition.options,
         input=detector.input,
-        calibration=calibrate(held.label, margins, held.groups, data),
+        calibration=calibration,
         far=round(float(np.quantile(far.numpy(), FAR_QUANTILE)), 4),
         knows=edition.knows,
         limits=LIMITS,
@@ -161,6 +175,7 @@ FIRST = Edition(
         "blending of a face into a picture, from self-blended faces of four sets of photographs",
         "StyleGAN portraits (a few hundred)",
     ),
+    "DFDC faces, validation actors",
 )
 LIMITS = (
     "forgers it has not seen: results on other data sets are far below those on its own",
