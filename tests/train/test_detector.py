@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import unmask  # noqa: E402
-from unmask.bases import Batch  # noqa: E402
+from unmask.bases import Batch, Output  # noqa: E402
 from unmask.detectors.mobilenet import MobileNet  # noqa: E402
 from unmask.nn.mobilenet import load_tflite, rescale  # noqa: E402
 from unmask.nouns import Card, Pixels, UnmaskError  # noqa: E402
@@ -177,3 +177,25 @@ def test_distance_is_one_for_the_typical_and_large_for_the_strange() -> None:
     strange = features[:500].copy()
     strange[:, 0] += 60  # twelve standard deviations along the widest direction
     assert (model.distance(torch.from_numpy(strange)) > typical.max()).all()
+
+
+def test_a_tie_may_fall_either_way_and_nothing_else(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    from unmask.nn.distance import Boxed
+    from unmask.train.export import to_onnx
+
+    class Line(torch.nn.Module):
+        """Real by 0, forged by a hair, which is less than half precision sees."""
+
+        def __init__(self, steep: float) -> None:
+            super().__init__()
+            self.weight, self.steep = torch.nn.Parameter(torch.full((4096,), 1.0003)), steep
+
+        def forward(self, image: torch.Tensor) -> Output:
+            score = ((image[:, 0].flatten(1) * self.weight).mean(1) - 1.0002) * self.steep
+            return Output(torch.stack([torch.zeros_like(score), score], 1), score[:, None])
+
+    crops: Pixels = np.full((5, 64, 64, 3), 255, np.uint8)
+    assert 0 < to_onnx(Boxed(Line(1.0)), tmp_path / "model.onnx", crops) < 0.001
+    with pytest.raises(UnmaskError, match="answers otherwise"):
+        to_onnx(Boxed(Line(1000.0)), tmp_path / "model.onnx", crops)
