@@ -191,9 +191,9 @@ MISUSE = (
 TERMS = (
     DataTerms(name="DFDC faces (dfdc_faces224)", use="training, calibration, test", terms="DFDC, research use"),
     DataTerms(name="StyleGAN / FFHQ 256 (140k_stylegan256)", use="training, test", terms="CC BY-NC-SA / CC BY-NC"),
-    DataTerms(name="LFW deep-funneled", use="self-blending, test of false alarms", terms="LFW, research use"),
-    DataTerms(name="UTKFace", use="self-blending, test of false alarms", terms="non-commercial"),
-    DataTerms(name="CIPLAB photoshop", use="test", terms="terms not read"),
+    DataTerms(name="LFW deep-funneled", use="forging, thresholds, test of false alarms", terms="LFW, research use"),
+    DataTerms(name="UTKFace", use="forging, thresholds, test of false alarms", terms="non-commercial"),
+    DataTerms(name="CIPLAB photoshop", use="choice of the second edition (a half), test", terms="terms not read"),
     DataTerms(name="FaceForensics++ c23 (40 clips)", use="test", terms="FaceForensics++, research use"),
     DataTerms(name="Coral MobileNetV2 (ImageNet)", use="starting weights", terms="Apache-2.0"),
 )

@@ -29,10 +29,10 @@ from unmask.data.manifest import Manifest
 from unmask.measure.metrics import auroc
 from unmask.nouns import Pixels, UnmaskError
 from unmask.train import checkpoint
-from unmask.train.embedded import SEEN, Edition, box, read
+from unmask.train.embedded import FEATURES_MEASURED, SEEN, Edition, box, read
 from unmask.train.loop import restore
 from unmask.train.run import Folder, sha256
-from unmask.train.stills import Stills, stills
+from unmask.train.stills import stills
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 SECOND = Edition(
@@ -110,7 +110,7 @@ def main() -> None:
     asked_for = recipe.model_dump(mode="json", by_alias=True, exclude={"start", "card"})
     start = {"name": "unmask-embedded-1", "sha256": facts["start"]}
     said = {**asked_for, "start": start, "share": share, "data_digest": facts["data"]}
-    seen: Stills = stills(arguments.data, "train", detector.input, SEEN)
+    seen = stills(arguments.data, "train", detector.input, SEEN, FEATURES_MEASURED)
     held, real = (stills(arguments.data, "val", detector.input, sets) for sets in (CALIBRATING, REAL))
     edition = replace(SECOND, options=recipe.options)
     box(between(first, detector, share), edition, seen, held, arguments.run, said, real)

@@ -23,13 +23,14 @@ class Stills:
     groups: Sequence[str]
 
 
-def stills(faces: Path, split: Split, spec: InputSpec, sets: Sequence[str]) -> Stills:
-    """The crops of some data sets and a split. Raises: UnmaskError where there are none."""
+def stills(faces: Path, split: Split, spec: InputSpec, sets: Sequence[str], most: int | None = None) -> Stills:
+    """The crops of some data sets and a split, or `most` of them, by chance. Raises: UnmaskError for none."""
     table = Manifest(faces).table(["split", "dataset", "group_id"])
     place = zip(table["split"].to_pylist(), table["dataset"].to_pylist(), strict=True)
     chosen = FaceSet(faces, spec, where=np.array([s == split and d in sets for s, d in place], bool))
     if not len(chosen):
         raise UnmaskError(f"{faces} has no crops of {', '.join(sets)}, {split}")
-    groups = np.asarray(table["group_id"].to_pylist())[chosen.row]
-    pixels = np.stack([chosen[i].image for i in range(len(chosen))])
-    return Stills(pixels, chosen.label.astype(np.int64), groups.tolist())
+    kept = np.sort(np.random.default_rng(0).permutation(len(chosen))[:most])
+    pixels = np.stack([chosen[int(i)].image for i in kept])
+    groups = np.asarray(table["group_id"].to_pylist())[chosen.row[kept]]
+    return Stills(pixels, chosen.label[kept].astype(np.int64), groups.tolist())
