@@ -166,3 +166,9 @@ def test_the_page_lists_every_key() -> None:
         assert f"`{field.alias or name}" in page, name
         for key, part in inner[name].model_fields.items() if name in inner else ():
             assert any(f"`{before}{part.alias or key}`" in page for before in (f"{name}.", ".", "")), (name, key)
+
+
+@pytest.mark.parametrize("sampler", ["{name: by_class, orphans: true}", "{name: paired, every: real, orphans: true}"])
+def test_orphans_go_with_pairs_of_each_forgery(tmp_path: Path, sampler: str) -> None:
+    with pytest.raises(UnmaskError, match="orphans go with the sampler paired"):
+        load(written(tmp_path, f"{LEAST}sampler: {sampler}\n"))

@@ -138,7 +138,7 @@ def paired(
     group: Ints | None = None,
     orphans: Ints | None = None,
 ) -> Plan:
-    """Pairs of a real crop and a forgery of it, side by side: real, fake, real, fake. Rows of no pair are left out.
+    """Pairs of a real crop and a forgery of it, side by side: real, fake, real, fake. Other rows are left out.
 
     Args:
         label: (N,), 1 = fake, 0 = real.

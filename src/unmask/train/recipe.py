@@ -73,6 +73,12 @@ class Sampler(Plain):
         False, description="paired: a forgery whose original is not there stands beside another real face"
     )
 
+    @model_validator(mode="after")
+    def _fits(self) -> Sampler:
+        if self.orphans and (self.name != "paired" or self.every != "fake"):
+            raise ValueError("orphans go with the sampler paired, and with every: fake")
+        return self
+
 
 class Forge(Plain):
     """Forgeries made while training, see `unmask.train.forged`. A recipe may write the share alone."""

@@ -27,9 +27,9 @@ from unmask.bases import Detector
 from unmask.data.loader import FaceSet
 from unmask.data.manifest import Manifest
 from unmask.measure.metrics import auroc
-from unmask.nouns import Pixels, UnmaskError
+from unmask.nouns import DataTerms, Pixels, UnmaskError
 from unmask.train import checkpoint
-from unmask.train.embedded import FEATURES_MEASURED, SEEN, Edition, box, read
+from unmask.train.edition import FEATURES_MEASURED, SEEN, Edition, box, read
 from unmask.train.loop import restore
 from unmask.train.run import Folder, sha256
 from unmask.train.stills import stills
@@ -45,6 +45,15 @@ SECOND = Edition(
     ),
     "DFDC faces, validation actors, and StyleGAN and FFHQ, validation files (what a real face may score: also LFW and "
     "UTKFace, validation people)",
+    (
+        DataTerms(name="DFDC faces (dfdc_faces224)", use="training, calibration, test", terms="DFDC, research use"),
+        DataTerms(name="StyleGAN / FFHQ 256 (140k_stylegan256)", use="training, test", terms="CC BY-NC-SA / CC BY-NC"),
+        DataTerms(name="LFW deep-funneled", use="forging, thresholds, test of false alarms", terms="LFW, research use"),
+        DataTerms(name="UTKFace", use="forging, thresholds, test of false alarms", terms="non-commercial"),
+        DataTerms(name="CIPLAB photoshop", use="choice of the second edition (a half), test", terms="terms not read"),
+        DataTerms(name="FaceForensics++ c23 (40 clips)", use="test", terms="FaceForensics++, research use"),
+        DataTerms(name="Coral MobileNetV2 (ImageNet)", use="starting weights", terms="Apache-2.0"),
+    ),
 )
 CALIBRATING = ("dfdc_faces224", "140k_stylegan256")
 REAL = (*CALIBRATING, "lfw_deepfunneled", "utkface_crop")  # one camera does not say what real faces of others score

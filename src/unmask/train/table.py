@@ -1,6 +1,6 @@
 """The embedded detector's table: test rows scored once by the exported bundle, clips by the scan itself.
 
-    python -m unmask.train.table --data COLLECTION --faces FACES.parquet --bundle BUNDLE --out FOLDER [--into BUNDLE]
+    python -m unmask.train.table --data COLLECTION --faces FACES.parquet --bundle BUNDLE --out FOLDER [--against BUNDLE]
 
 Stills are scored as `unmask faces` cut them; clips go through `unmask.scan` with every default.
 The floor is a linear model on the power spectrum of the same crops, trained on the same training rows.
@@ -21,11 +21,12 @@ from unmask.bundles import Scorer, load, read_card, write
 from unmask.bundles.calibration import margins, p_values, probabilities
 from unmask.data.collection import Row, rows
 from unmask.data.manifest import Split
-from unmask.measure.interval import bootstrap
+from unmask.measure.interval import bootstrap, paired
 from unmask.measure.metrics import auroc, ece, eer, share
 from unmask.measure.spectrum import spectrum_scores
 from unmask.nouns import Metric, Report
 from unmask.scan import scan
+from unmask.train.development import HALVED, chooses
 from unmask.train.figure import figure
 from unmask.train.stills import stills
 
@@ -47,6 +48,10 @@ def main() -> None:
     report = scan([arguments.data / r.path for r in clips], detector=str(arguments.bundle))
     found += videos(clips, report)
     print(markdown(found))
+    if arguments.against:
+        print(
+            against([Tried(load(str(arguments.against)), arguments.faces, name, seen) for name, seen in STILLS], tried)
+        )
     curves = [(t.name, t.label, t.margin) for t in tried]
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "embedded.svg").write_text(figure(curves, tried[0].label, tried[0].probability))
@@ -77,6 +82,25 @@ class Tried:
         train = stills(self.faces, "train", self.spec, (source,))
         floor = spectrum_scores(train.pixels, train.label, self.pixels)
         return [*found, table.row("AUROC of the spectrum alone", floor)]
+
+
+def against(before: Sequence[Tried], now: Sequence[Tried]) -> str:
+    """What another bundle scores on the same stills, and the paired interval of the difference, as Markdown.
+
+    The hand-made edits come once more without the half of them that the second edition was chosen by.
+    """
+    lines = ["| data | before | now | difference | 95 % interval |", "|---|---|---|---|---|"]
+    for old, new in zip(before, now, strict=True):
+        rows = {"": np.ones(len(new.label), bool)}
+        if new.name == HALVED:
+            rows[", the half that chose nothing"] = np.array([not chooses(g) for g in new.groups], bool)
+        for which, kept in rows.items():
+            label, group = new.label[kept], np.asarray(new.groups)[kept]
+            found = paired(auroc, label, new.margin[kept], old.margin[kept], group)
+            values = [auroc(label, each.margin[kept]) for each in (old, new)]
+            lines.append(f"| {new.name}{which} | {values[0]:.3f} | {values[1]:.3f} | {found.value:+.3f} "
+                         f"| {found.low:+.3f} to {found.high:+.3f} |")  # fmt: skip
+    return "\n".join(lines)
 
 
 def alarms(scorer: Scorer, faces: Path) -> list[Metric]:
@@ -161,6 +185,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--bundle", type=Path, required=True, help="the bundle to measure")
     parser.add_argument("--faces", type=Path, required=True, help="the stills' faces, by unmask faces")
     parser.add_argument("--out", type=Path, required=True, help="folder for table.json and embedded.svg")
+    parser.add_argument("--against", type=Path, help="also what this bundle scores on the stills, and the difference")
     parser.add_argument("--into", type=Path, help="write the bundle, with the table in its card, to this folder")
     return parser.parse_args()
 
