@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from unmask.data.loader import FaceSet  # noqa: E402
 from unmask.data.manifest import FaceRow, Manifest, Writer, write  # noqa: E402
 from unmask.detectors.mobilenet import MobileNet  # noqa: E402
 from unmask.nouns import InputSpec, UnmaskError  # noqa: E402
-from unmask.train import second  # noqa: E402
+from unmask.train import recalibrate, second  # noqa: E402
 from unmask.train.loop import train  # noqa: E402
 from unmask.train.stills import stills  # noqa: E402
 
@@ -75,6 +77,25 @@ def test_a_run_becomes_a_bundle_that_knows_what_is_near(
     found = [Scorer(bundle, runtime).read(held.pixels) for runtime in ("onnx", "torch")]
     assert (found[0].features_distance > 0).all()
     np.testing.assert_allclose(found[0].logits, found[1].logits, atol=0.02)
+
+    # calibrated anew on the same crops, it is the same bundle, which says so
+    monkeypatch.setattr(
+        "sys.argv", ["again", str(tmp_path / "run" / "bundle"), "--data", str(faces), "--out", str(tmp_path)]
+    )
+    recalibrate.main()
+    again = read(tmp_path / "bundle")
+    assert again.card.calibration == card.calibration
+    assert again.card.recipe == {**card.recipe, "calibrated_on": Manifest(faces).digest}
+    np.testing.assert_allclose(Scorer(again, "onnx").logits(held.pixels), found[0].logits, atol=1e-5)
+
+
+def test_only_the_second_edition_is_calibrated_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(Path(unmask.__file__).parent / "bundles/embedded", tmp_path / "other")
+    card = json.loads((tmp_path / "other" / "card.json").read_text())
+    (tmp_path / "other" / "card.json").write_text(json.dumps(card | {"name": "unmask-embedded-1"}))
+    monkeypatch.setattr("sys.argv", ["again", str(tmp_path / "other"), "--data", "none", "--out", str(tmp_path)])
+    with pytest.raises(UnmaskError, match="holds unmask-embedded-1"):
+        recalibrate.main()
 
 
 def judging(faces: Path) -> Path:

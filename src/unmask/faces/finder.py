@@ -1,4 +1,7 @@
-"""Finds all faces of a picture: boxes, five points, confidence; a net of YuNet's layout on ONNX Runtime.
+"""Finds all faces of a picture: boxes, five points, confidence; one or two nets on ONNX Runtime.
+
+The first, of YuNet's layout, looks at the whole picture; a second, where the finder has one, looks closely at each find
+(`unmask.faces.refiner`) for exact points, and has its say in whether it is a face.
 
 YuNet (Wu, Peng and Yu, "YuNet: A Tiny Millisecond-level Face Detector", MIR 2023) predicts one face per cell of three
 grids with strides 8, 16 and 32: a class and an object probability, a box and five points relative to the cell.
@@ -7,23 +10,26 @@ grids with strides 8, 16 and 32: a class and an object probability, a box and fi
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import BaseModel, Field, ValidationError
 
 from unmask.faces.align import check_picture
 from unmask.faces.pull import pulled
+from unmask.faces.refiner import Refiner
 from unmask.faces.session import session
 from unmask.nouns import Face, Floats, Pixels, UnmaskError
 
 STRIDES = (8, 16, 32)
 KINDS = ("cls", "obj", "bbox", "kps")
 OUTPUTS = [f"{kind}_{stride}" for kind in KINDS for stride in STRIDES]
+_FILE = Path(__file__).with_name("finder.onnx")
 CONFIDENT = 0.7
+EAGER = 0.4  # what the first net must say of a find for the second to look at it
 MOST = 5000  # candidates of one look; a crowd of 500 faces has about that many
 OVERLAP = 0.3  # intersection over union above which two boxes are one face
 LOOKS = (320, 640, 1280)  # long sides of the looks at a picture, pixels
@@ -46,22 +52,50 @@ class Found:
         return len(self.scores)
 
 
+class Card(BaseModel):
+    """What the card beside a finder's file says that is needed to run it; it says more."""
+
+    name: str = ""
+    threshold: float = Field(CONFIDENT, gt=0, lt=1)
+    refiner: str = Field("", pattern=r"^(\w[\w.-]*)?$")  # a file in the same folder
+
+    @classmethod
+    def beside(cls, path: Path) -> Card:
+        """Raises: UnmaskError for a card that cannot be understood."""
+        file = path.with_suffix(".json")
+        try:
+            return cls.model_validate_json(file.read_bytes())
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValidationError) as error:
+            raise UnmaskError(f"{file} is not the card of a face finder: {error}") from error
+
+
 class Finder:
     """A face finder; make one with `Finder.load`. Threads may share it.
 
     Attributes:
         name: for reports.
-        sha256: of the weights, lower-case hex.
+        sha256: of the weights, those of both nets one after the other, lower-case hex.
     """
 
-    def __init__(self, weights: bytes, name: str, threads: int = 1, confident: float = CONFIDENT) -> None:
+    def __init__(
+        self,
+        weights: bytes,
+        name: str,
+        threads: int = 1,
+        confident: float = CONFIDENT,
+        refiner: bytes | None = None,
+    ) -> None:
         """`weights`: an ONNX file of YuNet's layout; `confident`: the least score of a face, 0..1.
 
-        Raises: UnmaskError when the weights are no such file.
+        With `refiner`, an ONNX file as `Refiner` takes it, the score is the geometric mean of what both nets say.
+
+        Raises: UnmaskError when the weights are no such files.
         """
         self.name = name
         self.confident = confident
-        self.sha256 = hashlib.sha256(weights).hexdigest()
+        self.sha256 = hashlib.sha256(weights + (refiner or b"")).hexdigest()
         self._session = session(weights, f"face finder {name}", threads)
         inputs, outputs = self._session.get_inputs(), {o.name for o in self._session.get_outputs()}
         if [i.name for i in inputs] != ["input"] or not set(OUTPUTS) <= outputs:
@@ -70,24 +104,22 @@ class Finder:
             raise UnmaskError(
                 f"face finder {name} takes pictures of {inputs[0].shape} only: export it with free height, width"
             )
+        self._refiner = None if refiner is None else Refiner(refiner, name, threads)
 
     @classmethod
     def load(cls, name: str = "embedded", threads: int = 1) -> Finder:
         """The finder that ships with the package, "yunet" (after `unmask pull yunet`), or the path of an ONNX file.
 
+        A card beside the file (`finder.json` for `finder.onnx`) gives the finder's name, its threshold and the file of
+        its second net; without one the file is a finder alone, with a threshold of 0.7.
+
         Raises: UnmaskError when there is no such file or it is no finder.
         """
-        confident = CONFIDENT
-        if name == "embedded":
-            path = Path(__file__).with_name("finder.onnx")
-            card = json.loads(path.with_suffix(".json").read_text("utf-8"))
-            label, confident = str(card["name"]), float(card["threshold"])
-        elif name == "yunet":
-            path, label = pulled(name), name
-        else:
-            path, label = Path(name), Path(name).stem
+        path = _FILE if name == "embedded" else pulled(name) if name == "yunet" else Path(name)
+        card = Card.beside(path)
         try:
-            return cls(path.read_bytes(), label, threads, confident)
+            refiner = path.with_name(card.refiner).read_bytes() if card.refiner else None
+            return cls(path.read_bytes(), card.name or path.stem, threads, card.threshold, refiner)
         except OSError as error:
             raise UnmaskError(
                 f"no face finder at {path} ({error.strerror}); use embedded, yunet or an ONNX file"
@@ -125,8 +157,14 @@ class Finder:
         small, scale = shrink(image, side)
         tensor = pad(small)
         outputs = self._session.run(OUTPUTS, {"input": tensor})
-        found = decode(dict(zip(OUTPUTS, outputs, strict=True)), tensor.shape[3], self.confident)
-        return Found(found.scores, found.boxes * np.tile(scale, 2), found.points * scale)
+        enough = self.confident if self._refiner is None else EAGER
+        found = decode(dict(zip(OUTPUTS, outputs, strict=True)), tensor.shape[3], enough)
+        found = Found(found.scores, found.boxes * np.tile(scale, 2), found.points * scale)
+        if self._refiner is None or not len(found):
+            return found
+        points, face = self._refiner.look(image, found.points)
+        found = Found(np.sqrt(found.scores * face), found.boxes, points)
+        return thin(found[found.scores >= self.confident])
 
 
 def shrink(image: Pixels, side: int) -> tuple[Pixels, Floats]:

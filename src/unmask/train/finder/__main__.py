@@ -1,4 +1,4 @@
-"""One command from pictures to `finder.onnx`: label with the teacher, train, export, measure.
+"""One command from pictures to `finder.onnx` and `refiner.onnx`: label with the teacher, train, export, measure.
 
 python -m unmask.train.finder --data DIR --teacher yunet_n_dynamic.onnx --negatives DIR --out DIR
 python -m unmask.train.finder --data DIR --teacher yunet_n_dynamic.onnx --negatives DIR --out DIR --evaluate
@@ -17,22 +17,27 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from unmask.faces import Finder
+from unmask.nn import refiner
 from unmask.nn.finder import FinderNet, decode, export
-from unmask.train.finder.evaluate import evaluate
+from unmask.train.finder import closeups, refine
+from unmask.train.finder.evaluate import REFINER, evaluate
 from unmask.train.finder.loss import loss
 from unmask.train.finder.scenes import Composer, Scene
-from unmask.train.finder.sources import Fold, Picture, labelled, restore, save
+from unmask.train.finder.sources import CLOSE_SIDES, Fold, Picture, Teacher, labelled, restore, save
+
+DOUBTED = 0.1  # what the first net must say of a thing for the second to learn that it is no face
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What the shipped weights were trained with."""
 
-    steps: int = 6000
+    steps: int = 15000
     sides: tuple[int, ...] = (160, 192, 192, 256, 320)  # of training scenes, pixels; one for each batch
     pixels: int = 16 * 192 * 192  # of a batch
     rate: float = 2e-3
@@ -40,6 +45,13 @@ class Recipe:
     decay: float = 0.01
     memory: float = 0.998  # of the averaged weights
     seed: int = 7
+
+    def words(self, second: refine.Recipe) -> str:
+        return (
+            f"from random values; the first net {self.steps:,} steps of about {self.pixels:,} pixels, the second "
+            f"{' and '.join(f'{part.steps:,}' for part in second.rounds)} steps of {second.size} close-ups: "
+            f"python -m unmask.train.finder --steps {self.steps} --seed {self.seed}"
+        )
 
 
 Batch = tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]
@@ -87,18 +99,10 @@ def remember(average: FinderNet, net: FinderNet, memory: float) -> None:
             kept.copy_(new)
 
 
-def train(
-    pictures: list[Picture], recipe: Recipe, checkpoint: Path | None = None, start: Path | None = None
-) -> FinderNet:
-    """The averaged net after `recipe.steps` steps, in evaluation mode.
-
-    It goes to `checkpoint` every 500 steps; `start` is such a file to go on from, with a new schedule.
-    """
+def train(pictures: list[Picture], recipe: Recipe, checkpoint: Path | None = None) -> FinderNet:
+    """The averaged net after `recipe.steps` steps, in evaluation mode; it goes to `checkpoint` every 500 steps."""
     torch.manual_seed(recipe.seed)
-    net = FinderNet()
-    if start is not None:
-        net.load_state_dict(load_file(start))
-    net = net.to(memory_format=torch.channels_last)
+    net = FinderNet().to(memory_format=torch.channels_last)
     average: FinderNet = copy.deepcopy(net)
     heavy = [p for p in net.parameters() if p.ndim > 1]
     light = [p for p in net.parameters() if p.ndim <= 1]
@@ -125,12 +129,25 @@ def train(
     return average.eval()
 
 
-def pictures_of(fold: Fold, arguments: argparse.Namespace) -> list[Picture]:
+def pictures_of(fold: Fold, asked: argparse.Namespace) -> list[Picture]:
     """From the cache beside the results if it is there."""
-    cache: Path = arguments.out / f"{fold}.npz"
+    cache: Path = asked.out / f"{fold}.npz"
     if not cache.is_file():
-        save(labelled(arguments.data, arguments.negatives, arguments.teacher, fold), cache)
+        save(labelled(asked.data, asked.negatives, asked.teacher, fold), cache)
     return restore(cache)
+
+
+def closeups_of(fold: Fold, asked: argparse.Namespace) -> closeups.Closeups:
+    """Faces as the teacher marks them, and what the trained first net takes for one; from the cache if it is there."""
+    cache: Path = asked.out / f"{fold}-closeups.npz"
+    if not cache.is_file():
+        looks = Teacher(asked.teacher, CLOSE_SIDES, mirrored=True)
+        faces, points = closeups.faces_of(closeups.originals(asked.data, fold), looks)
+        eager = Finder((asked.out / "finder.onnx").read_bytes(), "first net", confident=DOUBTED)
+        others = closeups.others_of(pictures_of(fold, asked), eager)
+        print(f"{fold}: close-ups of {len(faces)} faces and of {len(others)} other things", flush=True)
+        closeups.save(closeups.Closeups(faces, points, others), cache)
+    return closeups.restore(cache)
 
 
 def main() -> None:
@@ -141,22 +158,26 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, required=True, help="YuNet's ONNX file with free height and width")
     parser.add_argument("--negatives", type=Path, nargs="+", required=True, help="folders of pictures without faces")
     parser.add_argument(
-        "--out", type=Path, required=True, help="labels, checkpoint, finder.onnx and finder.json go here"
+        "--out", type=Path, required=True, help="labels, checkpoints, the two nets and finder.json go here"
     )
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--steps", type=int, default=Recipe.steps, help="of the first net")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
-    parser.add_argument("--start", type=Path, help="a checkpoint to go on from instead of random values")
-    parser.add_argument("--evaluate", action="store_true", help="only measure the finder.onnx that is in --out")
-    arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    parser.add_argument("--refine", action="store_true", help="train only the second net, for the finder.onnx in --out")
+    parser.add_argument("--evaluate", action="store_true", help="only measure the two nets that are in --out")
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    weights = arguments.out / "finder.onnx"
-    if not arguments.evaluate:
-        recipe = Recipe(steps=arguments.steps, seed=arguments.seed)
-        net = train(pictures_of("train", arguments), recipe, arguments.out / "finder.safetensors", arguments.start)
-        export(net, weights)
-    evaluate(weights, arguments.teacher, arguments.data, arguments.negatives, pictures_of("validation", arguments))
+    weights = asked.out / "finder.onnx"
+    recipe = Recipe(steps=asked.steps, seed=asked.seed)
+    second = refine.Recipe(seed=asked.seed)
+    if not (asked.evaluate or asked.refine):
+        export(train(pictures_of("train", asked), recipe, asked.out / "finder.safetensors"), weights)
+    if not asked.evaluate:
+        near = closeups_of("train", asked), closeups_of("validation", asked)
+        refiner.export(refine.train(*near, second, asked.out / "refiner.safetensors"), asked.out / REFINER)
+    validation = pictures_of("validation", asked)
+    evaluate(weights, asked.teacher, asked.data, asked.negatives, validation, recipe.words(second))
 
 
 if __name__ == "__main__":

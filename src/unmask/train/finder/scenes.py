@@ -16,9 +16,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from unmask.nouns import Floats, Pixels
-from unmask.train.finder.sources import SURE, Picture
+from unmask.train.finder.sources import MIRRORED, SURE, Picture
 
-MIRRORED = [1, 0, 2, 4, 3]  # a mirrored left eye is the right eye of the picture
 Texture = Callable[[Generator, int, int], Pixels]  # random numbers, height, width -> something without a face
 SMALLEST = 7.0  # px: what is smaller is neither taught nor held against the net
 

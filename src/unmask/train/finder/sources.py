@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from unmask.faces.finder import OUTPUTS, decode, pad
+from unmask.faces.session import session
 from unmask.nouns import Floats, Pixels, UnmaskError
 
 Fold = Literal["train", "validation", "test"]
 SURE = 0.8  # a face of the teacher that is taught; between DOUBTFUL and SURE nothing is taught
 DOUBTFUL = 0.3
-TEACHER_SIDES = (192, 320, 448)  # long sides at which the teacher reads a picture
+SIDES = (192, 320, 448)  # long sides at which the teacher reads a picture
+CLOSE_SIDES = (224, 320, 416, 512)  # where points are wanted as exact as the teacher can tell them
+MIRRORED = [1, 0, 2, 4, 3]  # a mirrored left eye is the right eye of the picture
 KEPT_SIDE = 448  # pictures are kept in memory at this long side at most
 TEST_VIDEOS = frozenset({"672", "720", "828", "830"})  # two whole leak groups of FaceForensics++
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -128,18 +132,23 @@ def shrink(image: Pixels, side: int) -> Pixels:
 
 
 class Teacher:
-    """YuNet through OpenCV, at several scales."""
+    """YuNet at several scales and, where asked, of the mirrored picture too."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sides: Sequence[int] = SIDES, *, mirrored: bool = False) -> None:
         if not path.is_file():
             raise UnmaskError(
                 f"no teacher at {path}; --teacher wants YuNet's dynamic ONNX file (OpenCV Zoo, Apache-2.0)"
             )
-        self.net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), DOUBTFUL, 0.4)
+        self.net = session(path.read_bytes(), "teacher", threads=1)
+        self.sides, self.mirrored = sides, mirrored
 
     def faces(self, image: Pixels) -> Floats:
-        """(G, 15) as in `Picture.faces`; boxes of several scales that overlap become one, weighted by score."""
-        seen = np.concatenate([self._at(image, side) for side in TEACHER_SIDES])
+        """(G, 15) as in `Picture.faces`; boxes of several looks that overlap become one, weighted by score."""
+        looks = [self._at(image, side) for side in self.sides]
+        if self.mirrored:
+            over = np.ascontiguousarray(image[:, ::-1])
+            looks += [_back(self._at(over, side), image.shape[1]) for side in self.sides]
+        seen = np.concatenate(looks)
         merged: list[Floats] = []
         while len(seen):
             best = seen[seen[:, -1].argmax()]
@@ -154,14 +163,19 @@ class Teacher:
         scale = side / max(height, width)
         size = (max(32, round(width * scale)), max(32, round(height * scale)))
         scaled = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        self.net.setInputSize(size)
-        found: Any = self.net.detect(scaled)[1]  # None where it sees no face
-        if found is None:
-            return np.zeros((0, 15), np.float32)
-        rows = np.asarray(found, dtype=np.float32).copy()
-        rows[:, 2:4] += rows[:, :2]
+        tensor = pad(np.asarray(scaled[:, :, ::-1], np.uint8))
+        said = dict(zip(OUTPUTS, self.net.run(OUTPUTS, {"input": tensor}), strict=True))
+        found = decode(said, tensor.shape[3], DOUBTFUL)
+        rows = np.concatenate([found.boxes, found.points.reshape(-1, 10), found.scores[:, None]], axis=1)
         rows[:, :14] *= np.tile([width / size[0], height / size[1]], 7).astype(np.float32)
         return rows
+
+
+def _back(rows: Floats, width: int) -> Floats:
+    """Faces (G, 15) of a mirrored picture, where they are in the picture itself."""
+    points = rows[:, 4:14].reshape(-1, 5, 2)[:, MIRRORED] * [-1, 1] + [width, 0]
+    low, high = width - rows[:, 2], width - rows[:, 0]
+    return np.column_stack([low, rows[:, 1], high, rows[:, 3], points.reshape(-1, 10), rows[:, 14]]).astype(np.float32)
 
 
 def overlap(a: NDArray[np.floating], b: NDArray[np.floating]) -> Floats:

@@ -22,6 +22,7 @@ from unmask.data.manifest import Split
 from unmask.faces import Finder
 from unmask.faces.regions import LEFT_EYE, RIGHT_EYE
 from unmask.nn.landmarker import LandmarkNet, export
+from unmask.train.finder.refine import apart
 from unmask.train.landmarker.evaluate import describe, evaluate
 from unmask.train.landmarker.sources import Faces, label, restore
 from unmask.train.landmarker.teacher import Teacher
@@ -57,10 +58,7 @@ def error(found: Tensor, truth: Tensor, least: float = 0.15) -> Tensor:
         least: eye distance, in sides of the crop, below which a face seen from the side counts no more than others.
     """
     eyes = (truth[:, list(RIGHT_EYE)].mean(1) - truth[:, list(LEFT_EYE)].mean(1)).norm(dim=1)
-    # the square root has no gradient at nought, where a perfect point lies
-    apart = (found - truth).square().sum(2).add(1e-8).sqrt()
-    relative: Tensor = apart / eyes.clamp_min(least)[:, None]
-    return relative
+    return apart(found, truth, eyes, least)
 
 
 def views(faces: Faces, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:

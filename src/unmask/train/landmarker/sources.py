@@ -19,6 +19,7 @@ from unmask.faces import Finder
 from unmask.faces.align import align, matrix
 from unmask.faces.regions import COUNT
 from unmask.nouns import Floats, InputSpec, Pixels, UnmaskError
+from unmask.train.finder.closeups import moved
 from unmask.train.finder.sources import frames, read
 from unmask.train.landmarker.teacher import Teacher, eye_distance
 
@@ -99,11 +100,6 @@ def restore(folder: Path) -> Faces:
     if points.shape != (len(crops), COUNT, 2) or five.shape != (len(crops), 5, 2):
         raise UnmaskError(f"{folder} holds labels of another kind: remove it, and they are made anew")
     return Faces(crops, points, five)
-
-
-def moved(points: Floats, place: Floats) -> Floats:
-    """Points (..., 2) under a matrix (2, 3)."""
-    return np.asarray(points @ place[:, :2].T + place[:, 2], np.float32)
 
 
 __all__ = ["Faces", "Shot", "eye_distance", "label", "moved", "restore", "shots"]

@@ -1,0 +1,49 @@
+"""A finished edition of the embedded detector on crops that another finder cut: the same weights, calibrated anew.
+
+    python -m unmask.train.recalibrate BUNDLE --data FACES.parquet --out RUN
+
+What a scan scores are crops by the finder that ships; where that changes, probabilities, thresholds and the distance
+from the training faces are fitted again on such crops of the same validation people. `RUN/bundle` is then measured by
+`python -m unmask.train.table`. Test rows are read by nothing in this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from unmask.bundles import read
+from unmask.data.manifest import Manifest
+from unmask.detectors import family
+from unmask.nn.distance import restored
+from unmask.nouns import UnmaskError
+from unmask.train.edition import FEATURES_MEASURED, SEEN, box
+from unmask.train.second import CALIBRATING, REAL, SECOND
+from unmask.train.stills import stills
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m unmask.train.recalibrate", description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path, help="of the second edition")
+    parser.add_argument("--data", type=Path, required=True, help="a manifest of faces that the present finder cut")
+    parser.add_argument("--out", type=Path, required=True)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    bundle = read(asked.bundle)
+    if bundle.card.name != SECOND.name:
+        raise UnmaskError(f"{asked.bundle} holds {bundle.card.name}: only {SECOND.name} can be calibrated anew here")
+    detector = family.create(bundle.card.method, bundle.card.options)
+    restored(detector, bundle.files["model.safetensors"])  # fills it
+    seen = stills(asked.data, "train", bundle.card.input, SEEN, FEATURES_MEASURED)
+    held, real = (stills(asked.data, "val", bundle.card.input, sets) for sets in (CALIBRATING, REAL))
+    said = {**bundle.card.recipe, "calibrated_on": Manifest(asked.data).digest}
+    asked.out.mkdir(parents=True, exist_ok=True)
+    box(detector, replace(SECOND, options=bundle.card.options), seen, held, asked.out, said, real)
+    print(f"calibrated anew: {asked.out / 'bundle'}")
+
+
+if __name__ == "__main__":
+    main()
