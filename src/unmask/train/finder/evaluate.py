@@ -36,7 +36,7 @@ LARGE = 32.0  # px in the picture: faces above it must be found
 LIMITS = (
     "the points' aim is held against the mean of eight looks of the teacher: one of its looks alone differs from it by "
     "more",
-    "misses faces below 16 px in the looked-at picture oftener than it finds them",
+    "misses every fifth face of 12 px, and every twentieth of 16 px, in the looked-at picture",
 )
 POINTS = "points from the mean of the teacher's looks, in eye distances, "
 ONE_LOOK = "points from the teacher's one look, in eye distances, mean"
