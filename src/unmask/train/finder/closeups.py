@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from unmask.faces.align import TEMPLATES, align, matrix
 from unmask.faces.finder import Finder
-from unmask.faces.refiner import SPEC
+from unmask.faces.refiner import MIRRORED, SPEC
 from unmask.nouns import Floats, InputSpec, Pixels, UnmaskError
 from unmask.train.finder.scenes import Composer, distort, paint, without_faces
-from unmask.train.finder.sources import MIRRORED, SURE, Fold, Picture, Teacher, frames, overlap, read, stills, videos
+from unmask.train.finder.sources import SURE, Fold, Picture, Teacher, frames, overlap, read, stills, videos
 
 STORED = InputSpec(size=144, margin=2.4)  # views are cut from crops a little wider and finer than the net's own
 SMALLEST = 20.0  # px: the teacher's points of smaller faces are too rough to be taught

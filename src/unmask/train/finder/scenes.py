@@ -15,8 +15,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from unmask.faces.refiner import MIRRORED
 from unmask.nouns import Floats, Pixels
-from unmask.train.finder.sources import MIRRORED, SURE, Picture
+from unmask.train.finder.sources import SURE, Picture
 
 Texture = Callable[[Generator, int, int], Pixels]  # random numbers, height, width -> something without a face
 SMALLEST = 7.0  # px: what is smaller is neither taught nor held against the net

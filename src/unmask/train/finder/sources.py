@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.faces.finder import OUTPUTS, decode, pad
+from unmask.faces.refiner import MIRRORED
 from unmask.faces.session import session
 from unmask.nouns import Floats, Pixels, UnmaskError
 
@@ -27,7 +28,6 @@ SURE = 0.8  # a face of the teacher that is taught; between DOUBTFUL and SURE no
 DOUBTFUL = 0.3
 SIDES = (192, 320, 448)  # long sides at which the teacher reads a picture
 CLOSE_SIDES = (224, 320, 416, 512)  # where points are wanted as exact as the teacher can tell them
-MIRRORED = [1, 0, 2, 4, 3]  # a mirrored left eye is the right eye of the picture
 KEPT_SIDE = 448  # pictures are kept in memory at this long side at most
 TEST_VIDEOS = frozenset({"672", "720", "828", "830"})  # two whole leak groups of FaceForensics++
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})

@@ -7,11 +7,11 @@ from numpy.random import Generator
 
 from unmask.faces.align import matrix
 from unmask.faces.landmarker import SPEC
+from unmask.faces.refiner import MIRRORED as FIVE_MIRRORED
 from unmask.faces.regions import MIRRORED
 from unmask.nouns import Floats, Pixels
 from unmask.train.finder.closeups import coarse, cover, cut, moved, placed
 from unmask.train.finder.scenes import distort
-from unmask.train.finder.sources import MIRRORED as FIVE_MIRRORED
 from unmask.train.landmarker.sources import Faces
 
 WRONG = 0.05  # of the five points, in eye distances: about what our finder and YuNet differ by
