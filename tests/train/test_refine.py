@@ -19,7 +19,7 @@ from unmask.nn.refiner import RefineNet, export  # noqa: E402
 from unmask.nouns import UnmaskError  # noqa: E402
 from unmask.train.finder import closeups  # noqa: E402
 from unmask.train.finder.closeups import STORED, Closeups  # noqa: E402
-from unmask.train.finder.evaluate import ONE_LOOK, POINTS, Row, matched, overall  # noqa: E402
+from unmask.train.finder.evaluate import ONE_LOOK, POINTS, Row, known, limits, matched, overall  # noqa: E402
 from unmask.train.finder.refine import Recipe, Round, apart, averaged, tensors, terms, train  # noqa: E402
 from unmask.train.finder.sources import Picture, Teacher  # noqa: E402
 from unmask.train.optim import Average  # noqa: E402
@@ -143,7 +143,11 @@ def test_the_net_learns_drawn_faces(monkeypatch: pytest.MonkeyPatch) -> None:
 
     first = wrong(RefineNet(torch.from_numpy(0.5 + (TEMPLATE - 0.5) / np.float32(SPEC.margin))))
     last = wrong(
-        train(drawn(), drawn(), Recipe((Round(120, 3e-3, 1.0), Round(20, 1e-3, 0.5)), size=16, warm_up=5, memory=0.9))
+        train(
+            drawn(),
+            drawn(),
+            Recipe((Round(120, 3e-3, 1.0), Round(20, 1e-3, 0.5)), size=16, warm_up=5, memory=0.9, workers=0),
+        )
     )
     assert last[0] < 0.8 * first[0]
     assert last[1] < 0.5 * first[1]
@@ -191,3 +195,10 @@ def test_points_are_held_against_the_face_that_was_found() -> None:
     assert hit.tolist() == [1]
     assert error[0] == pytest.approx(0.02, rel=1e-3)
     assert np.isnan(matched(truth, found[:1])[1]).all()
+
+
+def test_the_card_says_what_is_missed_and_holds_no_nan() -> None:
+    rows = [Row(f"stills, face {px} px at the input", "recall", r, 1.0, 9) for px, r in ((12, 0.75), (40, 1.0))]
+    assert limits(rows)[-1] == "of small faces it misses 25% of 12 px at the input"
+    assert limits(rows[1:])[-1] == "of small faces it misses less than 1%"
+    assert (known(float("nan")), known(None), known(0.5)) == (None, None, 0.5)

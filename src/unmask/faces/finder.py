@@ -52,7 +52,7 @@ class Found:
         return len(self.scores)
 
 
-class Card(BaseModel):
+class FinderCard(BaseModel):
     """What the card beside a finder's file says that is needed to run it; it says more."""
 
     name: str = ""
@@ -60,7 +60,7 @@ class Card(BaseModel):
     refiner: str = Field("", pattern=r"^(\w[\w.-]*)?$")  # a file in the same folder
 
     @classmethod
-    def beside(cls, path: Path) -> Card:
+    def beside(cls, path: Path) -> FinderCard:
         """Raises: UnmaskError for a card that cannot be understood."""
         file = path.with_suffix(".json")
         try:
@@ -116,7 +116,7 @@ class Finder:
         Raises: UnmaskError when there is no such file or it is no finder.
         """
         path = _FILE if name == "embedded" else pulled(name) if name == "yunet" else Path(name)
-        card = Card.beside(path)
+        card = FinderCard.beside(path)
         try:
             refiner = path.with_name(card.refiner).read_bytes() if card.refiner else None
             return cls(path.read_bytes(), card.name or path.stem, threads, card.threshold, refiner)

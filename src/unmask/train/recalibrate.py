@@ -10,7 +10,6 @@ from the training faces are fitted again on such crops of the same validation pe
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,9 +19,7 @@ from unmask.data.manifest import Manifest
 from unmask.detectors import family
 from unmask.nn.distance import restored
 from unmask.nouns import UnmaskError
-from unmask.train.edition import FEATURES_MEASURED, SEEN, box
-from unmask.train.second import CALIBRATING, REAL, SECOND
-from unmask.train.stills import stills
+from unmask.train.second import SECOND, finish
 
 
 def main() -> None:
@@ -37,11 +34,9 @@ def main() -> None:
         raise UnmaskError(f"{asked.bundle} holds {bundle.card.name}: only {SECOND.name} can be calibrated anew here")
     detector = family.create(bundle.card.method, bundle.card.options)
     restored(detector, bundle.files["model.safetensors"])  # fills it
-    seen = stills(asked.data, "train", bundle.card.input, SEEN, FEATURES_MEASURED)
-    held, real = (stills(asked.data, "val", bundle.card.input, sets) for sets in (CALIBRATING, REAL))
     said = {**bundle.card.recipe, "calibrated_on": Manifest(asked.data).digest}
     asked.out.mkdir(parents=True, exist_ok=True)
-    box(detector, replace(SECOND, options=bundle.card.options), seen, held, asked.out, said, real)
+    finish(detector, bundle.card.options, asked.data, asked.out, said)
     print(f"calibrated anew: {asked.out / 'bundle'}")
 
 

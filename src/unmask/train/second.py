@@ -18,6 +18,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,6 +96,13 @@ def table(rows: Mapping[float, Mapping[str, float]]) -> str:
     return "\n".join(lines)
 
 
+def finish(detector: Detector, options: dict[str, Any], data: Path, out: Path, recipe: dict[str, object]) -> None:
+    """`out/bundle`: calibrated on validation people of `data`, near to its training people."""
+    seen = stills(data, "train", detector.input, SEEN, FEATURES_MEASURED)
+    held, real = (stills(data, "val", detector.input, sets) for sets in (CALIBRATING, REAL))
+    box(detector, replace(SECOND, options=options), seen, held, out, recipe, real)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m unmask.train.second", description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="of `unmask train recipes/embedded-2.yaml`")
@@ -119,10 +127,7 @@ def main() -> None:
     asked_for = recipe.model_dump(mode="json", by_alias=True, exclude={"start", "card"})
     start = {"name": "unmask-embedded-1", "sha256": facts["start"]}
     said = {**asked_for, "start": start, "share": share, "data_digest": facts["data"]}
-    seen = stills(arguments.data, "train", detector.input, SEEN, FEATURES_MEASURED)
-    held, real = (stills(arguments.data, "val", detector.input, sets) for sets in (CALIBRATING, REAL))
-    edition = replace(SECOND, options=recipe.options)
-    box(between(first, detector, share), edition, seen, held, arguments.run, said, real)
+    finish(between(first, detector, share), recipe.options, arguments.data, arguments.run, said)
     print(f"share {share:g}: bundle written to {arguments.run / 'bundle'}")
 
 

@@ -46,14 +46,15 @@ class Recipe:
     memory: float = 0.998  # of the averaged weights
     exact: float = 10.0  # weight of the points beside the faces
     seed: int = 7
+    workers: int = 1  # processes that draw views; 0: this one
 
 
 class Views(IterableDataset[Batch]):
     """The batch of each step, a function of seed and step alone; drawn in a second process while the net learns."""
 
-    def __init__(self, closeups: Closeups, recipe: Recipe, turn: int) -> None:
-        self.closeups, self.recipe, self.round = closeups, recipe, recipe.rounds[turn]
-        self.first = sum(earlier.steps for earlier in recipe.rounds[:turn])
+    def __init__(self, closeups: Closeups, recipe: Recipe, index: int) -> None:
+        self.closeups, self.recipe, self.round = closeups, recipe, recipe.rounds[index]
+        self.first = sum(earlier.steps for earlier in recipe.rounds[:index])
 
     def __iter__(self) -> Iterator[Batch]:
         cv2.setNumThreads(1)
@@ -96,16 +97,16 @@ def train(closeups: Closeups, held_out: Closeups, recipe: Recipe, checkpoint: Pa
     torch.manual_seed(recipe.seed)
     template = 0.5 + (TEMPLATES[SPEC.template] - 0.5) / np.float32(SPEC.margin)
     net = RefineNet(torch.from_numpy(template))
-    for turn in range(len(recipe.rounds)):
-        net = taught(net, closeups, held_out, recipe, turn, checkpoint)
+    for index in range(len(recipe.rounds)):
+        net = taught(net, closeups, held_out, recipe, index, checkpoint)
     return net
 
 
 def taught(
-    net: RefineNet, closeups: Closeups, held_out: Closeups, recipe: Recipe, turn: int, checkpoint: Path | None = None
+    net: RefineNet, closeups: Closeups, held_out: Closeups, recipe: Recipe, index: int, checkpoint: Path | None = None
 ) -> RefineNet:
     """One round of `train`, from the net of the one before."""
-    part = recipe.rounds[turn]
+    part = recipe.rounds[index]
     net = net.to(memory_format=torch.channels_last)
     average = Average(net.state_dict(), recipe.memory)
     heavy = [p for p in net.parameters() if p.ndim > 1]
@@ -115,7 +116,7 @@ def taught(
     )
     schedule = Schedule(warmup=Span(count=recipe.warm_up, unit="steps"), floor=part.rate / 100)
     still = tensors(*batch(held_out, np.random.default_rng(0), 1024, part.rough))
-    loader = DataLoader(Views(closeups, recipe, turn), batch_size=None, num_workers=1, prefetch_factor=8)
+    loader = DataLoader(Views(closeups, recipe, index), batch_size=None, num_workers=recipe.workers)
     started, shown = time.perf_counter(), np.zeros(2)
     for step, (images, points, faces) in enumerate(loader):
         for group in optimiser.param_groups:
@@ -132,7 +133,7 @@ def taught(
                 f"{a / 500:.4f} (held out {b:.4f})" for a, b in zip(shown, held(average, still), strict=True)
             )
             spent = time.perf_counter() - started
-            print(f"round {turn + 1} step {step + 1}  {spent:.0f} s  points, faces {said}", flush=True)
+            print(f"round {index + 1} step {step + 1}  {spent:.0f} s  points, faces {said}", flush=True)
             shown[:] = 0
         if checkpoint is not None and (step % 500 == 499 or step + 1 == part.steps):
             save_file({name: value.contiguous() for name, value in average.mean.items()}, checkpoint)
