@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from unmask.media import Limits, MediaError, open_media
-from unmask.media.fetch import Address, fetch, public
+from unmask.media.addresses import Address, public
+from unmask.media.fetch import fetch
 
 from . import make
 

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
+from unmask.media.addresses import Address, public
 from unmask.media.limits import Limits, MediaError
 from unmask.media.source import Source, from_path
 
@@ -22,29 +23,6 @@ REDIRECTS = 5
 SECONDS = 300.0  # for the whole download, redirects included
 STALL = 20.0  # without a byte
 CHUNK = 1 << 16
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
-_COMPATIBLE = ipaddress.IPv6Network("::/96")
-
-
-def public(address: Address) -> bool:
-    """Whether an address is on the open internet, also when it is an IPv4 address in the dress of an IPv6 one."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if inner is None and (address in _COMPATIBLE or any(address in net for net in _NAT64)):
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if address.is_site_local or (inner is not None and not public(inner)):
-            return False
-        if address in _COMPATIBLE or any(address in net for net in _NAT64):
-            return True  # an outside IPv4 address behind a translator
-    return address.is_global and not (
-        address.is_multicast
-        or address.is_reserved
-        or address.is_loopback
-        or address.is_link_local
-        or address.is_private
-    )
 
 
 @dataclass

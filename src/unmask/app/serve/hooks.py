@@ -20,7 +20,8 @@ from unmask.app.serve.metrics import Metrics
 from unmask.app.serve.models import Scan
 from unmask.app.serve.store import Store
 from unmask.media import MediaError
-from unmask.media.fetch import Address, public, send
+from unmask.media.addresses import Address, public
+from unmask.media.fetch import send
 
 LOG = logging.getLogger("unmask.serve")
 PAUSES = (10.0, 60.0, 600.0, 3600.0, 6 * 3600.0)  # seconds before each further try
