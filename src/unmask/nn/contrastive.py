@@ -1,0 +1,124 @@
+"""The one contrastive loss, of which SimCLR, MoCo, SupCon, SimLAP, PixContrast, Selfie, CLIP and cMIM are cases.
+
+A method says which entries of a logit matrix are positives and which take part at all; nothing else differs.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unmask.nouns import UnmaskError
+
+
+def info_nce(
+    logits: Tensor,
+    positive: Tensor,
+    valid: Tensor | None = None,
+    *,
+    positives: Literal["shared", "own", "set"] = "shared",
+    negatives: Literal["sum", "mean"] = "sum",
+    label_smoothing: float = 0.0,
+    reduction: Literal["anchors", "pairs", "none"] = "anchors",
+) -> Tensor:
+    """Cross-entropy between an anchor's positives and everything else (van den Oord et al., arXiv 1807.03748).
+
+    With P the positives of an anchor, N its other valid columns and n = log sum over N of exp(logit):
+
+        shared  mean over p of  log(sum over P of exp + e^n) - logit_p      SimCLR, MoCo, CLIP, SupCon (L_out), Selfie
+        own     mean over p of  log(exp(logit_p) + e^n) - logit_p           SimLAP, NT-Xent of pytorch-metric-learning
+        set     log(sum over P of exp + e^n) - log(sum over P of exp)       PixContrast
+
+    Anchors without a positive count for nothing; if none has one, the loss is 0 with a gradient of 0. With "own" and
+    "set", anchors without a negative have a loss of exactly 0: two classes alone teach nothing there.
+
+    Args:
+        logits: (R, C), similarities already divided by the temperature. Half precision is raised to float32.
+        positive: (R, C) bool, several a row allowed.
+        valid: (R, C) bool, or a shape that broadcasts to it; a column that is not valid is in neither sum. None = all.
+        negatives: "mean" takes log|N| from n, so that the loss does not grow with the batch (cMIM).
+        label_smoothing: e of a row's target is spread evenly over its valid columns, as in `F.cross_entropy`.
+        reduction: mean over "anchors" (rows with a positive), mean over "pairs" (anchor, positive), or "none".
+    Returns: a scalar, or (R,) for "none", where anchors without a positive have 0.
+    Raises: UnmaskError for shapes that do not fit, and for smoothing with other options than the first of each.
+    """
+    if logits.ndim != 2 or positive.shape != logits.shape:
+        raise UnmaskError(f"logits {tuple(logits.shape)} and positives {tuple(positive.shape)} must be the same (R, C)")
+    if label_smoothing and (positives, negatives) != ("shared", "sum"):
+        raise UnmaskError('label smoothing is defined for positives="shared" and negatives="sum" alone')
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    if valid is not None:
+        valid = valid.expand_as(positive)
+        positive = positive & valid
+    negative = ~positive if valid is None else valid & ~positive
+    count = positive.sum(1)
+    # Not -inf: a row of nothing but -inf would have a gradient of NaN.
+    nothing = torch.finfo(logits.dtype).min
+    n = logits.masked_fill(~negative, nothing).logsumexp(1)
+    if negatives == "mean":
+        n = n - negative.sum(1).clamp_min(1).to(n.dtype).log()
+    if positives == "own":
+        each = F.softplus(n[:, None] - logits).masked_fill(~positive, 0).sum(1) / count.clamp_min(1)
+    else:
+        together = logits.masked_fill(~positive, nothing).logsumexp(1)
+        if positives == "set":
+            each = F.softplus(n - together)
+        else:
+            every = torch.logaddexp(together, n)
+            each = every - _mean(logits, positive, count)
+            if label_smoothing:
+                allowed = positive | negative
+                spread = every - _mean(logits, allowed, allowed.sum(1))
+                each = (1 - label_smoothing) * each + label_smoothing * spread
+    each = torch.where(count > 0, each, 0)
+    if reduction == "none":
+        return each
+    weight = count if reduction == "pairs" else count > 0
+    return (each * weight).sum() / weight.sum().clamp_min(1)
+
+
+def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean over rows of -sum over k of target_k log softmax(logits)_k.
+
+    Args:
+        logits: (B, K), already divided by the temperature.
+        target: (B, K), each row a distribution.
+    """
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    return -(target * logits.log_softmax(1)).sum(1).mean()
+
+
+def cosines(a: Tensor, b: Tensor) -> Tensor:
+    """cos of each row of a with each row of b, outside autocast: bfloat16 has no room for similarities near 1.
+
+    Args:
+        a: (N, D); b: (M, D), of any lengths.
+    Returns: (N, M), float32 or float64.
+    """
+    with torch.autocast(a.device.type, enabled=False):
+        a, b = (x if x.dtype == torch.float64 else x.float() for x in (a, b))
+        return F.normalize(a, dim=1) @ F.normalize(b, dim=1).T
+
+
+class Temperature(nn.Module):
+    """A learnt temperature: similarities times exp(log_scale), the scale at most `max_scale` (CLIP, ICML 2021)."""
+
+    def __init__(self, start: float = 0.07, max_scale: float = 100.0) -> None:
+        """Raises: UnmaskError for a start that is not positive, or below 1 / max_scale."""
+        super().__init__()
+        if not 1 / max_scale <= start < math.inf:
+            raise UnmaskError(f"a temperature cannot start at {start}: choose {1 / max_scale:g} or more")
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(start)))
+        self.limit = math.log(max_scale)
+
+    def forward(self, similarity: Tensor) -> Tensor:
+        return similarity * self.log_scale.clamp(max=self.limit).exp()
+
+
+def _mean(logits: Tensor, mask: Tensor, count: Tensor) -> Tensor:
+    """Mean over the columns of the mask, (R,); 0 for an empty row."""
+    return logits.masked_fill(~mask, 0).sum(1) / count.clamp_min(1)
