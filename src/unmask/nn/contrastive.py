@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unmask.nn.precision import full
 from unmask.nouns import UnmaskError
 
 
@@ -50,7 +51,7 @@ def info_nce(
         raise UnmaskError(f"logits {tuple(logits.shape)} and positives {tuple(positive.shape)} must be the same (R, C)")
     if label_smoothing and (positives, negatives) != ("shared", "sum"):
         raise UnmaskError('label smoothing is defined for positives="shared" and negatives="sum" alone')
-    logits = logits if logits.dtype == torch.float64 else logits.float()
+    logits = full(logits)
     if valid is not None:
         valid = valid.expand_as(positive)
         positive = positive & valid
@@ -88,7 +89,7 @@ def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
         logits: (B, K), already divided by the temperature.
         target: (B, K), each row a distribution.
     """
-    logits = logits if logits.dtype == torch.float64 else logits.float()
+    logits = full(logits)
     return -(target * logits.log_softmax(1)).sum(1).mean()
 
 
@@ -100,8 +101,7 @@ def cosines(a: Tensor, b: Tensor) -> Tensor:
     Returns: (N, M), float32 or float64.
     """
     with torch.autocast(a.device.type, enabled=False):
-        a, b = (x if x.dtype == torch.float64 else x.float() for x in (a, b))
-        return F.normalize(a, dim=1) @ F.normalize(b, dim=1).T
+        return F.normalize(full(a), dim=1) @ F.normalize(full(b), dim=1).T
 
 
 class Temperature(nn.Module):

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unmask.nn.precision import full
 from unmask.nouns import UnmaskError
 
 Norm = Literal["none", "batch", "batch-plain", "layer"]
@@ -61,7 +61,7 @@ class Unit(nn.Module):
     """x / ||x|| along the second axis, in float32 at least."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.normalize(x if x.dtype == torch.float64 else x.float(), dim=1)
+        return F.normalize(full(x), dim=1)
 
 
 def _norm(kind: Norm, width: int, maps: bool) -> nn.Module | None:

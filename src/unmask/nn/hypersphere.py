@@ -1,10 +1,15 @@
-"""Losses and augmentation on the unit sphere. Everything is computed in float32: half precision has no room for it."""
+"""Losses and augmentation on the unit sphere, computed in float32 at least: half precision has no room for it."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from unmask.nn.precision import full
 
 EDGE = 1 - 1e-7  # in bfloat16 this is 1, and acos and sin would give 0 / 0
 
@@ -21,7 +26,7 @@ def alignment(z: Tensor, label: Tensor) -> Tensor:
     """
     i, j = torch.triu_indices(len(z), len(z), 1, device=z.device)
     same = label[i] == label[j]
-    distance = torch.pdist(z.float()).square()
+    distance = torch.pdist(full(z)).square()
     return (distance * same).sum() / same.sum().clamp_min(1)
 
 
@@ -34,8 +39,28 @@ def uniformity(z: Tensor, t: float = 2.0) -> Tensor:
         z: (N, D) unit vectors.
     """
     if len(z) < 2:
-        return z.float().sum() * 0
-    return torch.pdist(z.float()).square().mul(-t).exp().mean().clamp_min(1e-6).log()
+        return full(z).sum() * 0
+    return torch.pdist(full(z)).square().mul(-t).exp().mean().clamp_min(1e-6).log()
+
+
+def squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """||a_i - b_j||^2 = ||a_i||^2 + ||b_j||^2 - 2 a_i b_j, never below 0: (N, D), (M, D) -> (N, M)."""
+    with torch.autocast(a.device.type, enabled=False):
+        a, b = full(a), full(b)
+        return (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T).clamp_min(0)
+
+
+def kernel_entropy(parts: Sequence[Tensor], gamma: float = 1.0) -> Tensor:
+    """The joint entropy of several codes of the same images: -mean over i of log mean over j of the product of kernels.
+
+    The kernel of a part is exp(-gamma ||x_i - x_j||^2), j = i included (SepCLR, arXiv 2402.11928, eq. of k-JEM, where
+    gamma = 1 / (2 tau)). At least 0, for one point; at most log N, for N points far apart.
+
+    Args:
+        parts: each (N, D_k), of any lengths.
+    """
+    distance = torch.stack([squared_distances(x, x) for x in parts]).sum(0)
+    return math.log(len(distance)) - (-gamma * distance).logsumexp(1).mean()
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
