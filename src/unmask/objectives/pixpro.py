@@ -1,0 +1,66 @@
+"""PixPro: a spot of an image looks alike in every crop that shows it, place by place.
+
+The idea in three sentences. Two crops of one image are encoded to feature maps, and where each place lies in the image
+is known from the crops' boxes. Each place of one map is first smoothed by the places of its own map that resemble it
+(pixel propagation), and must then agree with the places of the other map, seen by a momentum encoder, that show the
+same spot. There are no negatives: propagation on one side and momentum on the other keep the maps from collapsing.
+
+Xie et al.: "Propagate Yourself: Exploring Pixel-Level Consistency for Unsupervised Visual Representation Learning",
+CVPR 2021, arXiv 2011.10043. The paper's loss is half of that of the authors' code; here it is the code's.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+CARD = {
+    "title": "PixPro (pixel-level consistency)",
+    "paper": "Xie et al., CVPR 2021, arXiv 2011.10043",
+    "task": "two crops of an image and their boxes -> maps that agree place by place",
+    "licence": "Apache-2.0",
+    "verified": "positive pairs against a brute-force search, propagation and loss by hand; no published weights or tables",
+}
+
+
+def propagate(z: Tensor, value: Tensor, gamma: float = 2.0) -> Tensor:
+    """Pixel propagation: y_i = sum_j max(cos(z_i, z_j), 0)^gamma g_j, over all places j of the map, i too.
+
+    Args:
+        z: (B, D, H, W), of any length: the similarity is of directions.
+        value: g, (B, D', H, W).
+        gamma: 0 gives every place the sum of all, a large one leaves each place its own value.
+    Returns: float32 or wider (B, D', H, W), not normalised.
+    """
+    with torch.autocast(z.device.type, enabled=False):  # sums of H W terms: half precision has no room for them
+        z, value = (x if x.dtype == torch.float64 else x.float() for x in (z, value))
+        unit = F.normalize(z.flatten(2), dim=1)
+        similarity = (unit.transpose(1, 2) @ unit).clamp(min=0)
+        if 0 < gamma < 1:
+            similarity = similarity + 1e-6  # the root's slope at 0 is infinite
+        return (value.flatten(2) @ similarity.pow(gamma)).view_as(value)
+
+
+def consistency(y: Tensor, target: Tensor, positive: Tensor) -> Tensor:
+    """-2 times the mean cosine over positive pairs, mean over images; an image without a pair counts as 0.
+
+    Args:
+        y, target: (B, D, H, W), of any length.
+        positive: (B, HW, HW), pairs of a place of `y` and one of `target`.
+    """
+    with torch.autocast(y.device.type, enabled=False):
+        one, two = (F.normalize(x.flatten(2) if x.dtype == torch.float64 else x.flatten(2).float(), dim=1) for x in (y, target))
+        cosine = one.transpose(1, 2) @ two
+        return -2 * ((cosine * positive).sum((1, 2)) / (positive.sum((1, 2)) + 1e-6)).mean()
+
+
+def pixpro_loss(y1: Tensor, y2: Tensor, target1: Tensor, target2: Tensor, positive: Tensor) -> Tensor:
+    """Both directions together, in -4..4.
+
+    Args:
+        y1, y2: propagated maps of the two views, (B, D, H, W).
+        target1, target2: the momentum encoder's maps; no gradient flows to them.
+        positive: (B, HW, HW), places of view 1 by places of view 2.
+    """
+    return consistency(y1, target2.detach(), positive) + consistency(y2, target1.detach(), positive.transpose(1, 2))
