@@ -26,9 +26,9 @@ def regions() -> torch.Tensor:
         turn, scale = rng.normal(0, 0.3), rng.uniform(0.4, 3)
         matrix = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         shift = 112 - matrix @ (112, 112) + rng.normal(0, 20, 2)
-        face = from_five(np.asarray(FIVE @ matrix.T + shift, np.float32))
-        maps.append(parsing(face, 224))
-    return patch_regions(torch.from_numpy(np.stack(maps)), 16)
+        face = from_five(np.asarray(FIVE @ matrix.T + shift, np.float32) / 4)
+        maps.append(parsing(face, 56))
+    return patch_regions(torch.from_numpy(np.stack(maps)), 4)
 
 
 @pytest.mark.parametrize("covered", range(len(COVERABLE)), ids=COVERABLE)

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from unmask.nn.correspondence import bin_centres, bin_distance, overlapping
+from unmask.objectives.pixcontrast import pixel_contrast
 from unmask.objectives.pixpro import consistency, pixpro_loss, propagate
 
 WHOLE = torch.tensor([[0.0, 0, 1, 1]])
@@ -131,3 +132,33 @@ def test_loss_and_gradient_against_loops_in_float64() -> None:
     loss.backward()
     assert loss.item() == pytest.approx(plain.item(), abs=1e-6)
     torch.testing.assert_close(y.grad, expected, atol=1e-6, rtol=0)
+
+
+def test_contrast_by_hand() -> None:
+    # At temperature 1, the first place has cosines 1 and 0 with the other view and its positive is the first:
+    # log(e + 1) - 1. The second has no positive: it counts for nothing. The other image has no pair: 0.
+    anchor = torch.tensor([[2.0, 0], [0, 1]]).reshape(1, 2, 1, 2).repeat(2, 1, 1, 1)
+    positive = torch.zeros(2, 2, 2, dtype=torch.bool)
+    positive[0, 0, 0] = True
+    assert pixel_contrast(anchor, anchor, positive, 1.0).item() == pytest.approx((math.log(math.e + 1) - 1) / 2)
+
+
+def test_contrast_and_gradient_against_loops_in_float64() -> None:
+    torch.manual_seed(1)
+    x = torch.randn(4, 6, 3, 3, dtype=torch.float64, requires_grad=True)
+    other = torch.randn(4, 6, 3, 3, dtype=torch.float64)
+    positive = bin_distance(boxes(4, 7), boxes(4, 8), 3, 3) < 0.7
+    terms = []
+    for one, two, pairs in zip(x.flatten(2), other.flatten(2), positive, strict=True):
+        each = []
+        for i in pairs.any(1).nonzero()[:, 0].tolist():
+            e = torch.stack([F.cosine_similarity(one[:, i], two[:, j], 0) / 0.3 for j in range(9)]).exp()
+            each.append(-(e[pairs[i]].sum() / e.sum()).log())
+        terms.append(torch.stack(each).mean() if each else one.sum() * 0)
+    plain = torch.stack(terms).mean()
+    (expected,) = torch.autograd.grad(plain, x)
+    loss = pixel_contrast(x, other, positive)
+    loss.backward()
+    assert loss.item() == pytest.approx(plain.item(), abs=1e-9)
+    torch.testing.assert_close(x.grad, expected, atol=1e-9, rtol=0)
+    assert any(pairs.any() for pairs in positive)

@@ -23,7 +23,9 @@ HAIR = 0.35  # width of the band over the forehead, likewise
 
 def parsing(face: Landmarks, side: int) -> Pixels:
     """uint8 (side, side), indices into `CLASSES`; `face` in pixels of that square."""
-    up = (face.points[27] - face.points[8]) / np.linalg.norm(face.points[27] - face.points[8]) * face.eyes  # chin to brow
+    up = (
+        (face.points[27] - face.points[8]) / np.linalg.norm(face.points[27] - face.points[8]) * face.eyes
+    )  # chin to brow
     above = [p for p in face.outline if (p - face.five[:2].mean(0)) @ up > 0]
     drawn: NDArray[np.uint8] = np.zeros((side, side), np.uint8)
     centre = face.outline.mean(0)

@@ -36,4 +36,5 @@ def overlapping(box1: Tensor, box2: Tensor, height: int, width: int) -> Tensor:
     centre = bin_centres(box1, height, width)
     corners = box2.view(-1, 2, 2)
     low, high = corners.amin(1), corners.amax(1)
-    return ((centre >= low[:, None]) & (centre <= high[:, None])).all(2)
+    inside: Tensor = ((centre >= low[:, None]) & (centre <= high[:, None])).all(2)
+    return inside

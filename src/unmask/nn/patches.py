@@ -12,8 +12,10 @@ def patches(image: Tensor, size: int) -> Tensor:
     """(B, C, H, W) -> (B, N, C, size, size), row by row. Raises: UnmaskError where `size` does not divide the sides."""
     height, width = image.shape[-2:]
     if height % size or width % size:
-        raise UnmaskError(f"images of {height} x {width} do not divide into patches of {size}: resize or pad them first")
-    grid = image.unflatten(3, (-1, size)).unflatten(2, (-1, size))  # (B, C, rows, size, columns, size)
+        raise UnmaskError(
+            f"images of {height} x {width} do not divide into patches of {size}: resize or pad them first"
+        )
+    grid: Tensor = image.unflatten(3, (-1, size)).unflatten(2, (-1, size))  # (B, C, rows, size, columns, size)
     return grid.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
 
 
@@ -28,7 +30,7 @@ def patchify(image: Tensor, size: int) -> Tensor:
 def unpatchify(tokens: Tensor, size: int) -> Tensor:
     """The inverse of `patchify` for square images: (B, N, size * size * C) -> (B, C, H, H)."""
     side = round(tokens.shape[1] ** 0.5)
-    grid = tokens.unflatten(2, (size, size, -1)).unflatten(1, (side, side))  # (B, rows, columns, size, size, C)
+    grid: Tensor = tokens.unflatten(2, (size, size, -1)).unflatten(1, (side, side))  # (B, rows, columns, size, size, C)
     return grid.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
 
 

@@ -1,10 +1,10 @@
 """cMIM: an autoencoder whose code says as much as it can about the image, and of which image it is.
 
-The idea in three sentences. A Mutual Information Machine is trained like a variational autoencoder with one sign turned:
-the posterior is rewarded for being sharp, which keeps information in the code where the VAE washes it out. cMIM adds
-the likelihood that a code is picked out among the others of the batch by its direction, against the mean of the others,
-so that it needs no augmented positives and hardly depends on the batch's size. The decoder's activations before the
-last layer are the features to use (informative embeddings).
+The idea in three sentences. A Mutual Information Machine is trained like a variational autoencoder with one sign
+turned: the posterior is rewarded for being sharp, which keeps information in the code where the VAE washes it out.
+cMIM adds the likelihood that a code is picked out among the others of the batch by its direction, against the mean of
+the others, so that it needs no augmented positives and hardly depends on the batch's size. The decoder's activations
+before the last layer are the features to use (informative embeddings).
 
 Livne: "Contrastive Mutual Information Learning: Toward Robust Representations without Positive-Pair Augmentations",
 arXiv 2509.21511; MIM: Livne, Swersky and Fleet, arXiv 1910.03175. A-MIM (one term per data sample) and the VAE of
@@ -17,7 +17,8 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from unmask.nn.contrastive import cosines, info_nce
 
 CARD = {
     "title": "cMIM (contrastive Mutual Information Machine), A-MIM, VAE",
@@ -44,8 +45,5 @@ def same_code(z: Tensor, temperature: float = 0.1) -> Tensor:
         z: (B, D), B >= 2.
     Returns: (B,).
     """
-    z = z if z.dtype == torch.float64 else z.float()
-    s = F.normalize(z, dim=1) @ F.normalize(z, dim=1).T / temperature
     own = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    others = s.masked_fill(own, -math.inf).logsumexp(1) - math.log(len(z) - 1)
-    return s.diagonal() - torch.logaddexp(s.diagonal(), others)
+    return -info_nce(cosines(z, z) / temperature, own, negatives="mean", reduction="none")

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unmask.data.parsing import CLASSES
+from unmask.nn.patches import patches
 from unmask.nouns import UnmaskError
 
 GROUPS: dict[str, tuple[str, ...]] = {  # in the order in which they take their patches
@@ -39,14 +40,16 @@ def patch_regions(parsing: Tensor, patch: int) -> Tensor:
         parsing: (B, S, S), indices into `unmask.data.parsing.CLASSES`.
     Returns: bool (B, 8, N), groups in the order of `GROUPS`.
     """
-    each = F.one_hot(parsing.long(), len(CLASSES)).permute(0, 3, 1, 2).float()
-    has = dict(zip(CLASSES, F.max_pool2d(each, patch).flatten(2).bool().unbind(1), strict=True))
+    each = parsing[:, None] == torch.arange(len(CLASSES), device=parsing.device).view(-1, 1, 1)
+    has = dict(zip(CLASSES, patches(each, patch).flatten(3).any(3).unbind(2), strict=True))
     boundary = has["skin"] & (has["hair"] | has["background"])
     groups = [torch.stack([has[c] for c in classes]).any(0) if classes else boundary for classes in GROUPS.values()]
     return torch.stack(groups, 1)
 
 
-def crfr_p(regions: Tensor, covered: int, ratio: float, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+def crfr_p(
+    regions: Tensor, covered: int, ratio: float, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
     """Cover one region, and mask the others in proportion (CRFR-P).
 
     The covered region is masked wholly. What remains of the budget is rho = n / (N - covered patches) of the patches
@@ -64,7 +67,9 @@ def crfr_p(regions: Tensor, covered: int, ratio: float, generator: torch.Generat
     batch, _, count = regions.shape
     budget = int(ratio * count)
     if not 0 < budget < count:
-        raise UnmaskError(f"a mask ratio of {ratio} masks {budget} of {count} patches: at least one must be, one must not")
+        raise UnmaskError(
+            f"a mask ratio of {ratio} masks {budget} of {count} patches: at least one must be, one must not"
+        )
     region = regions[:, covered]
     taken, mask = region.clone(), region.clone()
     left = (count - region.sum(1)).clamp(min=1)

@@ -20,7 +20,7 @@ CARD = {
     "paper": "Xie et al., CVPR 2021, arXiv 2011.10043",
     "task": "two crops of an image and their boxes -> maps that agree place by place",
     "licence": "Apache-2.0",
-    "verified": "positive pairs against a brute-force search, propagation and loss by hand; no published weights or tables",
+    "verified": "pairs against a brute-force search, propagation and loss by hand; no published weights or tables",
 }
 
 
@@ -50,7 +50,9 @@ def consistency(y: Tensor, target: Tensor, positive: Tensor) -> Tensor:
         positive: (B, HW, HW), pairs of a place of `y` and one of `target`.
     """
     with torch.autocast(y.device.type, enabled=False):
-        one, two = (F.normalize(x.flatten(2) if x.dtype == torch.float64 else x.flatten(2).float(), dim=1) for x in (y, target))
+        one, two = (
+            F.normalize(x.flatten(2) if x.dtype == torch.float64 else x.flatten(2).float(), dim=1) for x in (y, target)
+        )
         cosine = one.transpose(1, 2) @ two
         return -2 * ((cosine * positive).sum((1, 2)) / (positive.sum((1, 2)) + 1e-6)).mean()
 

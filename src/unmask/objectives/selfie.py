@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from unmask.nn.contrastive import info_nce
 
 CARD = {
     "title": "Selfie (pointing to hidden patches)",
@@ -39,5 +40,5 @@ def selfie_loss(query: Tensor, candidate: Tensor) -> Tensor:
         candidate: h, (B, T, D); other images' patches never enter.
     """
     logits = pointing_logits(query, candidate).flatten(0, 1)
-    right = torch.arange(query.shape[1], device=query.device).repeat(len(query))
-    return F.cross_entropy(logits.float() if logits.dtype == torch.float16 else logits, right)
+    right = torch.eye(query.shape[1], dtype=torch.bool, device=query.device).repeat(len(query), 1)
+    return info_nce(logits, right)
