@@ -23,18 +23,17 @@ HAIR = 0.35  # width of the band over the forehead, likewise
 
 def parsing(face: Landmarks, side: int) -> Pixels:
     """uint8 (side, side), indices into `CLASSES`; `face` in pixels of that square."""
-    up = (
-        (face.points[27] - face.points[8]) / np.linalg.norm(face.points[27] - face.points[8]) * face.eyes
-    )  # chin to brow
-    above = [p for p in face.outline if (p - face.five[:2].mean(0)) @ up > 0]
     drawn: NDArray[np.uint8] = np.zeros((side, side), np.uint8)
-    centre = face.outline.mean(0)
-    away = np.array(above) - centre
-    band = centre + away * (1 + HAIR * face.eyes / np.linalg.norm(away, axis=1, keepdims=True))
+    ridge, outline, eyes = face.points[27] - face.points[8], face.outline, face.five[:2]
+    unit = float(np.linalg.norm(eyes[1] - eyes[0]))
+    up = ridge / np.linalg.norm(ridge) * unit  # from the chin to the brows, one distance of the eyes
+    above = outline[(outline - eyes.mean(0)) @ up > 0]
+    away = above - outline.mean(0)
+    band = above + away * (HAIR * unit / np.linalg.norm(away, axis=1, keepdims=True))
     upper, inner = face.at(MOUTH)[:7], face.at(INNER_MOUTH)
     for name, polygon in (
         ("hair", np.concatenate([above, band])),
-        ("skin", face.outline),
+        ("skin", outline),
         ("right brow", _thick(face.at(RIGHT_BROW), up * BROW)),
         ("left brow", _thick(face.at(LEFT_BROW), up * BROW)),
         ("right eye", face.at(RIGHT_EYE)),

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from unmask.data.parsing import CLASSES
 from unmask.nn.patches import patches
+from unmask.nn.predictive import negative_cosine
 from unmask.nouns import UnmaskError
 
 GROUPS: dict[str, tuple[str, ...]] = {  # in the order in which they take their patches
@@ -104,4 +104,4 @@ def reconstruction(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 def discrimination(predicted: Tensor, target: Tensor) -> Tensor:
     """-1/2 mean cosine, in -0.5..0.5; no gradient flows to `target`. Both (B, D), of any length."""
-    return -0.5 * F.cosine_similarity(predicted, target.detach(), dim=1).mean()
+    return 0.5 * negative_cosine(predicted, target)

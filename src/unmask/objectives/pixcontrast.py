@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unmask.nn.contrastive import info_nce
+from unmask.nn.precision import full
 
 CARD = {
     "title": "PixContrast (pixel-level contrast)",
@@ -36,8 +37,8 @@ def pixel_contrast(anchor: Tensor, other: Tensor, positive: Tensor, temperature:
         positive: (B, HW, HW), places of `anchor` by places of `other`.
     """
     with torch.autocast(anchor.device.type, enabled=False):
-        a, b = (F.normalize((x if x.dtype == torch.float64 else x.float()).flatten(2), dim=1) for x in (anchor, other))
-        logits = a.transpose(1, 2) @ b / temperature
+        anchor, other = (F.normalize(full(x).flatten(2), dim=1) for x in (anchor, other))
+        logits = anchor.transpose(1, 2) @ other / temperature
     each = info_nce(logits.flatten(0, 1), positive.flatten(0, 1), positives="set", reduction="none")
     return (each.view(positive.shape[:2]).sum(1) / positive.any(2).sum(1).clamp(min=1)).mean()
 

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from unmask.nn.precision import full
+
 CARD = {
     "title": "PixPro (pixel-level consistency)",
     "paper": "Xie et al., CVPR 2021, arXiv 2011.10043",
@@ -34,7 +36,7 @@ def propagate(z: Tensor, value: Tensor, gamma: float = 2.0) -> Tensor:
     Returns: float32 or wider (B, D', H, W), not normalised.
     """
     with torch.autocast(z.device.type, enabled=False):  # sums of H W terms: half precision has no room for them
-        z, value = (x if x.dtype == torch.float64 else x.float() for x in (z, value))
+        z, value = full(z), full(value)
         unit = F.normalize(z.flatten(2), dim=1)
         similarity = (unit.transpose(1, 2) @ unit).clamp(min=0)
         if 0 < gamma < 1:
@@ -50,10 +52,8 @@ def consistency(y: Tensor, target: Tensor, positive: Tensor) -> Tensor:
         positive: (B, HW, HW), pairs of a place of `y` and one of `target`.
     """
     with torch.autocast(y.device.type, enabled=False):
-        one, two = (
-            F.normalize(x.flatten(2) if x.dtype == torch.float64 else x.flatten(2).float(), dim=1) for x in (y, target)
-        )
-        cosine = one.transpose(1, 2) @ two
+        y, target = (F.normalize(full(x).flatten(2), dim=1) for x in (y, target))
+        cosine = y.transpose(1, 2) @ target
         return -2 * ((cosine * positive).sum((1, 2)) / (positive.sum((1, 2)) + 1e-6)).mean()
 
 
