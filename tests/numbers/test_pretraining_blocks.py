@@ -197,12 +197,6 @@ def test_without_triplets_the_loss_is_zero_and_has_a_gradient() -> None:
         assert loss.item() == 0
 
 
-def test_two_embeddings_of_one_image_are_no_pair_where_that_is_said() -> None:
-    label, itself = torch.tensor([0, 1, 0, 1]), torch.tensor([0, 1, 0, 1])
-    assert not len(mine_triplets(torch.rand(4, 4), label, "all", itself=itself)[0])
-    assert len(mine_triplets(torch.rand(4, 4), label, "all")[0]) == 8
-
-
 # --- gradient in chunks -----------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unmask.nn.gather import gather, place
 from unmask.nn.precision import full
 from unmask.nouns import UnmaskError
 
@@ -52,34 +53,94 @@ def info_nce(
     if label_smoothing and (positives, negatives) != ("shared", "sum"):
         raise UnmaskError('label smoothing is defined for positives="shared" and negatives="sum" alone')
     logits = full(logits)
-    if valid is not None:
-        valid = valid.expand_as(positive)
-        positive = positive & valid
-    negative = ~positive if valid is None else valid & ~positive
-    count = positive.sum(1)
-    # Not -inf: a row of nothing but -inf would have a gradient of NaN.
-    nothing = torch.finfo(logits.dtype).min
-    n = logits.masked_fill(~negative, nothing).logsumexp(1)
-    if negatives == "mean":
-        n = n - negative.sum(1).clamp_min(1).to(n.dtype).log()
-    if positives == "own":
-        each = F.softplus(n[:, None] - logits).masked_fill(~positive, 0).sum(1) / count.clamp_min(1)
+    valid = torch.ones_like(positive) if valid is None else valid.expand_as(positive)
+    positive = positive & valid
+    if label_smoothing:
+        each = _all_valid(logits, positive, valid, label_smoothing)
+    elif (positives, negatives) == ("shared", "sum"):
+        each = _all_valid(logits, positive, valid)
     else:
-        together = logits.masked_fill(~positive, nothing).logsumexp(1)
-        if positives == "set":
-            each = F.softplus(n - together)
-        else:
-            every = torch.logaddexp(together, n)
-            each = every - _mean(logits, positive, count)
-            if label_smoothing:
-                allowed = positive | negative
-                spread = every - _mean(logits, allowed, allowed.sum(1))
-                each = (1 - label_smoothing) * each + label_smoothing * spread
+        each = _apart(logits, positive, valid & ~positive, positives, negatives == "mean")
+    count = positive.sum(1)
     each = torch.where(count > 0, each, 0)
     if reduction == "none":
         return each
     weight = count if reduction == "pairs" else count > 0
     return (each * weight).sum() / weight.sum().clamp_min(1)
+
+
+def _all_valid(logits: Tensor, positive: Tensor, valid: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Of each anchor: positives share one denominator, the sum over everything valid."""
+    every = _total(logits, valid)
+    each = every - _mean(logits, positive)
+    return torch.lerp(each, every - _mean(logits, valid), smoothing) if smoothing else each
+
+
+def _apart(logits: Tensor, positive: Tensor, negative: Tensor, positives: str, mean: bool) -> Tensor:
+    """Of each anchor: negatives are summed, or averaged, before positives come to them."""
+    n = _total(logits, negative)
+    if mean:
+        n = n - negative.sum(1).clamp_min(1).to(n.dtype).log()
+    if positives == "own":
+        return F.softplus(n[:, None] - logits).masked_fill(~positive, 0).sum(1) / positive.sum(1).clamp_min(1)
+    together = _total(logits, positive)
+    return F.softplus(n - together) if positives == "set" else torch.logaddexp(together, n) - _mean(logits, positive)
+
+
+def _total(logits: Tensor, mask: Tensor) -> Tensor:
+    """log of the sum of exp over the mask, (R,). Not -inf for an empty row: its gradient would be NaN."""
+    return logits.masked_fill(~mask, torch.finfo(logits.dtype).min).logsumexp(1)
+
+
+def _mean(logits: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the mask, (R,); 0 for an empty row."""
+    return logits.masked_fill(~mask, 0).sum(1) / mask.sum(1).clamp_min(1)
+
+
+def nt_xent(one: Tensor, other: Tensor, temperature: float = 0.5) -> Tensor:
+    """Each view finds the other view of its image among all views of the batch but itself (SimCLR, ICML 2020, eq. 1).
+
+    Over processes, candidates are the views of all of them.
+
+    Args:
+        one, other: (N, D) embeddings of two views, of any lengths; row i of both is of one image.
+    """
+    rows = 2 * len(one)
+    views = torch.cat([one, other])
+    candidates = gather(views)
+    me = torch.arange(rows, device=views.device) + place(rows)
+    twin = me.roll(len(one))
+    logits = cosines(views, candidates) / temperature
+    return info_nce(logits, marks(twin, len(candidates)), ~marks(me, len(candidates)))
+
+
+def queue_nce(query: Tensor, key: Tensor, queue: Tensor, temperature: float = 0.2) -> Tensor:
+    """Each query finds its key among the keys of earlier batches (MoCo, CVPR 2020, eq. 1).
+
+    Args:
+        query, key: (N, D), of any lengths; the key has no gradient.
+        queue: (K, D), the negatives.
+    """
+    key = F.normalize(full(key.detach()), dim=1)
+    with torch.autocast(query.device.type, enabled=False):
+        own = (F.normalize(full(query), dim=1) * key).sum(1, keepdim=True)
+    logits = torch.cat([own, cosines(query, queue)], 1) / temperature
+    return info_nce(logits, marks(torch.zeros_like(key[:, 0], dtype=torch.long), logits.shape[1]))
+
+
+def supervised_contrastive(embedding: Tensor, label: Tensor, temperature: float = 0.1) -> Tensor:
+    """All others of an anchor's label are its positives: L_out of SupCon (Khosla et al., NeurIPS 2020, eq. 2).
+
+    Over processes, anchors and candidates are those of all of them, in each.
+
+    Args:
+        embedding: (N, D) of any lengths; several views or exits of an image are rows of their own.
+        label: (N,); rows with a label below 0 are left out.
+    """
+    embedding, label = gather(embedding), gather(label)
+    itself = torch.eye(len(label), dtype=torch.bool, device=label.device)
+    valid = (label >= 0) & (label >= 0)[:, None] & ~itself
+    return info_nce(cosines(embedding, embedding) / temperature, label[:, None] == label, valid)
 
 
 def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -91,6 +152,11 @@ def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """
     logits = full(logits)
     return -(target * logits.log_softmax(1)).sum(1).mean()
+
+
+def marks(index: Tensor, columns: int) -> Tensor:
+    """(R,) -> (R, columns) bool, true at each row's index."""
+    return index[:, None] == torch.arange(columns, device=index.device)
 
 
 def cosines(a: Tensor, b: Tensor) -> Tensor:
@@ -117,8 +183,3 @@ class Temperature(nn.Module):
 
     def forward(self, similarity: Tensor) -> Tensor:
         return similarity * self.log_scale.clamp(max=self.limit).exp()
-
-
-def _mean(logits: Tensor, mask: Tensor, count: Tensor) -> Tensor:
-    """Mean over the columns of the mask, (R,); 0 for an empty row."""
-    return logits.masked_fill(~mask, 0).sum(1) / count.clamp_min(1)

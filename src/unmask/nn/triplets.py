@@ -19,7 +19,6 @@ def mine_triplets(
     kind: Mining = "semihard",
     margin: float = 0.2,
     *,
-    itself: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Indices (T,), (T,), (T,) of anchors, positives and negatives.
@@ -32,13 +31,11 @@ def mine_triplets(
     Args:
         distance: (N, N), squared or not, as the loss has it.
         label: (N,).
-        itself: (N,) which vectors are of the same image; such pairs are no positives. None = each of its own.
         generator: of the CPU, for "random".
     """
     distance = full(distance)
-    itself = torch.arange(len(label), device=label.device) if itself is None else itself
     same = label[:, None] == label
-    anchor, positive = (same & (itself[:, None] != itself)).nonzero(as_tuple=True)
+    anchor, positive = (same & ~torch.eye(len(label), dtype=torch.bool, device=label.device)).nonzero(as_tuple=True)
     to_all, different = distance[anchor], ~same[anchor]  # (P, N): a row for each pair
     if kind in ("semihard", "all"):
         wanted = different
@@ -51,7 +48,7 @@ def mine_triplets(
     anchor, positive, to_all, different = anchor[some], positive[some], to_all[some], different[some]
     if kind == "random":
         to_all = torch.rand(to_all.shape, generator=generator).to(distance.device)
-    return anchor, positive, to_all.masked_fill(~different, torch.inf).min(1).indices if len(anchor) else anchor
+    return anchor, positive, to_all.masked_fill(~different, torch.inf).min(1).indices
 
 
 def triplet_loss(distance: Tensor, triplets: tuple[Tensor, Tensor, Tensor], margin: float = 0.2) -> Tensor:
