@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 State = Literal["fake", "real", "uncertain", "not_applicable", "failed"]
 Pixels = NDArray[np.uint8]  # (H, W, 3) RGB, or (N, H, W, 3)
@@ -18,6 +18,27 @@ Floats = NDArray[np.float32]
 
 class UnmaskError(Exception):
     """What a user can mend: the text says what is wrong and how to mend it."""
+
+
+def printable(name: str) -> str:
+    """Text that any file and any terminal can hold: bytes of a file name that are not UTF-8 become \\xNN."""
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a surrogate pair, which no file name decodes to
+        return name.encode("utf-8", "backslashreplace").decode()
+
+
+def is_text(name: str) -> bool:
+    """Whether a file name is text: on Linux it may be any bytes, which Python keeps as lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+Text = Annotated[str, BeforeValidator(lambda text: printable(text) if isinstance(text, str) else text)]
+"""Text that may name a file: `printable` is applied to it."""
 
 
 # --- bytes -> frames -------------------------------------------------------------------------------------------------
@@ -243,7 +264,7 @@ class FaceReport(Plain):
 
 
 class FileReport(Plain):
-    path: str
+    path: Text
     sha256: str | None = None
     media: MediaInfo | None = None
     state: State
@@ -252,9 +273,9 @@ class FileReport(Plain):
     )
     low: float | None = None
     high: float | None = None
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Text, ...] = ()
     detector: DetectorInfo | None = None
-    provenance: dict[str, str] = Field(default_factory=dict)
+    provenance: dict[str, Text] = Field(default_factory=dict)
     faces: tuple[FaceReport, ...] = ()
     seconds_spent: dict[str, float] = Field(default_factory=dict, description="wall seconds by stage")
 

@@ -115,12 +115,35 @@ def test_a_bad_file_stops_nothing(folder: Path, options: Options) -> None:
     assert report.files[1].faces[0].thumbnail == alone.files[0].faces[0].thumbnail is not None
 
 
-def test_a_name_that_is_not_utf8(tmp_path: Path, portrait: Pixels, options: Options) -> None:
-    path = os.fsencode(tmp_path) + b"/caf\xe9.png"
-    Path(os.fsdecode(path)).write_bytes(save(portrait, tmp_path / "a.png").read_bytes())
-    report = scan(tmp_path, detector=options.detector, faces=options.faces, jobs=2, out=tmp_path / "t.parquet")
-    assert {Path(file.path).name: file.state for file in report.files} == {"a.png": "real", "caf\\xe9.png": "real"}
-    assert json.loads(report.model_dump_json())
+def test_names_that_are_not_utf8(tmp_path: Path, portrait: Pixels, options: Options) -> None:
+    """Good, damaged and unreadable ones, each of its own content: none may cost the answers on the others."""
+    odd = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    Path(os.fsdecode(odd)).write_bytes(save(portrait[8:], tmp_path / "b.png").read_bytes())
+    Path(os.fsdecode(odd.replace(b".png", b".jpg"))).write_bytes(b"\xff\xd8\xff\xe0 and no more")
+    Path(os.fsdecode(odd.replace(b".png", b".webp"))).symlink_to("absent.webp")
+    save(portrait, tmp_path / "b.png")
+    expected = {"b.png": "real", "caf\\xe9.png": "real", "caf\\xe9.jpg": "failed"}
+    for table in (None, tmp_path / "t.parquet", tmp_path / "t.parquet"):
+        report = scan(tmp_path, detector=options.detector, faces=options.faces, jobs=2, out=table)
+        assert {Path(file.path).name: file.state for file in report.files} == expected
+        assert json.loads(report.model_dump_json())
+    alone = scan(os.fsdecode(odd), detector=options.detector, out=tmp_path / "alone.parquet")
+    assert Path(alone.files[0].path).name == "caf\\xe9.png"
+    gone = scan(os.fsdecode(odd.replace(b".png", b".webp")), detector=options.detector).files[0]
+    assert gone.state == "failed"
+    assert "caf\\xe9.webp" in gone.reasons[0]  # the reason names the file, too
+
+
+def test_a_folder_that_is_not_utf8(
+    tmp_path: Path, portrait: Pixels, options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    here.mkdir()
+    save(portrait, here / "a.png")
+    monkeypatch.chdir(here)
+    assert states(scan("a.png", detector=options.detector, out="t.parquet").files) == {"a.png": "real"}
+    with pytest.raises(UnmaskError, match="must be UTF-8"):
+        scan("a.png", detector=options.detector, out=os.fsdecode(b"t\xe9.parquet"))
 
 
 def test_the_folder_of_the_caller_is_not_imported_from(

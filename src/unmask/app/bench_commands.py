@@ -49,8 +49,7 @@ def bench(
         chosen = load(protocol)
         if data is None or out is None:
             raise typer.BadParameter("give --data FACES.parquet and -o FOLDER", param_hint="--data, --out")
-        from rich.console import Console
-
+        from unmask.app.console import stdout
         from unmask.bench.protocols import Wanted, run
         from unmask.bench.training import How
         from unmask.measure import tables
@@ -80,12 +79,12 @@ def bench(
 
             draw(result, units, out)
         if not quiet:
-            stdout = Console(highlight=False)
+            console = stdout()
             for table in tables.rich_tables(result):
-                stdout.print(table)
+                console.print(table)
             for note in result.notes():
-                stdout.print(note)
-            stdout.print(f"Rebuild: {result.rebuild}", soft_wrap=True)
+                console.print(note)
+            console.print(f"Rebuild: {result.rebuild}", soft_wrap=True)
 
 
 def compare(
@@ -95,6 +94,7 @@ def compare(
     """Put bench results into one HTML file that needs no network: sortable tables, pictures inside."""
     with errors_in_a_line():
         from unmask.measure.leaderboard import leaderboard
+        from unmask.output import write_text
 
-        out.write_text(leaderboard(runs), encoding="utf-8")
+        write_text(out, leaderboard(runs))
         typer.echo(f"{out}")

@@ -16,6 +16,7 @@ from unmask.app import (
     bench_commands,
     coverage_commands,
     data_commands,
+    errors,
     faces_commands,
     fairness_commands,
     forge_commands,
@@ -38,7 +39,7 @@ app = typer.Typer(
 DETECTION, OUTPUT, SPEED, LIMITS = "Detector", "Results", "Speed", "What one file may cost"
 EXIT_CODES = (
     "Exit codes: 0 all files were scanned, 1 a file is in a state of --fail-on, 2 wrong usage or a missing part, "
-    "3 a file could not be read, 130 interrupted."
+    "3 a file could not be read, 70 a fault of unmask itself, 130 interrupted."
 )
 
 
@@ -224,13 +225,12 @@ def info(
 ) -> None:
     """What a detector knows, how well, where it fails, and on whose data it rests."""
     with errors_in_a_line():
-        from rich.console import Console
-
         from unmask.app.cards import card_text
+        from unmask.app.console import stdout
         from unmask.bundles import load
 
         scorer = load(bundle)
-        Console(highlight=False).print(*card_text(scorer.card, scorer.weights_sha256), sep="\n")
+        stdout().print(*card_text(scorer.card, scorer.weights_sha256), sep="\n")
 
 
 @app.command()
@@ -245,9 +245,10 @@ def pull(name: Annotated[str, typer.Argument(help="yunet: the face finder for --
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of `unmask scan --json`."""
-    from unmask.scan.schema import report_schema
+    with errors_in_a_line():
+        from unmask.scan.schema import report_schema
 
-    typer.echo(report_schema(), nl=False)
+        typer.echo(report_schema(), nl=False)
 
 
 # Commands that stand in files of their own; each imports its rooms when it runs.
@@ -270,4 +271,4 @@ app.add_typer(import_commands.app)
 
 def main() -> None:
     """Entry point of the `unmask` command."""
-    app()
+    errors.run(app)

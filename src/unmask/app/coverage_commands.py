@@ -34,9 +34,9 @@ def coverage(
     with errors_in_a_line():
         from dataclasses import asdict
 
-        from rich.console import Console
         from rich.table import Table
 
+        from unmask.app.console import stdout
         from unmask.bench.coverage import Wanted, run
 
         names = tuple(name for name in listed(within) if name != "none")
@@ -62,14 +62,14 @@ def coverage(
                 f"{row.both:.3f}",
                 f"{row.neither:.3f}",
             )
-        stdout = Console(highlight=False)
-        stdout.print(table)
-        stdout.print(
+        console = stdout()
+        console.print(table)
+        console.print(
             f"Promised {level:g}, within {', '.join(names) or 'all rows'}; fitted on {found.fitted:,} validation rows "
             f"of {found.fitted_groups:,} groups; {found.failed:,} media without a scored crop left out.",
             soft_wrap=True,
         )
-        stdout.print(f"Data {found.data}; {found.name} {found.weights}.", soft_wrap=True)
+        console.print(f"Data {found.data}; {found.name} {found.weights}.", soft_wrap=True)
         again = ["unmask", "coverage", detector, "--data", data.name, "--within", within, "--level", f"{level:g}"]
         again += [w for d in dataset or () for w in ("--dataset", d)]
-        stdout.print("Rebuild: " + shlex.join(again), soft_wrap=True)
+        console.print("Rebuild: " + shlex.join(again), soft_wrap=True)

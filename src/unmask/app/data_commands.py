@@ -35,8 +35,7 @@ def index(
     could not place: nothing is guessed.
     """
     with errors_in_a_line():
-        from rich.console import Console
-
+        from unmask.app.console import stdout
         from unmask.data.index import index as run
 
         with _counting("rows", quiet) as step:
@@ -44,7 +43,7 @@ def index(
         faults = sum(found.problems.values())
         if not quiet:
             _table(found.manifest)
-            console = Console(highlight=False)
+            console = stdout()
             for what, n in sorted(found.problems.items()):
                 console.print(f"{n:,} files {what}: see {found.report}")
             for key, (have, expected) in sorted(found.short.items()):
@@ -56,12 +55,12 @@ def index(
 def layouts() -> None:
     """The data set layouts, how a copy is had, and what of a layout is not verified."""
     with errors_in_a_line():
-        from rich.console import Console
         from rich.markup import escape
 
+        from unmask.app.console import stdout
         from unmask.data.datasets import adapter, names
 
-        console = Console(highlight=False)
+        console = stdout()
         for name in names():
             card = adapter(name).CARD
             console.print(f"[bold]{name}[/]  {escape(card.title)}", soft_wrap=True)
@@ -76,12 +75,12 @@ def layouts() -> None:
 def card(name: Annotated[str, typer.Argument(help="The layout's name.")]) -> None:
     """All that is known of one data set: paper, access, terms, counts, traps, what is unverified."""
     with errors_in_a_line():
-        from rich.console import Console
         from rich.markup import escape
 
+        from unmask.app.console import stdout
         from unmask.data.datasets import adapter
 
-        console = Console(highlight=False)
+        console = stdout()
         for key, value in adapter(name).CARD.model_dump().items():
             if isinstance(value, dict):
                 value = ", ".join(f"{k} {n:,}" for k, n in value.items())
@@ -93,16 +92,15 @@ def card(name: Annotated[str, typer.Argument(help="The layout's name.")]) -> Non
 def show(manifest: Source) -> None:
     """Counts by data set, method, split and label."""
     with errors_in_a_line():
-        from rich.console import Console
-
+        from unmask.app.console import stdout
         from unmask.data.manifest import Manifest
 
         opened = Manifest(manifest)
         _table(opened)
         for root in sorted(set(opened.roots.values())):
             there = "" if root.is_dir() else "  (not there)"
-            Console(highlight=False).print(f"files in {root}{there}", soft_wrap=True)
-        Console(highlight=False).print(f"digest {opened.digest}")
+            stdout().print(f"files in {root}{there}", soft_wrap=True)
+        stdout().print(f"digest {opened.digest}")
 
 
 @data.command()
@@ -181,9 +179,9 @@ def split(
 
 
 def _table(manifest: object) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from unmask.app.console import stdout
     from unmask.data.manifest import Manifest
     from unmask.data.survey import counts
 
@@ -197,7 +195,7 @@ def _table(manifest: object) -> None:
         table.add_row(
             c.dataset, c.method or "-", c.split or "-", *(f"{n:,}" for n in (c.real, c.fake, c.unlabelled, c.groups))
         )
-    console = Console(highlight=False)
+    console = stdout()
     console.print(table)
     console.print(f"{len(manifest):,} {manifest.kind} rows: {manifest.path}", soft_wrap=True)
 

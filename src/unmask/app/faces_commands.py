@@ -132,8 +132,9 @@ def _machines(
 
 
 def _show(made: Manifest, found: Summary) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from unmask.app.console import stdout
 
     table = Table("", "", box=None, pad_edge=False, show_header=False)
     table.columns[1].justify = "right"
@@ -141,6 +142,6 @@ def _show(made: Manifest, found: Summary) -> None:
     table.add_row("crops", f"{found.crops:,}")
     for reason, n in found.reasons.items():
         table.add_row(f"no crop: {reason}", f"{n:,}")
-    console = Console(highlight=False)
+    console = stdout()
     console.print(table)
     console.print(f"{len(made):,} rows: {made.path}", soft_wrap=True)

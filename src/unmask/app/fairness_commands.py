@@ -44,8 +44,7 @@ def fairness(
     Sets without forgeries have false alarms only, and the table says so.
     """
     with errors_in_a_line():
-        from rich.console import Console
-
+        from unmask.app.console import stdout
         from unmask.bench.fairness import Wanted, run
         from unmask.bench.training import How
         from unmask.measure.fairness_tables import verdict, write
@@ -77,8 +76,8 @@ def fairness(
             found = run(wanted, progress, progress.steps)
         write(found, out)
         if not quiet:
-            stdout = Console(highlight=False)
+            console = stdout()
             for part in found.parts:
-                stdout.print(f"{part.dataset}, {part.audit.by}, {part.detector}, {part.policy}: {verdict(part)}")
-            stdout.print(f"Tables: {out}", soft_wrap=True)
-            stdout.print(f"Rebuild: {found.rebuild}", soft_wrap=True)
+                console.print(f"{part.dataset}, {part.audit.by}, {part.detector}, {part.policy}: {verdict(part)}")
+            console.print(f"Tables: {out}", soft_wrap=True)
+            console.print(f"Rebuild: {found.rebuild}", soft_wrap=True)

@@ -80,8 +80,9 @@ def forge(
 
 
 def _show(made: Manifest, rows: list[dict[str, str]]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from unmask.app.console import stdout
 
     table = Table("", "", box=None, pad_edge=False, show_header=False)
     table.columns[1].justify = "right"
@@ -90,6 +91,6 @@ def _show(made: Manifest, rows: list[dict[str, str]]) -> None:
         table.add_row(method, f"{n:,}")
     for method, n in not_forged.items():
         table.add_row(f"no {method}", f"{n:,}")
-    console = Console(highlight=False)
+    console = stdout()
     console.print(table)
     console.print(f"{len(made):,} rows: {made.path}", soft_wrap=True)

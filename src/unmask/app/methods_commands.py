@@ -15,10 +15,10 @@ def methods(
     from unmask.app.errors import errors_in_a_line
 
     with errors_in_a_line():
-        from rich.console import Console
         from rich.table import Table
 
         from unmask import detectors, generators
+        from unmask.app.console import stdout
         from unmask.nouns import UnmaskError
         from unmask.registry import nearest
 
@@ -27,7 +27,7 @@ def methods(
         shown = [(kind, each) for kind, each in known if name in (None, each)]  # one paper may be both
         if not shown:
             raise UnmaskError(f"no method {name!r}; {nearest(str(name), [each for _, each in known])}")
-        console = Console(highlight=False)
+        console = stdout()
         if as_json:
             cards = [{"name": n, "kind": k, **families[k].card(n).model_dump()} for k, n in shown]
             console.print_json(data=cards)

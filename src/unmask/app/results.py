@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,6 +24,7 @@ import pyarrow.parquet as pq
 from unmask.app.cluster import Journal
 from unmask.journal import lock
 from unmask.nouns import State, UnmaskError
+from unmask.output import written
 from unmask.scan.ledger import COLUMNS, literally
 
 _ARROW = {"VARCHAR": pa.string(), "VARCHAR[]": pa.list_(pa.string()), "INTEGER": pa.int32(), "DOUBLE": pa.float64()}
@@ -180,14 +180,8 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def replace(path: Path, fill: Any) -> None:
     """What fill(temporary path) writes becomes `path` in one step."""
-    fresh = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.tmp")
-    try:
+    with written(path) as fresh:
         fill(fresh)
-        with fresh.open("rb") as file:
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def _parquet(path: Path) -> str:

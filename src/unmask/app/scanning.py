@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,8 +20,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from unmask.app.console import stdout
 from unmask.media import camera
 from unmask.nouns import FileReport, Report, State, UnmaskError
+from unmask.output import write_text
 from unmask.scan import html, text
 from unmask.scan.batch import scan_many
 from unmask.scan.options import Options, report_of
@@ -51,6 +52,8 @@ def run(
     for path in (wanted.json if wanted.json != "-" else None, wanted.html, wanted.out):
         if path and not Path(path).absolute().parent.is_dir():  # better now than after an hour of scanning
             raise UnmaskError(f"cannot write {path}: there is no folder {Path(path).absolute().parent}")
+        if path and Path(path).is_dir():
+            raise UnmaskError(f"cannot write {path}: it is a folder; give the name of a file")
     scanner = options.ready()
     keep = bool(wanted.json or wanted.html) or len(paths) <= 1  # a million whole reports would not fit into memory
     files: dict[int, FileReport] = {}
@@ -102,7 +105,7 @@ def run_on_ray(
 
         states = scan(paths, options, wanted.out, address, workers, advance)
     if not wanted.quiet:
-        Console(highlight=False, soft_wrap=True).print(text.summary(states))
+        stdout(soft_wrap=True).print(text.summary(states))
     return set(states)
 
 
@@ -144,7 +147,7 @@ def _progress(total: int, quiet: bool) -> Iterator[Callable[[State], None]]:
 def _show(lines: Sequence[tuple[State, Text]], report: Report, wanted: Wanted) -> None:
     if wanted.quiet or wanted.json == "-" or not lines:
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = stdout(soft_wrap=True)
     if len(lines) == 1 and report.files:
         console.print(text.single(report.files[0], report))
         return
@@ -157,20 +160,15 @@ def _write(report: Report, wanted: Wanted) -> None:
     if wanted.json:
         content = report.model_dump_json(by_alias=True, indent=2) + "\n"
         if wanted.json == "-":
-            sys.stdout.write(content)
+            print_bytes(content.encode("utf-8", "backslashreplace"))
         else:
-            _replace(Path(wanted.json), content)
+            write_text(Path(wanted.json), content)
     if wanted.html:
-        _replace(wanted.html, html.render(report))
+        write_text(wanted.html, html.render(report))
 
 
-def _replace(path: Path, content: str) -> None:
-    """Writes all of the file or nothing: no half report after a full disk."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        fresh.write_text(content, encoding="utf-8")
-        fresh.replace(path)
-    except OSError as error:
-        raise UnmaskError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        fresh.unlink(missing_ok=True)
+def print_bytes(content: bytes) -> None:
+    """JSON is UTF-8 whatever the terminal's encoding is."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()

@@ -51,8 +51,7 @@ def stress(
     The damage comes before the face is cut. Scores stay in OUT/scores: a run that was stopped goes on where it was.
     """
     with errors_in_a_line():
-        from rich.console import Console
-
+        from unmask.app.console import stdout
         from unmask.bench.stress import Wanted, numbers, run
         from unmask.bench.training import How
         from unmask.measure import severity_tables
@@ -85,8 +84,8 @@ def stress(
             if any(n.value == n.value for n in rows):
                 severity(rows, "end_to_end", f"{of}, boxes: {boxes.value}", out / f"severity-{i}")
         if not quiet:
-            stdout = Console(highlight=False)
+            console = stdout()
             for note in found.notes():
-                stdout.print(note)
-            stdout.print(f"Tables and curves: {out}", soft_wrap=True)
-            stdout.print(f"Rebuild: {found.rebuild}", soft_wrap=True)
+                console.print(note)
+            console.print(f"Tables and curves: {out}", soft_wrap=True)
+            console.print(f"Rebuild: {found.rebuild}", soft_wrap=True)

@@ -118,8 +118,9 @@ def _print(found: Evaluation, as_json: bool) -> None:
         about: dict[str, Any] = {k: getattr(found, k) for k in ("detector", "data", "split", "rows", "failed")}
         typer.echo(dumps({**about, "interval": found.interval.model_dump(), "cells": told}, indent=1))
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from unmask.app.console import stdout
 
     rows: dict[tuple[str, str], list[Cell]] = {}
     for level, c in found.cells:
@@ -128,7 +129,7 @@ def _print(found: Evaluation, as_json: bool) -> None:
     for (part, of), cells in rows.items():
         first = cells[0]
         table.add_row(part, of, str(first.real), str(first.fake), str(first.groups), *map(_number, cells))
-    console = Console(highlight=False)
+    console = stdout()
     console.print(f"{found.detector} on {found.rows:,} rows, {found.failed:,} without a score; data {found.data}")
     console.print(table)
 

@@ -13,6 +13,7 @@ from unmask.data.datasets import adapter
 from unmask.data.manifest import Manifest, Row, Writer
 from unmask.data.survey import content_hash
 from unmask.nouns import UnmaskError
+from unmask.output import write_text
 
 KEPT = 10_000  # problems of one sort that the report lists; all are counted
 
@@ -57,7 +58,7 @@ def index(
     progress(writer.count % 1000)
     short = shortfall(layout.CARD, counted)
     report = out.with_name(f"{out.stem}.report.json")
-    report.write_text(_report(name, layout.CARD, counted, problems, listed, short))
+    write_text(report, _report(name, layout.CARD, counted, problems, listed, short))
     return Indexed(Manifest(out), dict(problems), short, report)
 
 

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
 from unmask.nouns import Plain, UnmaskError
+from unmask.output import move, regular
 
 SCHEMA = "unmask.manifest/1"
 GROUP = 16_384  # rows of a row group: what a reader holds in memory at a time
@@ -125,11 +126,11 @@ class Writer:
 
         Roots below the manifest's own folder are stored relative to it.
         """
-        self.path, self.row, self.roots, self.count = path, row, roots, 0
+        self.path, self.row, self.roots, self.count = regular(path), row, roots, 0
         self.schema = arrow_schema(row)
         self._seen: set[str] = set()
         self._held: list[Row] = []
-        self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,15 +166,14 @@ class Writer:
             self._file.add_key_value_metadata(self._metadata())
         self._file.close()
         if kind is None:
-            self._partial.replace(self.path)
+            move(self._partial, self.path)
         else:
             self._partial.unlink(missing_ok=True)
 
     def _metadata(self) -> dict[str, str]:
         kind = next(name for name, of in _KINDS.items() if of is self.row)
         roots = self.roots if isinstance(self.roots, dict) else dict.fromkeys(sorted(self._seen), self.roots)
-        home = self.path.absolute().parent
-        stored = {name: _relative(root.absolute(), home) for name, root in roots.items()}
+        stored = {name: _relative(root.resolve(), self.path.parent) for name, root in roots.items()}
         return {"unmask": SCHEMA, "kind": kind, "roots": json.dumps(stored)}
 
 
@@ -193,7 +193,7 @@ class Manifest:
         self.kind = metadata["kind"]
         self.row = _KINDS[self.kind]
         self.roots: dict[str, Path] = {
-            k: (path.absolute().parent / v).resolve() for k, v in json.loads(metadata["roots"]).items()
+            k: (path.resolve().parent / v).resolve() for k, v in json.loads(metadata["roots"]).items()
         }
 
     def __reduce__(self) -> tuple[type[Manifest], tuple[Path]]:

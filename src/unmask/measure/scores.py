@@ -8,7 +8,6 @@ a reason. A row with neither, or with both, is refused.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from unmask.nouns import UnmaskError
+from unmask.output import written
 
 SCHEMA = "unmask.scores/1"
 PROTOCOL_VERSION = "1"  # of how a crop becomes a score: raised when an old table would no longer be what is measured
@@ -112,12 +112,8 @@ def write(path: Path, table: pa.Table, key: Key) -> None:
     """
     stamp = {"unmask": SCHEMA, "detector": key.detector, "bundle": key.bundle, "data": key.data, "rules": key.protocol}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        pq.write_table(validate(table).replace_schema_metadata(stamp), partial, compression="zstd")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written(path) as fresh:
+        pq.write_table(validate(table).replace_schema_metadata(stamp), fresh, compression="zstd")
 
 
 def read(path: Path) -> tuple[pa.Table, Key]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from unmask.media import Limits, MediaError
 from unmask.media.sniff import HEAD, PICTURES, VIDEOS, sniff
 from unmask.media.source import from_path
-from unmask.nouns import FileReport, UnmaskError
+from unmask.nouns import FileReport, UnmaskError, printable
 from unmask.scan.ledger import Ledger, asked_of
 from unmask.scan.options import Options
 from unmask.scan.pipeline import Scanner
@@ -154,8 +154,3 @@ def _looks_like_media(path: Path) -> bool:
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def printable(name: str) -> str:
-    """A file name that any file can hold: bytes that are not UTF-8 become \\xNN."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

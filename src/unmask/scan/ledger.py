@@ -15,7 +15,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -23,7 +23,8 @@ import duckdb
 
 from unmask._version import __version__
 from unmask.journal import appended
-from unmask.nouns import FileReport, UnmaskError
+from unmask.nouns import FileReport, UnmaskError, is_text, printable
+from unmask.output import regular, why, written
 from unmask.scan.pipeline import Scanner
 
 COLUMNS = {
@@ -92,15 +93,17 @@ class Ledger:
     """
 
     def __init__(self, path: Path, asked: str) -> None:
+        path = regular(path)
         self.path, self.asked = path, asked
         self.journal = path.with_name(path.name + ".journal.jsonl")
         self._known: dict[str, bytes] = {}
         self._paths: set[tuple[str, str | None]] = set()  # as they stand in the table
+        self._full = False
         try:
             busy = f"another scan is writing to {path}; wait for it, or choose another --out"
             self._file = appended(self.journal, busy)
         except OSError as error:
-            raise UnmaskError(f"cannot write {self.journal}: {error.strerror}; choose another --out") from error
+            raise UnmaskError(f"cannot write {self.journal}: {why(error)}; choose another --out") from error
         self._remember()
 
     def find(self, sha256: str) -> FileReport | None:
@@ -112,8 +115,12 @@ class Ledger:
         """Writes an answer down, unless the same content is already there under the same path."""
         if (report.path, report.sha256) in self._paths:
             return
-        self._file.write(json.dumps(row_of(report, self.asked)).encode() + b"\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(row_of(report, self.asked)).encode() + b"\n")
+            self._file.flush()
+        except OSError as error:
+            self._full = True
+            raise UnmaskError(f"cannot write {self.journal}: {why(error)}") from error
 
     def learn(self, report: FileReport) -> None:
         """From now on `find` knows this answer."""
@@ -126,9 +133,11 @@ class Ledger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._merge()
+            if not self._full:  # else the next run goes on from the journal
+                self._merge()
         finally:
-            self._file.close()
+            with suppress(OSError):  # a line that a full disk did not take; the next run cuts its half off
+                self._file.close()
 
     def _learn(self, sha256: str | None, state: str, report: str) -> None:
         # A failed file is tried again: its worker may have been killed, its disk may have been away.
@@ -151,16 +160,9 @@ class Ledger:
         if self.path.exists() and self.journal.stat().st_size == 0:
             self.journal.unlink()
             return
-        fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        try:
-            newest, files = _newest(self.path, self.journal)
-            with _database(self.path) as database:
-                database.sql(newest, params=files).write_parquet(str(fresh), compression="zstd")
-            with fresh.open("rb") as file:
-                os.fsync(file.fileno())
-            fresh.replace(self.path)
-        finally:
-            fresh.unlink(missing_ok=True)
+        newest, files = _newest(self.path, self.journal)
+        with written(self.path) as fresh, _database(self.path) as database:
+            database.sql(newest, params=files).write_parquet(utf8(fresh), compression="zstd")
         self.journal.unlink()
 
 
@@ -171,9 +173,13 @@ def _database(table: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         try:
             yield database
         except duckdb.Error as error:
-            why = str(error).splitlines()[0]
+            said = str(error).splitlines()[0]
+            if "write" in said and isinstance(error, duckdb.IOException):
+                raise UnmaskError(
+                    f"cannot write {table}: {said}; free some space and run the same command again"
+                ) from error
             raise UnmaskError(
-                f"{table} or its journal is not a table of unmask scan ({why}); choose another --out"
+                f"{table} or its journal is not a table of unmask scan ({said}); choose another --out"
             ) from error
 
 
@@ -190,5 +196,15 @@ def _newest(table: Path, journal: Path) -> tuple[str, list[str]]:
 
 
 def literally(path: Path) -> str:
-    """The path for a function that would take * ? [ in it for patterns."""
-    return re.sub(r"[*?\[]", r"[\g<0>]", str(path.absolute()))
+    """The path for a function that would take * ? [ in it for patterns. Raises: UnmaskError, as `utf8` does."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", utf8(path))
+
+
+def utf8(path: Path) -> str:
+    """The path as DuckDB can open it. Raises: UnmaskError for a name that is not UTF-8."""
+    name = str(path.absolute())
+    if not is_text(name):
+        name = os.path.relpath(name)  # the current folder may be what is called so
+    if not is_text(name):
+        raise UnmaskError(f"{printable(name)}: the name of a table must be UTF-8; choose another --out")
+    return name
