@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -56,3 +57,58 @@ def test_a_folder_is_indexed_with_hashes_and_a_report(tmp_path: Path) -> None:
     assert len(survey.doubles(Manifest(tmp_path / "m.parquet"))) == 1
     report = json.loads((tmp_path / "m.report.json").read_text())
     assert {p["relpath"]: p["what"] for p in report["listed"]}["fake/c.png"] == "empty"
+
+
+def test_links_are_followed_but_not_in_a_circle(tmp_path: Path) -> None:
+    for path in ("elsewhere/fake/swap/1.png", "set/real/1.png", "pool/2.png"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"1")
+    links = {"fake": "../elsewhere/fake", "real/2.png": "../../pool/2.png", "real/up": "..", "real/x.png": "x.png"}
+    for name, target in links.items():
+        (tmp_path / "set" / name).symlink_to(target)
+    (tmp_path / "elsewhere/fake/back").symlink_to(tmp_path / "set")  # each leads into the other
+    (tmp_path / "set/real/gone.png").symlink_to("nowhere.png")
+    found = index("folder", tmp_path / "set", tmp_path / "m.parquet", hashes=True)
+    rows = {(r.relpath, r.label) for r in found.manifest}
+    assert rows == {("real/1.png", 0), ("real/2.png", 0), ("fake/swap/1.png", 1)}
+    listed = {p["relpath"]: p["why"] for p in json.loads(found.report.read_text())["listed"]}
+    assert listed == {
+        "fake/back": "a link back to a folder that it lies in",
+        "real/up": "a link back to a folder that it lies in",
+        "real/gone.png": "a link that leads nowhere",
+        "real/x.png": "a link that leads nowhere",
+    }
+
+
+def test_two_linked_class_folders(tmp_path: Path) -> None:
+    for label in ("real", "fake"):
+        (tmp_path / "disk" / label).mkdir(parents=True)
+        (tmp_path / "disk" / label / "1.png").write_bytes(b"1")
+        (tmp_path / "both").mkdir(exist_ok=True)
+        (tmp_path / "both" / label).symlink_to(tmp_path / "disk" / label)
+    found = index("folder", tmp_path / "both", tmp_path / "m.parquet")
+    assert sorted(r.label for r in found.manifest if r.label is not None) == [0, 1]
+    assert found.problems == {}
+
+
+def test_names_that_are_not_utf8_are_named(tmp_path: Path) -> None:
+    for name in (b"real/caf\xe9.png", b"real/a.png", b"fake/caf\xe9/b.png"):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/set/" + name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"1")
+    found = index("folder", tmp_path / "set", tmp_path / "m.parquet")
+    assert [r.relpath for r in found.manifest] == ["real/a.png"]
+    listed = {p["relpath"]: p["why"] for p in json.loads(found.report.read_text())["listed"]}
+    assert listed == dict.fromkeys(("real/caf\\xe9.png", "fake/caf\\xe9"), "its name is not UTF-8; rename it")
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    for name in ("real/a.png", "fake/b.png"):
+        (tmp_path / "set" / name).parent.mkdir(parents=True)
+        (tmp_path / "set" / name).write_bytes(b"1")
+    (tmp_path / "set/fake").chmod(0)
+    if os.access(tmp_path / "set/fake", os.R_OK):
+        pytest.skip("root may read everything")
+    found = index("folder", tmp_path / "set", tmp_path / "m.parquet")
+    (tmp_path / "set/fake").chmod(0o755)
+    assert found.problems == {"missing": 1}

@@ -6,9 +6,10 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
-from unmask.data.adapter import DataCard, Problem
+from unmask.data.adapter import DataCard, Problem, passed_over
 from unmask.data.datasets import adapter
 from unmask.data.manifest import Manifest, Row, Writer
 from unmask.data.survey import content_hash
@@ -43,7 +44,7 @@ def index(
     home = root if root.is_dir() else root.parent
     counted, problems, listed = Counter[str](), Counter[str](), list[Problem]()
     with Writer(out, home) as writer:
-        for one in layout.rows(root):
+        for one in chain(layout.rows(root), passed_over(root) if root.is_dir() else ()):
             if isinstance(one, Problem):
                 problems[one.what] += 1
                 listed += [one] if problems[one.what] <= KEPT else []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,7 +10,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from unmask.data.adapter import CLIPS, PICTURES, Problem, walk
+from unmask.data.adapter import CLIPS, PICTURES, Folders, Problem, entries, inside_of, kind, walk
 from unmask.data.manifest import Split, derived_split
 from unmask.nouns import UnmaskError
 
@@ -66,24 +65,25 @@ def files(
             yield Medium(path, size)
 
 
-def sequences(root: Path, below: str = "") -> Iterator[Medium | Problem]:
+def sequences(root: Path, below: str = "", above: Folders = frozenset()) -> Iterator[Medium | Problem]:
     """Every folder below `root/below` that holds pictures, as one medium.
 
     Not by `walk`, which does not see a folder without files: an unpacked set's most frequent damage.
     """
-    try:
-        with os.scandir(root / below if below else root) as found:
-            entries = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
-    except (FileNotFoundError, NotADirectoryError):
+    folder = root / below if below else root
+    inside = inside_of(folder, above)
+    if inside is None or not folder.is_dir():
         return
+    found = entries(folder)
     frames = size = 0
-    if not entries:
+    if not found:
         yield Problem(below or ".", "empty", "a folder without files")
-    for entry in entries:
+    for entry in found:
         path = f"{below}/{entry.name}" if below else entry.name
-        if entry.is_dir(follow_symlinks=False):
-            yield from sequences(root, path)
-        elif not entry.is_file():
+        what = kind(entry)
+        if what == "folder":
+            yield from sequences(root, path, inside)
+        elif not what:
             continue
         elif not entry.name.lower().endswith(PICTURES):
             yield Problem(path, "unknown", "not a picture")
@@ -104,14 +104,8 @@ def strangers(root: Path, known: Iterable[str], below: str = "") -> Iterator[Pro
 
 
 def folder_names(root: Path, below: str = "", *, everything: bool = False) -> list[str]:
-    """The sorted names of the folders (or of `everything`) in `root/below`, hidden and linked ones left out."""
-    try:
-        with os.scandir(root / below if below else root) as found:
-            return sorted(
-                e.name for e in found if not e.name.startswith(".") and (everything or e.is_dir(follow_symlinks=False))
-            )
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    """The sorted names of the folders (or of `everything`) in `root/below`, hidden ones left out."""
+    return [e.name for e in entries(root / below if below else root) if everything or kind(e) == "folder"]
 
 
 def read_json(path: Path, form: TypeAdapter[T]) -> T:
