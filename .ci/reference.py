@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from unmask.scan.schema import report_schema
+from unmask.scanning.schema import report_schema
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 

@@ -7,8 +7,8 @@ import zipfile
 
 NEEDED = {
     "unmask/py.typed",
-    "unmask/faces/finder.onnx",
-    "unmask/faces/finder.json",
+    "unmask/faces/face_detector.onnx",
+    "unmask/faces/face_detector.json",
     "unmask/faces/landmarker.onnx",
     "unmask/faces/landmarker.json",
     "unmask/bundles/embedded/card.json",

@@ -3,7 +3,7 @@
     python benchmarks/ablation.py --faces faces.parquet --encoder encoder.safetensors --out OUT [--share 0/2]
 
 `faces.parquet`: crops of the research collection (`unmask index` and `unmask faces`). `encoder.safetensors`: what
-`python -m unmask.train.small_encoder` writes. Learning rates are chosen on validation actors with the first seed, so is
+`python -m training.small_encoder` writes. Learning rates are chosen on validation actors with the first seed, so is
 each run's checkpoint; test rows stand in a manifest of their own, which only finished runs are measured on. Started
 again, it goes on where it was. `--share 1/3` does every third of the runs, for several processes. The process that
 finds all runs done writes OUT/table.md.
@@ -24,16 +24,16 @@ import pyarrow.parquet as pq
 import torch
 from ablation_table import Scored, text
 
-from unmask.bench.judges import Floor, Sides
+from unmask.bench.evaluate import judge_of
+from unmask.bench.scorers import Floor, Sides
+from unmask.bench.scoring import score_rows
 from unmask.data.loader import FaceSet
 from unmask.data.manifest import FaceRow, Manifest, write
 from unmask.measure.protocol import Where
 from unmask.nn.backbones import BACKBONES
-from unmask.train.evaluate import judge_of
 from unmask.train.loop import train
 from unmask.train.recipe import Recipe
 from unmask.train.run import BEST
-from unmask.train.scoring import score_rows
 
 BACKBONE, SEEN, UNSEEN = "face-vit-128", "dfdc_faces224", "ffpp_c23_videos"
 PAIRS, BATCH, STEPS, WARMUP, EVERY = 2400, 32, 200, 20, 100
@@ -234,7 +234,7 @@ def floor(out: Path, seed: int) -> Scored:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=sys.modules[__name__].__doc__)
     parser.add_argument("--faces", type=Path, required=True, help="manifest of crops, 128 pixels or more, margin 1.3")
-    parser.add_argument("--encoder", type=Path, required=True, help="what unmask.train.small_encoder wrote")
+    parser.add_argument("--encoder", type=Path, required=True, help="what training.small_encoder wrote")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--share", default="0/1", help="I/N: do the I-th of N parts of the runs")

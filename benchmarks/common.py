@@ -15,7 +15,7 @@ import av
 import numpy as np
 
 from unmask import open_media
-from unmask.nouns import Frame, Pixels
+from unmask.types import Frame, Pixels
 
 CLIP = Path(__file__).resolve().parent.parent / "samples" / "clip-one-forged.mp4"
 Times = dict[str, float]  # seconds by stage; "all" is wall time from end to end

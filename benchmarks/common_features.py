@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.bases import Batch
+from unmask.base.detector import Batch
 from unmask.detectors.ucf import UCF
 from unmask.measure.metrics import auroc
 

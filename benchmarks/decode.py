@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 from common import CLIP, decode_only, describe, machine, table, take_turns, timed, wanted_frames
 
-from unmask.nouns import Frame
+from unmask.types import Frame
 
 
 def main() -> None:

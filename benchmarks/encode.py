@@ -24,15 +24,15 @@ from common import Times, take_turns
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch.utils.flop_counter import FlopCounterMode
 
+from unmask.bundles.distance import ExportWrapper
 from unmask.detectors.gend import GenD
-from unmask.nn.distance import Boxed
-from unmask.nouns import Floats
-from unmask.train.export import to_onnx
+from unmask.export.onnx import to_onnx
+from unmask.types import Floats
 
 Run = Callable[[Floats], Floats]
 
 
-def torch_runs(model: Boxed) -> dict[str, Run]:
+def torch_runs(model: ExportWrapper) -> dict[str, Run]:
     def run(image: Floats, dtype: torch.dtype | None = None) -> Floats:
         with torch.inference_mode(), torch.autocast("cpu", dtype or torch.bfloat16, enabled=dtype is not None):
             return model(torch.from_numpy(image))[0].float().numpy()
@@ -82,7 +82,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    model = Boxed(GenD(arguments.backbone)).eval()
+    model = ExportWrapper(GenD(arguments.backbone)).eval()
     side = model.detector.input.size
     rng = np.random.default_rng(0)
     image = rng.random((arguments.batch, 3, side, side), np.float32)

@@ -15,15 +15,15 @@ from pathlib import Path
 
 from common import CLIP, Times, describe, machine, table, take_turns, timed, wanted_frames
 
-from unmask.faces import Finder, Landmarker, matrix
-from unmask.nouns import Face, Frame, Pixels, UnmaskError
+from unmask.faces import FaceDetector, Landmarker, matrix
+from unmask.types import Face, Frame, Pixels, UnmaskError
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clip", type=Path, nargs="?", default=CLIP, metavar="CLIP")
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--finder", default="embedded")
+    parser.add_argument("--face detector", default="embedded")
     parser.add_argument("--beside", default="yunet")
     parser.add_argument("--mesh", type=Path, help="time the landmarker beside this mesh instead")
     asked = parser.parse_args()
@@ -33,28 +33,28 @@ def main() -> None:
         print(f"medians of {asked.repeat}, milliseconds a face\n{table(points(frames, asked.mesh, asked.repeat))}")
         return
     variants = {}
-    for name in (asked.finder, asked.beside):
+    for name in (asked.face_detector, asked.beside):
         try:
-            finder = Finder.load(name, threads=1)
+            face_detector = FaceDetector.load(name, threads=1)
         except UnmaskError as error:
             print(f"without {name}: {error}\n")
             continue
-        variants[finder.name] = lambda finder=finder: each(finder, frames)
+        variants[face_detector.name] = lambda face_detector=face_detector: each(face_detector, frames)
     if variants:
         print(f"medians of {asked.repeat}, milliseconds a frame\n{table(take_turns(variants, asked.repeat))}")
 
 
-def each(finder: Finder, frames: list[Frame]) -> Times:
+def each(face_detector: FaceDetector, frames: list[Frame]) -> Times:
     found: list[int] = []
-    spent = timed(lambda: found.extend(len(finder.find(frame.image)) for frame in frames))
+    spent = timed(lambda: found.extend(len(face_detector.find(frame.image)) for frame in frames))
     return {name: 1000 * seconds / len(frames) for name, seconds in spent.items()} | {"faces": sum(found) / len(frames)}
 
 
 def points(frames: list[Frame], mesh: Path, repeat: int) -> dict[str, Times]:
-    from unmask.train.landmarker.teacher import FIRST, Teacher
+    from training.landmarker.teacher import FIRST, Teacher
 
-    finder, landmarker, teacher = Finder.load(), Landmarker.load(), Teacher(mesh)
-    faces = [(frame.image, face) for frame in frames for face in finder.find(frame.image)]
+    face_detector, landmarker, teacher = FaceDetector.load(), Landmarker.load(), Teacher(mesh)
+    faces = [(frame.image, face) for frame in frames for face in face_detector.find(frame.image)]
 
     def times(look: Callable[[Pixels, Face], object]) -> Times:
         spent = timed(lambda: [look(image, face) for image, face in faces])

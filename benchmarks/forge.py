@@ -23,11 +23,11 @@ from skimage.transform import PiecewiseAffineTransform, warp
 from unmask import open_media
 from unmask.data.donors import Reals
 from unmask.data.manifest import FaceRow, Manifest, write
-from unmask.faces import Finder, crop
+from unmask.faces import FaceDetector, crop
+from unmask.forging.offline import grey, png, seeded
 from unmask.generators import create, names
-from unmask.nn.warping import piecewise
-from unmask.nouns import Frame, InputSpec
-from unmask.train.forging import grey, png, seeded
+from unmask.imageops.warping import piecewise
+from unmask.types import Frame, InputSpec
 
 
 def main() -> None:
@@ -56,10 +56,10 @@ def main() -> None:
 
 def cut(folder: Path, count: int, size: int) -> Reals:
     """Crops of the two real people in the clip, at `count` moments, as a face manifest."""
-    finder, spec, rows = Finder.load(threads=1), InputSpec(size=size, margin=1.3), []
+    face_detector, spec, rows = FaceDetector.load(threads=1), InputSpec(size=size, margin=1.3), []
     for frame in open_media(CLIP).frames(count):
         assert isinstance(frame, Frame)
-        people = sorted(finder.find(frame.image, frame.index, frame.t), key=lambda f: f.box[0])[:2]
+        people = sorted(face_detector.find(frame.image, frame.index, frame.t), key=lambda f: f.box[0])[:2]
         for who, one in enumerate(people):
             made = crop(frame.image, one, spec)
             name = f"{who}-{frame.index}"

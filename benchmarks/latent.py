@@ -19,7 +19,7 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
-from unmask.bases import Batch
+from unmask.base.detector import Batch
 from unmask.detectors.lsda import LSDA
 from unmask.measure.metrics import auroc
 

@@ -35,10 +35,10 @@ from unmask.data.loader import FaceSet
 from unmask.data.manifest import FaceRow, Writer, arrow_schema
 from unmask.data.samplers import shuffled
 from unmask.data.transforms import build
-from unmask.faces import Finder, crop
+from unmask.faces import FaceDetector, crop
 from unmask.media import open_media
-from unmask.nouns import Frame, InputSpec, Pixels
 from unmask.train.batches import batches
+from unmask.types import Frame, InputSpec, Pixels
 
 STORED, WANTED = InputSpec(size=256, margin=1.3), InputSpec(size=224, margin=1.3)
 BATCH, WORKERS = 64, 2
@@ -89,11 +89,11 @@ class Compact(FaceSet):
 
 def faces() -> Iterator[Pixels]:
     """All faces of the samples as crops, then the same mirrored and shifted in brightness, without end."""
-    finder, found = Finder.load(), []
+    face_detector, found = FaceDetector.load(), []
     for name in ("portrait-real.jpg", "portrait-forged.jpg", "clip-one-forged.mp4"):
         for frame in open_media(CLIP.parent / name).frames(40):
             if isinstance(frame, Frame):
-                found += [crop(frame.image, face, STORED).image for face in finder.find(frame.image)]
+                found += [crop(frame.image, face, STORED).image for face in face_detector.find(frame.image)]
     n = 0
     while True:
         picture = found[n % len(found)].astype(np.int16) + n // len(found) % 9 - 4

@@ -19,7 +19,7 @@ from common import Times
 from facenet_pytorch import MTCNN
 from torchvision.models import VisionTransformer
 
-from unmask.nouns import Pixels
+from unmask.types import Pixels
 
 SIDE, BATCH, MARGIN = 224, 16, 1.3
 
@@ -28,7 +28,7 @@ class Naive:
     """Ready for any number of clips. The ViT is L/14 in size; its weights are random, which changes no time."""
 
     def __init__(self) -> None:
-        self.finder = MTCNN(keep_all=True, device="cpu")
+        self.face_detector = MTCNN(keep_all=True, device="cpu")
         torch.manual_seed(0)
         self.net = VisionTransformer(
             image_size=SIDE, patch_size=14, num_layers=24, num_heads=16, hidden_dim=1024, mlp_dim=4096, num_classes=2
@@ -40,7 +40,7 @@ class Naive:
         marks = [time.perf_counter()]
         frames = read_all(clip, wanted)
         marks.append(time.perf_counter())
-        found = [self.finder.detect(frame)[0] for frame in frames]
+        found = [self.face_detector.detect(frame)[0] for frame in frames]
         marks.append(time.perf_counter())
         crops = [
             cut(frame, box)

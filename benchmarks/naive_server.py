@@ -11,7 +11,7 @@ from __future__ import annotations
 from fastapi import FastAPI, UploadFile
 from fastapi.responses import Response
 
-from unmask.scan.options import Options, report_of
+from unmask.scanning.options import Options, report_of
 
 app = FastAPI()
 scanner = Options().ready()

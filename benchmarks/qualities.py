@@ -28,7 +28,7 @@ from unmask.measure.metrics import auroc
 from unmask.train.batches import batches
 from unmask.train.loop import restore
 
-QUALITIES: dict[str, tuple[str, int]] = {  # a column -> kind and level of unmask.data.severity
+QUALITIES: dict[str, tuple[str, int]] = {  # a column -> kind and level of unmask.imageops.corruption
     "as stored": ("jpeg", 0),
     "social 2": ("social", 2),
     "social 4": ("social", 4),

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from common import machine
 
-from unmask.scan.batch import expand
+from unmask.scanning.batch import expand
 
 
 def main() -> None:

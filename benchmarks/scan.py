@@ -2,7 +2,7 @@
 
     python benchmarks/scan.py [CLIP] [--repeat 3]
 
-cold: a fresh process, from its start to its end: interpreter, imports, detector and finder loaded, one clip answered.
+cold: a fresh process, from its start to its end: interpreter, imports, both detectors loaded, one video scanned.
 warm: the same clip again in a process that is ready. decode only: the same 32 frames, and nothing done with them.
 naive: OpenCV decodes every frame, MTCNN looks at the same 32, a ViT-L/14 in eager torch scores the crops (naive.py).
 
@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 from common import CLIP, Times, decode_only, describe, machine, table, take_turns, timed, wanted_frames
 
-from unmask.nouns import FileReport
-from unmask.scan.options import Options
-from unmask.scan.pipeline import Scanner
+from unmask.scanning.options import Options
+from unmask.scanning.pipeline import Scanner
+from unmask.types import FileReport
 
 if TYPE_CHECKING:
     from naive import Naive
@@ -33,7 +33,7 @@ COLD = """
 import sys, time
 start = time.perf_counter()
 import unmask
-from unmask.scan.options import Options
+from unmask.scanning.options import Options
 options = Options.model_validate_json(sys.argv[2])
 imported = time.perf_counter()
 scanner = options.ready()
@@ -120,7 +120,7 @@ def arguments() -> argparse.Namespace:
 
 
 def cores() -> int:
-    from unmask.scan.batch import cores as available
+    from unmask.scanning.batch import cores as available
 
     return available()
 

@@ -27,7 +27,7 @@ from pathlib import Path
 import httpx
 from common import machine
 
-from unmask.scan.options import Options
+from unmask.scanning.options import Options
 
 PICTURE = Path(__file__).resolve().parent.parent / "samples" / "portrait-real.jpg"
 CLIENTS = (1, 8, 32)

@@ -20,7 +20,7 @@ import torch
 from common import Times, take_turns
 from peft import LNTuningConfig, inject_adapter_in_model
 
-from unmask.bases import Batch
+from unmask.base.detector import Batch
 from unmask.detectors.gend import GenD
 
 VARIANTS = ("unmask", "peft")

@@ -21,10 +21,10 @@ from accelerate import Accelerator
 from scipy.stats import t
 from torch import Tensor, nn
 
-from unmask.bases import Batch, Detector, Output, cross_entropy
+from unmask.base.detector import Batch, Detector, Output, cross_entropy
 from unmask.measure.metrics import auroc
-from unmask.train.adv_scm import field, warped
-from unmask.train.difficulty import Boosting, hardness
+from unmask.train.callbacks.adv_scm import field, warped
+from unmask.train.callbacks.difficulty import Boosting, hardness
 from unmask.train.engine import Engine
 from unmask.train.recipe import AdvScm, Difficulty, Recipe
 

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unmask.bases import Output
+from unmask.base.detector import Output
 from unmask.data.loader import FaceSet
 from unmask.data.manifest import Manifest
 from unmask.detectors.npr import NPR
 from unmask.measure.interval import bootstrap
 from unmask.measure.metrics import auroc
-from unmask.nouns import InputSpec, Pixels
+from unmask.types import InputSpec, Pixels
 
 SIDE, STEPS, BATCH, RATE = 64, 100, 32, 1e-3
 KERNELS = ("nearest", "bilinear", "bicubic", "transposed")

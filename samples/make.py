@@ -21,7 +21,7 @@ from skimage import data
 
 from unmask.faces import align, matrix
 from unmask.generators.sbi import self_blend
-from unmask.nouns import Floats, InputSpec, Pixels
+from unmask.types import Floats, InputSpec, Pixels
 
 HERE = Path(__file__).resolve().parent
 MARK = "synthetic, for detector tests: self-blended by unmask"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from unmask.faces import matrix
-from unmask.nouns import Floats, InputSpec
+from unmask.types import Floats, InputSpec
 
 # MediaPipe's numbers of the edge, from the forehead clockwise in equal steps of angle (seen in the picture).
 _EDGE = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,

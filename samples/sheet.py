@@ -17,11 +17,11 @@ from skimage import data
 from unmask.data.donors import Donor
 from unmask.data.landmarks import Landmarks
 from unmask.faces import align, matrix
+from unmask.forging.contact_sheet import MARK, Panel, drawn
+from unmask.forging.landmarkers import landmarker
+from unmask.forging.offline import seeded
 from unmask.generators import create, names
-from unmask.nouns import Floats, InputSpec, Pixels
-from unmask.train.forging import seeded
-from unmask.train.landmarkers import landmarker
-from unmask.train.sheet import MARK, Panel, drawn
+from unmask.types import Floats, InputSpec, Pixels
 
 SPEC = InputSpec(size=256, margin=1.3)
 EACH = 2  # forgeries of each portrait

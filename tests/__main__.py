@@ -16,7 +16,12 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ALONE = ("app",)
-TOGETHER = (("bench", "train"), ("contract", "detectors", "numbers"), ("data",), ("media", "scan"))  # the longest first
+TOGETHER = (
+    ("bench", "train", "export", "forging"),
+    ("contract", "detectors", "numbers"),
+    ("data", "imageops"),
+    ("media", "scanning"),
+)  # the longest first
 NOTHING_CHOSEN = 5  # pytest's status where -k or -m leave a process without a test
 
 

@@ -15,7 +15,7 @@ from unmask.data.donors import Donor, Reals
 from unmask.data.landmarks import Landmarks, from_five
 from unmask.data.manifest import FaceRow, Manifest, write
 from unmask.faces import crop
-from unmask.nouns import Face, Floats, InputSpec, Pixels
+from unmask.types import Face, Floats, InputSpec, Pixels
 
 # Eyes, nose tip, mouth corners as seen in the picture.
 COLLINS = np.array([(204.7, 105.1), (246.7, 105.0), (223.9, 128.2), (205.6, 145.0), (243.0, 144.9)], np.float32)

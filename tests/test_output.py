@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from unmask import output
-from unmask.nouns import UnmaskError
 from unmask.output import regular, write_text, written
+from unmask.types import UnmaskError
 
 
 def test_a_file_is_replaced_in_one_step_and_keeps_its_permissions(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from unmask._version import __version__
 
 if TYPE_CHECKING:
+    from unmask.bench.evaluate import evaluate
     from unmask.bundles import load
     from unmask.detectors import card, create, names
+    from unmask.export.export import export
     from unmask.media import open_media
-    from unmask.scan import scan
-    from unmask.train.boxing import export
-    from unmask.train.evaluate import evaluate
+    from unmask.scanning import scan
     from unmask.train.loop import train as fit
 
 # ONNX Runtime (1.32, on Linux too) writes a device id to ~/.cache/Microsoft and reports to its makers, unless it is
@@ -25,18 +25,17 @@ __all__ = ["__version__", "card", "create", "evaluate", "export", "fit", "load",
 _VERBS = {
     "card": "unmask.detectors:card",
     "create": "unmask.detectors:create",
-    "evaluate": "unmask.train.evaluate:evaluate",
-    "export": "unmask.train.boxing:export",
+    "evaluate": "unmask.bench.evaluate:evaluate",
+    "export": "unmask.export.export:export",
     "fit": "unmask.train.loop:train",
     "load": "unmask.bundles:load",
     "names": "unmask.detectors:names",
     "open_media": "unmask.media:open_media",
+    "scan": "unmask.scanning:scan",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name == "scan":  # the room scan can be called: it is the verb
-        return import_module("unmask.scan")
     if name not in _VERBS:
         raise AttributeError(f"module 'unmask' has no attribute {name!r}")
     room, _, verb = _VERBS[name].partition(":")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def appended(path: Path, busy: str) -> BinaryIO:

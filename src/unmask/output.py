@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 READER = 10.0  # seconds that a FIFO may be without a reader
 

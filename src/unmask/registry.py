@@ -24,7 +24,7 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from unmask.nouns import Plain, UnmaskError
+from unmask.types import Plain, UnmaskError
 
 
 class MethodCard(Plain):
@@ -46,7 +46,7 @@ class Family:
     """
 
     def __init__(self, package: str, base: str) -> None:
-        """`base` as "unmask.bases:Detector": a name and not a class, so that listing methods needs no torch."""
+        """`base` as "unmask.base.detector:Detector": a name and not a class, so that listing methods needs no torch."""
         self.package, self.base = package, base
 
     def names(self) -> list[str]:

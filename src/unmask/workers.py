@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 _PACKAGES = str(Path(__file__).resolve().parents[1])
 # The folder that is read may hold a `json.py`: -P keeps the current directory out of the import path.

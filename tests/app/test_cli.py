@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scan.make import save, tinted, write_bundle
 from skimage import data
 from typer.testing import CliRunner, Result
 
 import unmask
-from scan.make import save, tinted, write_bundle
 from unmask.app.cli import app
-from unmask.nouns import Report
-from unmask.scan.schema import report_schema
+from unmask.scanning.schema import report_schema
+from unmask.types import Report
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "media").mkdir()
     save(tinted(portrait, 0.2), root / "media/red.png")
     save(portrait, root / "media/pale.png")
-    write_bundle(root / "bundle", far=9.0)
+    write_bundle(root / "bundle", ood_threshold=9.0)
     (root / "bad.jpg").write_text("no picture")
     return root
 
@@ -89,13 +89,13 @@ def test_exit_codes(folder: Path, asked: Sequence[str]) -> None:
         (["scan", "absent.png"], "no such file or folder: absent.png"),
         (["scan", "http://example.org/a.png"], "say so with --url"),
         (["scan", "{red}", "--detector", "/nowhere"], "no detector bundle at /nowhere"),
-        (["scan", "{red}", "--faces", "/nowhere.onnx"], "no face finder at /nowhere.onnx"),
+        (["scan", "{red}", "--faces", "/nowhere.onnx"], "no face detector at /nowhere.onnx"),
         (["scan", "{red}", "--runtime", "abacus"], "unknown runtime 'abacus'"),
         (["scan", "{red}", "--whole-image"], "Leave out --whole-image"),
         (["scan", "{red}", "--json", "/nowhere/a.json"], "there is no folder /nowhere"),
         (["scan", "--camera", "99"], "no camera at /dev/video99"),
         (["info", "/nowhere"], "no detector bundle at /nowhere"),
-        (["pull", "retina"], "no face finder 'retina'"),
+        (["pull", "retina"], "no face detector 'retina'"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line(arguments: list[str], says: str, folder: Path, asked: Sequence[str]) -> None:
@@ -196,10 +196,10 @@ def test_the_verbs() -> None:
     code = """
 import sys, unmask
 assert not {"numpy", "pydantic", "av"} & set(sys.modules)
-import unmask.scan.html  # sets the attribute `unmask.scan` to the package, which is still the verb
-from unmask import scan
-from unmask.scan import scan as same
-assert callable(unmask.scan) and callable(scan) and callable(same)
+import unmask.scanning.html  # sets the attribute `unmask.scanning` to the package, which is still the verb
+from unmask import scanning as scan
+from unmask.scanning import scan as same
+assert callable(unmask.scanning) and callable(scan) and callable(same)
 assert unmask.load.__module__ == "unmask.bundles" and callable(unmask.open_media)
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -15,14 +15,14 @@ from typer.testing import CliRunner
 
 pytest.importorskip("ray.data", reason="needs Ray Data: pip install 'unmask[ray]'")
 import pyarrow.parquet as pq
-
 from scan.make import save, tinted
+
 from unmask.app import cluster, faces_on_ray
 from unmask.app.cli import app
-from unmask.data import cutting
-from unmask.data.faces import Options
+from unmask.data import extraction
 from unmask.data.index import index
 from unmask.data.manifest import Manifest
+from unmask.data.media_faces import Options
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SECONDS = 300.0
@@ -70,7 +70,7 @@ def cut_and_kill(manifest: Manifest, out: Path, options: Options) -> None:
                 os.kill(pid, signal.SIGKILL)
 
     with faces_on_ray.machines(None, None, out, SECONDS) as elsewhere:
-        cutting.cut(manifest, out, options, progress=step, elsewhere=elsewhere)
+        extraction.cut(manifest, out, options, progress=step, elsewhere=elsewhere)
     assert killed
 
 
@@ -81,17 +81,17 @@ def assert_the_same(one: Path, other: Path) -> None:
     for name in names:
         if name.suffix != ".parquet":
             assert (one / name).read_bytes() == (other / name).read_bytes(), name
-    table = pq.read_table(one / cutting.TABLE)
-    assert table.equals(pq.read_table(other / cutting.TABLE))
+    table = pq.read_table(one / extraction.TABLE)
+    assert table.equals(pq.read_table(other / extraction.TABLE))
 
 
 def test_the_same_rows_and_files_as_here(samples: Manifest, tmp_path: Path) -> None:
     options = Options(size=64, frames=6)
-    cutting.cut(samples, tmp_path / "here", options, jobs=2)
+    extraction.cut(samples, tmp_path / "here", options, jobs=2)
     cut_and_kill(samples, tmp_path / "there", options)
     assert_the_same(tmp_path / "here", tmp_path / "there")
-    reasons = pq.read_table(tmp_path / "there" / cutting.TABLE)["reason"].to_pylist()
-    assert {cutting.kind(reason) for reason in reasons} == {"", "no face", "unreadable"}
+    reasons = pq.read_table(tmp_path / "there" / extraction.TABLE)["reason"].to_pylist()
+    assert {extraction.kind(reason) for reason in reasons} == {"", "no face", "unreadable"}
 
     command = [
         "faces",
@@ -119,6 +119,6 @@ def test_clips_of_a_published_set(shared_data: Path, tmp_path: Path) -> None:
         shutil.copy(path, folder / f"{n}.mp4")
     manifest = index("folder", tmp_path / "media", tmp_path / "media.parquet").manifest
     options = Options(size=64, frames=4)
-    cutting.cut(manifest, tmp_path / "here", options, jobs=2)
+    extraction.cut(manifest, tmp_path / "here", options, jobs=2)
     cut_and_kill(manifest, tmp_path / "there", options)
     assert_the_same(tmp_path / "here", tmp_path / "there")

@@ -22,22 +22,22 @@ from typer.testing import CliRunner
 pytest.importorskip("ray.data", reason="needs Ray Data: pip install 'unmask[ray]'")
 import pyarrow as pa
 import pyarrow.parquet as pq
-
 from scan.make import clip, save, tinted, write_bundle
-from unmask import scan
+
+from unmask import scanning as scan
 from unmask.app import cluster, on_ray
 from unmask.app.cli import app
 from unmask.app.cluster import Journal
 from unmask.app.results import ANSWERS, Results, file_of, write
-from unmask.nouns import DetectorInfo, UnmaskError
-from unmask.scan.batch import expand
-from unmask.scan.options import Options
+from unmask.scanning.batch import expand
+from unmask.scanning.options import Options
+from unmask.types import DetectorInfo, UnmaskError
 
 WAIT = 120.0  # seconds until a test gives up on another process, on a busy machine
 # In the processes that scan: files that end the process, or the worker that it belongs to as well.
 DEADLY = """
 import os, signal, sys
-if "unmask.scan.worker" in sys.orig_argv:
+if "unmask.scanning.worker" in sys.orig_argv:
     def deadly(event, arguments):
         if event == "open" and str(arguments[0]).endswith(("poison.png", "assassin.png")):
             with open(os.environ["DEATHS"], "a") as file:

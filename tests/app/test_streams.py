@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from skimage import data
-
 from scan.make import save, write_bundle
+from skimage import data
 
 PORTRAIT = np.asarray(data.astronaut())
 

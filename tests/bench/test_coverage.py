@@ -12,9 +12,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from unmask.app.cli import app
+from unmask.bench.scoring import score_faces
 from unmask.bundles import load
 from unmask.data.manifest import FaceRow, write
-from unmask.train.scoring import score_faces
 
 RUNNER = CliRunner()
 

@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from tests.bench.patterns import lay, row
 from typer.testing import CliRunner
 
+from tests.bench.patterns import lay, row
 from unmask.app.cli import app
 from unmask.data.manifest import FaceRow, Manifest, write
 from unmask.measure.tables import read

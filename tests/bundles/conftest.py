@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from unmask.bundles import write
-from unmask.nouns import Calibration, Card, InputSpec
+from unmask.types import Calibration, Card, InputSpec
 
 SIZE = 32
 CALIBRATION = Calibration(

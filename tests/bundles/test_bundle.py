@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from unmask.bundles import load, read, read_card, write
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 from .conftest import CARD
 

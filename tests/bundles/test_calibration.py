@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from unmask.bundles.calibration import check, interval, margins, p_values, probabilities, probability
-from unmask.nouns import Calibration, UnmaskError
+from unmask.types import Calibration, UnmaskError
 
 C = Calibration(
     slope=2.0,

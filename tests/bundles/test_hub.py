@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from unmask.bundles.hub import fetch
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 pytest.importorskip("huggingface_hub", reason="the hub is an extra")
 
@@ -27,7 +27,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LOAD = """
 import sys
 from unmask.bundles import load
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 for name in sys.argv[1:]:
     try:
         print("weights", load(name).weights_sha256)

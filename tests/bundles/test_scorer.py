@@ -13,7 +13,7 @@ import pytest
 
 from unmask.bundles import load, write
 from unmask.bundles.calibration import margins, probabilities
-from unmask.nouns import Pixels, UnmaskError
+from unmask.types import Pixels, UnmaskError
 
 from .conftest import CALIBRATION, CARD, SIZE
 

@@ -11,7 +11,7 @@ from unmask.app.cli import app
 from unmask.data import datasets
 from unmask.data.adapter import DataCard, Problem
 from unmask.data.manifest import Row
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 @pytest.mark.parametrize("name", datasets.names())

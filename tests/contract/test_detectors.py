@@ -14,14 +14,14 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import functional as F
 
-from unmask.bases import Batch, Detector
+from unmask.base.detector import Batch, Detector
 from unmask.bundles import Scorer, read, write
+from unmask.bundles.distance import ExportWrapper, save
 from unmask.detectors import family
-from unmask.nn.distance import Boxed, save
-from unmask.nouns import Card, UnmaskError
+from unmask.export.onnx import write_onnx
 from unmask.train.engine import Engine
-from unmask.train.export import write_onnx
 from unmask.train.recipe import Recipe
+from unmask.types import Card, UnmaskError
 
 pytestmark = pytest.mark.parametrize("name", family.names())
 
@@ -115,7 +115,7 @@ def test_a_bundle_of_it_answers_as_it_does(name: str, tmp_path: Path) -> None:
     """Saved and loaded, in torch and in ONNX: the same decisions on the same crops."""
     detector = create(name)
     trained(detector, pictures(detector, 4), torch.arange(4) % len(detector.classes), 1)  # statistics are no longer 0
-    boxed = Boxed(detector).eval()
+    boxed = ExportWrapper(detector).eval()
     crops = np.random.default_rng(0).integers(0, 256, (6, detector.input.size, detector.input.size, 3), np.uint8)
     image = torch.from_numpy(crops.transpose(0, 3, 1, 2).copy()).float() / 255
     with torch.inference_mode():

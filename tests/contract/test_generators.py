@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from tests.conftest import REPOSITORY
 from tests.portraits import Everyone, face
-
+from unmask.base.generator import Forgery, Generator, Unforgeable
 from unmask.data.landmarks import Landmarks
-from unmask.faces import Finder
+from unmask.faces import FaceDetector
 from unmask.generators import family
-from unmask.generators._base import Forgery, Generator, Unforgeable
-from unmask.nouns import InputSpec, Pixels, UnmaskError
+from unmask.types import InputSpec, Pixels, UnmaskError
 
 pytestmark = pytest.mark.parametrize("name", family.names())
 SEEDS = 8
@@ -44,11 +44,11 @@ def test_a_forgery_is_a_picture_and_the_mask_of_what_was_changed(name: str) -> N
 
 
 def test_it_stays_a_face(name: str) -> None:
-    """A forgery that no face finder takes for a face would teach a detector nothing about faces."""
-    finder, found = Finder.load(), 0
+    """A forgery that no face detector takes for a face would teach a detector nothing about faces."""
+    face_detector, found = FaceDetector.load(), 0
     for seed in range(SEEDS):
         _, made = forged(name, seed, size=192)
-        found += bool(finder.find(made.image, thorough=True))
+        found += bool(face_detector.find(made.image, thorough=True))
     assert found >= SEEDS - 1
 
 

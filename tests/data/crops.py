@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from unmask.data.manifest import FaceRow, write
-from unmask.nouns import Pixels
+from unmask.types import Pixels
 
 SIZE, MARGIN = 40, 1.25
 

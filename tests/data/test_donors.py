@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.portraits import PEOPLE, face, lay, reals
 
+from tests.portraits import PEOPLE, face, lay, reals
 from unmask.data.donors import Reals
 from unmask.data.manifest import Manifest, Row, write
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def names(reals: Reals, i: int, seeds: int = 30, **how: int) -> set[str]:

@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from training import collection
 from unmask.app.cli import app
-from unmask.data import survey
+from unmask.data import checks
 from unmask.data.index import index
 from unmask.data.manifest import Manifest
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def test_the_collection_has_the_counts_its_card_names(shared_data: Path, tmp_path: Path) -> None:
-    found = index("collection", shared_data, tmp_path / "m.parquet")
+    found = index(collection, shared_data, tmp_path / "m.parquet")
     assert (len(found.manifest), found.problems, found.short) == (18_553, {}, {})
-    assert survey.straddlers(found.manifest) == []
+    assert checks.straddlers(found.manifest) == []
     flags = Counter(flag for row in found.manifest for flag in row.flags)
     assert flags["duplicate"] == 4
     with (shared_data / "dfdc_faces224" / "pairs.csv").open(newline="") as file:
@@ -30,8 +31,8 @@ def test_the_collection_has_the_counts_its_card_names(shared_data: Path, tmp_pat
 
 
 def test_an_unknown_layout_names_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(UnmaskError, match="did you mean 'collection'"):
-        index("colection", tmp_path, tmp_path / "m.parquet")
+    with pytest.raises(UnmaskError, match="did you mean 'folder'"):
+        index("foldr", tmp_path, tmp_path / "m.parquet")
 
 
 def test_a_wrong_root_leaves_no_manifest(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_a_folder_is_indexed_with_hashes_and_a_report(tmp_path: Path) -> None:
         ("real/a.png", 0),
         ("fake/swap/b.png", 1),
     }
-    assert len(survey.doubles(Manifest(tmp_path / "m.parquet"))) == 1
+    assert len(checks.doubles(Manifest(tmp_path / "m.parquet"))) == 1
     report = json.loads((tmp_path / "m.report.json").read_text())
     assert {p["relpath"]: p["what"] for p in report["listed"]}["fake/c.png"] == "empty"
 

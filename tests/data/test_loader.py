@@ -11,15 +11,14 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from tests.data.crops import MARGIN, SIZE, clips, face, lay, picture  # noqa: E402
-
 from unmask.data import samplers  # noqa: E402
-from unmask.data.degrade import jpeg  # noqa: E402
 from unmask.data.fitting import fit, read  # noqa: E402
 from unmask.data.loader import FaceSet, partners  # noqa: E402
 from unmask.data.manifest import Row, write  # noqa: E402
 from unmask.data.transforms import build  # noqa: E402
-from unmask.nouns import InputSpec, Pixels, UnmaskError  # noqa: E402
+from unmask.imageops.degradation import jpeg  # noqa: E402
 from unmask.train.batches import batches  # noqa: E402
+from unmask.types import InputSpec, Pixels, UnmaskError  # noqa: E402
 
 SPEC = InputSpec(size=32, margin=1.0)
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from unmask.data.manifest import GROUP, FaceRow, Manifest, Row, derived_split, write
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def row(n: int, **changes: object) -> Row:

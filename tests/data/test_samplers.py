@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from unmask.data.samplers import Plan, by_class, by_method, grouped, paired, shuffled
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def table(n: int = 1003, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

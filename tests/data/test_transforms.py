@@ -15,9 +15,9 @@ pytest.importorskip("torchvision")
 import cv2  # noqa: E402
 from torchvision.transforms.v2 import functional as tv  # noqa: E402
 
-from unmask.data.severity import degraded  # noqa: E402
 from unmask.data.transforms import MIRRORED, PRESETS, STEPS, build  # noqa: E402
-from unmask.nouns import Pixels, UnmaskError  # noqa: E402
+from unmask.imageops.corruption import degraded  # noqa: E402
+from unmask.types import Pixels, UnmaskError  # noqa: E402
 
 
 def rng(seed: int = 0) -> np.random.Generator:

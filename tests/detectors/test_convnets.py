@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from unmask.detectors import family
 from unmask.nn.convnets import NETWORKS, ConvNet
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 TIMM = {"xception": "legacy_xception", "efficientnet_b4": "efficientnet_b4", "resnet34": "resnet34"}
 MILLIONS = {"xception": 20.81, "efficientnet_b4": 17.55, "resnet34": 21.29}  # with two classes, as published

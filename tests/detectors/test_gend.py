@@ -9,13 +9,13 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from unmask.bases import Batch
+from unmask.base.detector import Batch
 from unmask.detectors import family
 from unmask.detectors.gend import GenD
 from unmask.nn.adapt import adapt
 from unmask.nn.backbones import BACKBONES, Encoder
 from unmask.nn.hypersphere import alignment, uniformity
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 SMALL = ("tiny-vit", "tiny-pe", "tiny-dinov2", "tiny-dinov3")
 

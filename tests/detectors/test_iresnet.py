@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unmask.nn.iresnet import IResNet
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def shaken(name: str) -> IResNet:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.train.faces import lay
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-method.md"

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from unmask.detectors import family
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def test_options_reach_the_class() -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from unmask.faces.align import TEMPLATES, align, crop, matrix, whole
-from unmask.nouns import Face, Floats, InputSpec, Pixels, UnmaskError
+from unmask.types import Face, Floats, InputSpec, Pixels, UnmaskError
 
 SPEC = InputSpec(size=96, margin=1.3)
 POINTS = np.array([(270, 240), (350, 236), (312, 285), (282, 330), (346, 327)], np.float32)

@@ -11,11 +11,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
-from tests.conftest import REPOSITORY
 
-from unmask.faces import Finder, Landmarker, from_five, landmarks, regions
+from tests.conftest import REPOSITORY
+from unmask.faces import FaceDetector, Landmarker, from_five, landmarks, regions
 from unmask.faces.landmarker import SPEC
-from unmask.nouns import Face, UnmaskError
+from unmask.types import Face, UnmaskError
 
 FOLDER = Path(regions.__file__).parent
 
@@ -121,7 +121,7 @@ def test_a_mirror_is_its_own_reverse_and_keeps_regions() -> None:
 @pytest.fixture(scope="module")
 def portrait() -> tuple[np.ndarray, Face]:
     image = np.asarray(Image.open(REPOSITORY / "samples" / "portrait-real.jpg").convert("RGB"))
-    return image, Finder.load().find(image)[0]
+    return image, FaceDetector.load().find(image)[0]
 
 
 def eyes(points: np.ndarray) -> np.ndarray:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from unmask.faces.finder import Finder
+from unmask.faces.detector import FaceDetector
 from unmask.faces.pull import SOURCES, Source, cache, download, pull, pulled
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 CONTENT = b"weights" * 1000
 
@@ -70,7 +70,7 @@ def test_unknown_names() -> None:
 def test_without_the_file_yunet_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(UnmaskError, match="unmask pull yunet"):
-        Finder.load("yunet")
+        FaceDetector.load("yunet")
     cache().mkdir()
     (cache() / "yunet.onnx").write_bytes(CONTENT)
     with pytest.raises(UnmaskError, match="damaged"):
@@ -84,5 +84,5 @@ def test_the_pinned_file_is_yunet(shared_weights: Path, tmp_path: Path, monkeypa
     cache().mkdir()
     (cache() / "yunet.onnx").write_bytes(content)
     assert pull("yunet") == cache() / "yunet.onnx"  # it is there already: no network is needed
-    finder = Finder.load("yunet")
-    assert (finder.name, finder.sha256) == ("yunet", SOURCES["yunet"].sha256)
+    face_detector = FaceDetector.load("yunet")
+    assert (face_detector.name, face_detector.sha256) == ("yunet", SOURCES["yunet"].sha256)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unmask.faces import TEMPLATES, track
-from unmask.nouns import Face, Pixels
+from unmask.types import Face, Pixels
 
 
 def face(frame: int, x: float, y: float, side: float = 100) -> Face:

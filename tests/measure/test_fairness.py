@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unmask.measure.fairness import Audit, Rate, audit, holm
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 # a: reals 4, one called; fakes 2, both called.  b: reals 2, one called; fakes 4, one called.
 SUB = list("aaaaaabbbbbb")

@@ -8,7 +8,7 @@ import pytest
 from unmask.measure.fairness import audit
 from unmask.measure.fairness_tables import Fairness, Part, markdown
 from unmask.measure.policies import Limits, Policy, false_alarm_limit, found_limit, limits
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 # Reals of a: 0..39, of b: 100..139, of c and of nobody known: 0. Fakes of a: 30..69, of b: 110..149.
 NAMES = ["a"] * 40 + ["b"] * 40 + ["c"] * 3 + [""] * 2 + ["a"] * 40 + ["b"] * 40

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from unmask.measure.protocol import Where, load, names
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def written(folder: Path, text: str) -> str:

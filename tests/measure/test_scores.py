@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from unmask.measure import scores
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 KEY = scores.Key("one", "a" * 64, "b" * 64)
 

@@ -12,7 +12,7 @@ from unmask.measure.cells import Judged, best_of, cell, threshold
 from unmask.measure.protocol import Interval, Metric, Protocol, Threshold
 from unmask.measure.scores import COLUMNS
 from unmask.measure.units import Units, pair_order, pairing, units
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 HOW = Interval(rounds=200)
 

@@ -9,7 +9,7 @@ import pytest
 
 from damage import damaged
 from unmask.media import Limits, MediaError, open_media
-from unmask.nouns import Frame, Unread
+from unmask.types import Frame, Unread
 
 from . import make
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from unmask.media import open_media
-from unmask.nouns import Frame, Pixels, Unread
+from unmask.types import Frame, Pixels, Unread
 
 from . import make
 

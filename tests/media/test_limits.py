@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from unmask.media import Limits, MediaError, open_media
-from unmask.nouns import Unread
+from unmask.types import Unread
 
 from . import make
 

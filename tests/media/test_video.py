@@ -16,7 +16,7 @@ from unmask.media import Limits, sampling, sniff
 from unmask.media import open_media as opens
 from unmask.media.source import from_bytes
 from unmask.media.video import Clip, open_video
-from unmask.nouns import Frame, Unread
+from unmask.types import Frame, Unread
 
 from . import make
 

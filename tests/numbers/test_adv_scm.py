@@ -9,10 +9,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from unmask.bases import Batch, Detector, Engine, Output
-from unmask.nouns import UnmaskError
-from unmask.train.adv_scm import Adversary, Warp, field, inconsistency, warped
+from unmask.base.detector import Batch, Detector, Engine, Output
+from unmask.train.callbacks.adv_scm import Adversary, Warp, field, inconsistency, warped
 from unmask.train.recipe import AdvScm
+from unmask.types import UnmaskError
 
 BOUNDS = AdvScm()
 

@@ -12,7 +12,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from unmask.detectors.clip_probe import ClipProbe
 from unmask.nn.backbones import Encoder, save
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 REAL, FAKE = ("a photo",), ("a fake photo", "fake")
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from unmask.nn.contrastive import Temperature, cosines, info_nce, soft_cross_entropy
 from unmask.nn.heads import head
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 Mode = Literal["shared", "own", "set"]
 # exp(logits) of one anchor: 4 and 2 are its positives, 3 and 1 its negatives.

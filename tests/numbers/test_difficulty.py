@@ -9,11 +9,11 @@ import torch
 from accelerate import Accelerator
 from torch.nn import functional as F
 
-from unmask.bases import Batch, Detector, Output, cross_entropy
-from unmask.nouns import UnmaskError
-from unmask.train.difficulty import Boosting, hardness, mean_by, moved, weights
+from unmask.base.detector import Batch, Detector, Output, cross_entropy
+from unmask.train.callbacks.difficulty import Boosting, hardness, mean_by, moved, weights
 from unmask.train.engine import Engine
 from unmask.train.recipe import Difficulty, Recipe
+from unmask.types import UnmaskError
 
 
 class Linear(Detector):

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from unmask.bases import Batch
+from unmask.base.detector import Batch
 from unmask.detectors.effort import Effort, _Split
 from unmask.nn.backbones import Encoder, save
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def diagonal() -> _Split:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from unmask.data.landmarks import LEFT_EYE, RIGHT_EYE, Landmarks, filled, from_five
-from unmask.nn.blending import bend, blend, poisson, soften
-from unmask.nn.colour import transferred
-from unmask.nn.warping import carried, moved, piecewise, similarity
-from unmask.nouns import Pixels, UnmaskError
+from unmask.imageops.blending import bend, blend, poisson, soften
+from unmask.imageops.colour import transferred
+from unmask.imageops.warping import carried, moved, piecewise, similarity
+from unmask.types import Pixels, UnmaskError
 
 
 def smooth(seed: int, side: int = 64) -> Pixels:

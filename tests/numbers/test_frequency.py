@@ -10,7 +10,7 @@ from scipy.fft import dctn
 from unmask.detectors import f3net, spsl
 from unmask.nn.crossing import Crossing
 from unmask.nn.frequency import bands, dct_matrix, dft, dft_matrices
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 @pytest.mark.parametrize("size", [1, 7, 64])

@@ -11,8 +11,8 @@ import torch
 from unmask.data.landmarks import Landmarks, from_five
 from unmask.data.parsing import CLASSES, parsing
 from unmask.faces.align import TEMPLATES
-from unmask.nouns import UnmaskError
 from unmask.objectives.fsfm import COVERABLE, GROUPS, crfr_p, discrimination, patch_regions, reconstruction
+from unmask.types import UnmaskError
 
 FIVE = 224 * (0.5 + (TEMPLATES["gend5"] - 0.5) / np.float32(1.3))
 BUDGET = 147  # int(0.75 x 196)

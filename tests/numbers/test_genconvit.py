@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from unmask.bases import Batch
+from unmask.base.detector import Batch
 from unmask.detectors import genconvit
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def small(**options: object) -> genconvit.GenConViT:

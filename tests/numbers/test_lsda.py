@@ -10,12 +10,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from unmask.bases import Batch
+from unmask.base.detector import Batch
 from unmask.detectors import lsda
 from unmask.detectors.lsda import LSDA
 from unmask.nn.convnets import ConvNet
 from unmask.nn.iresnet import IResNet
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def features(*values: list[float]) -> Tensor:
@@ -180,7 +180,7 @@ def test_it_starts_from_a_teacher_that_knows_people_and_from_imagenet(tmp_path: 
     for part in (detector.student, *detector.forged):
         torch.testing.assert_close(part.body.body.state_dict(), network.body.state_dict())  # type: ignore[union-attr]
     save_file(image, tmp_path / "none.safetensors")
-    with pytest.raises(UnmaskError, match=r"no real\.\* weights: write it with python -m unmask.train.identity"):
+    with pytest.raises(UnmaskError, match=r"no real\.\* weights: write it with python -m training.identity"):
         detector.start(tmp_path / "none.safetensors")
     (tmp_path / "junk.safetensors").write_bytes(b"junk")
     with pytest.raises(UnmaskError, match="cannot read the weights"):

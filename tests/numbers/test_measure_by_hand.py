@@ -12,7 +12,7 @@ from unmask.measure.metrics import auroc, average_precision, eer, eer_vertex, pa
 from unmask.measure.sequence import adaptive_accuracy, fixed_accuracy
 from unmask.measure.spoofing import development_threshold, spoofing
 from unmask.measure.verification import verify
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def test_the_two_rules_for_the_eer_differ() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unmask.bases import Batch
+from unmask.base.detector import Batch
 from unmask.detectors import multi_attention as ma
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from unmask.detectors.npr import residual
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def test_residual_by_hand() -> None:

@@ -10,7 +10,7 @@ import torch
 from unmask.nn.patches import patches, patchify, restore, split, take, unpatchify, visible
 from unmask.nn.positions import sine_cosine
 from unmask.nn.token_pool import TokenPool
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def test_patches_of_a_4_by_4_image_by_hand() -> None:

@@ -17,7 +17,7 @@ from unmask.nn.predictive import negative_cosine
 from unmask.nn.queue import FeatureQueue, random_directions
 from unmask.nn.sinkhorn import effective_prototypes, sinkhorn
 from unmask.nn.triplets import mine_triplets, triplet_loss
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:

@@ -10,11 +10,11 @@ import torch
 from accelerate import Accelerator
 from torch.nn import functional as F
 
-from unmask.bases import Batch
+from unmask.base.detector import Batch
 from unmask.detectors.qad import QAD, dependence, gram, hsic, levelled, pushed
-from unmask.nouns import UnmaskError
 from unmask.train.engine import Engine
 from unmask.train.recipe import Recipe
+from unmask.types import UnmaskError
 
 
 def batch(n: int = 8, views: int = 2, side: int = 32) -> Batch:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from unmask.bases import Batch
+from unmask.base.detector import Batch
 from unmask.detectors import srm
 
 

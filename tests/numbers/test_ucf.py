@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unmask.bases import Batch
+from unmask.base.detector import Batch
 from unmask.detectors import ucf
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def small(**options: object) -> ucf.UCF:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.portraits import face
 
+from tests.portraits import face
 from unmask.generators.upsample import halved_and_back, kernel, repeated, transposed
-from unmask.nouns import InputSpec
+from unmask.types import InputSpec
 
 
 def test_transposed_convolution_is_its_sum() -> None:

@@ -9,7 +9,7 @@ from unmask.measure.calibrators import Beta, Isotonic, Platt, Temperature, balan
 from unmask.measure.conformal import Conformal, coverage
 from unmask.measure.delong import delong_test
 from unmask.measure.metrics import auroc, log_loss
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 optimize = pytest.importorskip("scipy.optimize")
 

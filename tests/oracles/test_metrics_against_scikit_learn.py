@@ -12,7 +12,7 @@ from unmask.measure import metrics as own
 from unmask.measure.delong import delong
 from unmask.measure.interval import bootstrap, clopper_pearson, wilson
 from unmask.measure.pooling import Rule, pool
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 theirs = pytest.importorskip("sklearn.metrics")
 stats = pytest.importorskip("scipy.stats")

@@ -22,7 +22,7 @@ from unmask.measure.localisation import overlap, pixel_auroc
 from unmask.measure.sequence import adaptive_accuracy, fixed_accuracy
 from unmask.measure.spoofing import development_threshold, spoofing
 from unmask.measure.verification import verify
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 RNG = np.random.default_rng(20)
 

@@ -15,7 +15,7 @@ from PIL import ExifTags, Image
 from skimage import data
 
 import unmask
-from unmask.nouns import FileReport, Frame, Pixels, Report
+from unmask.types import FileReport, Frame, Pixels, Report
 
 MARK = "synthetic, for detector tests: self-blended by unmask"
 MEDIA = {"portrait-real.jpg", "portrait-forged.jpg", "no-face.jpg", "clip-one-forged.mp4"}

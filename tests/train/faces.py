@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from tests.data.crops import face, picture
 
+from tests.data.crops import face, picture
 from unmask.data.manifest import FaceRow, write
 from unmask.train.recipe import Recipe
 

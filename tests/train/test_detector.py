@@ -12,10 +12,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import unmask  # noqa: E402
-from unmask.bases import Batch, Output  # noqa: E402
+from unmask.base.detector import Batch, Output  # noqa: E402
 from unmask.detectors.mobilenet import MobileNet  # noqa: E402
 from unmask.nn.mobilenet import load_tflite, rescale  # noqa: E402
-from unmask.nouns import Card, Pixels, UnmaskError  # noqa: E402
+from unmask.types import Card, Pixels, UnmaskError  # noqa: E402
 
 CARD = Card(
     name="test", version="0", summary="", method="mobilenet", input=MobileNet.input, licence="Apache-2.0", files={}
@@ -112,8 +112,8 @@ def test_every_runtime_decides_as_the_detector_does(tmp_path: Path) -> None:
     """The contract of a bundle: PyTorch, ONNX Runtime and OpenVINO answer alike on the same crops."""
     pytest.importorskip("onnxscript")
     from unmask.bundles import load, write
-    from unmask.nn.distance import halved, measured, save
-    from unmask.train.export import to_onnx
+    from unmask.bundles.distance import halved, measured, save
+    from unmask.export.onnx import to_onnx
 
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
@@ -165,7 +165,7 @@ def test_a_wrong_method_suggests_the_right_one() -> None:
 
 
 def test_distance_is_one_for_the_typical_and_large_for_the_strange() -> None:
-    from unmask.nn.distance import DIRECTIONS, measured
+    from unmask.bundles.distance import DIRECTIONS, measured
 
     rng = np.random.default_rng(0)
     scale = np.linspace(5, 0.1, 200).astype(np.float32)
@@ -181,8 +181,8 @@ def test_distance_is_one_for_the_typical_and_large_for_the_strange() -> None:
 
 def test_a_tie_may_fall_either_way_and_nothing_else(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
-    from unmask.nn.distance import Boxed
-    from unmask.train.export import to_onnx
+    from unmask.bundles.distance import ExportWrapper
+    from unmask.export.onnx import to_onnx
 
     class Line(torch.nn.Module):
         """Real by 0, forged by a hair, which is less than half precision sees."""
@@ -196,6 +196,6 @@ def test_a_tie_may_fall_either_way_and_nothing_else(tmp_path: Path) -> None:
             return Output(torch.stack([torch.zeros_like(score), score], 1), score[:, None])
 
     crops: Pixels = np.full((5, 64, 64, 3), 255, np.uint8)
-    assert 0 < to_onnx(Boxed(Line(1.0)), tmp_path / "model.onnx", crops) < 0.001
+    assert 0 < to_onnx(ExportWrapper(Line(1.0)), tmp_path / "model.onnx", crops) < 0.001
     with pytest.raises(UnmaskError, match="answers otherwise"):
-        to_onnx(Boxed(Line(1000.0)), tmp_path / "model.onnx", crops)
+        to_onnx(ExportWrapper(Line(1000.0)), tmp_path / "model.onnx", crops)

@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+
 from tests.train.faces import lay, recipe
 from tests.train.runs import ALONE, command, in_processes, rows, stopped, unlike
-
-from unmask.bases import Batch, Detector, Engine
+from unmask.base.detector import Batch, Detector, Engine
 from unmask.data.manifest import FaceRow, Manifest, write
-from unmask.nouns import UnmaskError
 from unmask.train import loop
 from unmask.train.checkpoint import frozen, learnt
 from unmask.train.loop import restore, train
 from unmask.train.run import Folder
+from unmask.types import UnmaskError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ODD = {  # everything that could be forgotten on the way through a checkpoint

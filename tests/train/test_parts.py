@@ -9,14 +9,14 @@ import pytest
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
+
 from tests.train.faces import recipe
 from tests.train.runs import in_processes, rows, stopped, unlike
-
-from unmask.bases import Batch, Detector
+from unmask.base.detector import Batch, Detector
 from unmask.detectors import family
-from unmask.nouns import UnmaskError
 from unmask.train.engine import Engine
 from unmask.train.loop import train
+from unmask.types import UnmaskError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PARTS: dict[str, Any] = {"difficulty": {"ramp": 0.0, "momentum": 0.7}, "adv_scm": {"lr": 1e-3}}

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tests.conftest import REPOSITORY
 
+from tests.conftest import REPOSITORY
 from unmask.data import datasets
 from unmask.detectors import family
-from unmask.nouns import UnmaskError
 from unmask.train.loop import create
 from unmask.train.optim import Average, Sharpness, optimizer, rate
 from unmask.train.recipe import AdvScm, Data, Difficulty, Optimizer, Recipe, Sampler, Schedule, Span, Words, load
 from unmask.train.rows import transform
+from unmask.types import UnmaskError
 
 SHIPPED = sorted((REPOSITORY / "recipes").rglob("*.yaml"))
 LEAST = "name: a\nmethod: gend\nlength: 2 epochs\noptimizer: {lr: 1e-3}\n"

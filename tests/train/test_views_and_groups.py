@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+
 from tests.train.faces import recipe
 from tests.train.runs import stopped, unlike
-
-from unmask.nouns import UnmaskError
 from unmask.train.loop import restore, train
+from unmask.types import UnmaskError
 
 SHORT: dict[str, Any] = {"length": "3 steps", "validate": "3 steps", "save": "1 steps", "transforms": "degrade"}
 QAD: dict[str, Any] = {

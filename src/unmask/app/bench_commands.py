@@ -75,7 +75,7 @@ def bench(
             result, units = run(wanted, progress, progress.steps)
         tables.write(result, out)
         if pictures:
-            from unmask.measure.pictures import draw
+            from unmask.measure.plots import draw
 
             draw(result, units, out)
         if not quiet:

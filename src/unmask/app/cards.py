@@ -8,8 +8,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from unmask.nouns import Card, Metric
-from unmask.scan.words import visible
+from unmask.scanning.words import visible
+from unmask.types import Card, Metric
 
 
 def card_text(card: Card, weights_sha256: str) -> list[RenderableType]:
@@ -20,7 +20,7 @@ def card_text(card: Card, weights_sha256: str) -> list[RenderableType]:
         Text(f"method {visible(card.method)}, licence {visible(card.licence)}"),
         Text(f"looks at {_looks_at(card)}"),
         Text(f"weights sha256 {weights_sha256}", "dim"),
-        *_list("Knows", card.knows),
+        *_list("Trained on", card.trained_on),
         *_list("Limits", card.limits),
         *_list("Must not be used for", card.misuse),
     ]

@@ -22,8 +22,8 @@ from unmask.app import (
     forge_commands,
     import_commands,
     methods_commands,
+    robustness_commands,
     serve_commands,
-    stress_commands,
     train_commands,
 )
 from unmask.app.errors import errors_in_a_line
@@ -86,7 +86,7 @@ def scan(
     ] = "onnx",
     faces: Annotated[
         str,
-        typer.Option(help="Face finder: embedded, yunet, or an ONNX file of its layout.", rich_help_panel=DETECTION),
+        typer.Option(help="Face detector: embedded, yunet, or an ONNX file of its layout.", rich_help_panel=DETECTION),
     ] = "embedded",
     frames: Annotated[
         int, typer.Option(min=1, max=10_000, help="Frames of a clip, evenly spaced in time.", rich_help_panel=DETECTION)
@@ -178,8 +178,8 @@ def scan(
     with errors_in_a_line():
         from unmask.app.scanning import Wanted, run, run_on_ray
         from unmask.media import Limits
-        from unmask.scan import batch
-        from unmask.scan.options import Options
+        from unmask.scanning import batch
+        from unmask.scanning.options import Options
 
         files = batch.expand(paths or [], allow_url=url)
         if not files and camera is None:
@@ -234,8 +234,8 @@ def info(
 
 
 @app.command()
-def pull(name: Annotated[str, typer.Argument(help="yunet: the face finder for --faces yunet.")]) -> None:
-    """Fetch a face finder that does not ship with the package: a pinned file, checked by its hash."""
+def pull(name: Annotated[str, typer.Argument(help="yunet: the face detector for --faces yunet.")]) -> None:
+    """Fetch a face detector that does not ship with the package: a pinned file, checked by its hash."""
     with errors_in_a_line():
         from unmask.faces import pull as fetch
 
@@ -246,7 +246,7 @@ def pull(name: Annotated[str, typer.Argument(help="yunet: the face finder for --
 def schema() -> None:
     """Print the JSON Schema of `unmask scan --json`."""
     with errors_in_a_line():
-        from unmask.scan.schema import report_schema
+        from unmask.scanning.schema import report_schema
 
         typer.echo(report_schema(), nl=False)
 
@@ -261,7 +261,7 @@ app.command()(train_commands.evaluate)
 app.command()(train_commands.export)
 app.command()(bench_commands.bench)
 app.command()(bench_commands.compare)
-app.command()(stress_commands.stress)
+app.command()(robustness_commands.stress)
 app.command()(fairness_commands.fairness)
 app.command()(coverage_commands.coverage)
 app.command()(serve_commands.serve)

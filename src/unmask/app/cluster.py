@@ -18,7 +18,7 @@ from typing import Any, Generic, Self, TypeVar
 import unmask
 from unmask._version import __version__
 from unmask.journal import cut_torn_line
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 from unmask.workers import Worker, WorkerError
 
 STORE = 256 << 20  # bytes of shared memory of a local cluster: names and counts go through it, and more is spilled

@@ -113,11 +113,11 @@ def check(
 ) -> None:
     """Leakage groups in two splits, doubles, ids that come twice, missing and unknown files. Exits with 1 if any."""
     with errors_in_a_line():
-        from unmask.data import survey
+        from unmask.data import checks
         from unmask.data.manifest import Manifest
 
         opened = Manifest(manifest)
-        straddling = survey.straddlers(opened)
+        straddling = checks.straddlers(opened)
         faults = _say(
             "leakage groups straddle splits",
             (f"{s.group_id}: {', '.join(s.splits)}, {s.rows} rows" for s in straddling if not s.flagged),
@@ -126,13 +126,13 @@ def check(
             "leakage groups straddle the official splits, and are flagged for it",
             (f"{s.group_id}: {', '.join(s.splits)}, {s.rows} rows" for s in straddling if s.flagged),
         )
-        faults += _say("item_ids come more than once", survey.repeated_ids(opened))
-        faults += _say("files are there more than once", (" = ".join(ids) for ids in survey.doubles(opened)))
+        faults += _say("item_ids come more than once", checks.repeated_ids(opened))
+        faults += _say("files are there more than once", (" = ".join(ids) for ids in checks.doubles(opened)))
         if files:
             with _counting("rows", quiet, len(opened)) as step:
-                gone = list(survey.missing(opened, step))
+                gone = list(checks.missing(opened, step))
             faults += _say("files are missing", gone)
-            _say("files are named by no row", survey.unknown(opened))
+            _say("files are named by no row", checks.unknown(opened))
         if not faults:
             typer.echo(f"{len(opened):,} rows, nothing wrong")
     raise typer.Exit(1 if faults else 0)
@@ -182,8 +182,8 @@ def _table(manifest: object) -> None:
     from rich.table import Table
 
     from unmask.app.console import stdout
+    from unmask.data.checks import counts
     from unmask.data.manifest import Manifest
-    from unmask.data.survey import counts
 
     assert isinstance(manifest, Manifest)
     table = Table(box=None, pad_edge=False)

@@ -19,8 +19,8 @@ PLAIN = {"\u00a0": " ", "–": "-", "×": "x", "…": "...", "“": '"', "”": 
 @contextmanager
 def errors_in_a_line() -> Iterator[None]:
     """What the user can mend is one line on standard error and exit code 2, a full disk among it."""
-    from unmask.nouns import UnmaskError
     from unmask.output import why
+    from unmask.types import UnmaskError
 
     try:
         yield

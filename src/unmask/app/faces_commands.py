@@ -14,7 +14,7 @@ from unmask.app.on import Address, On, Where
 from unmask.app.progress import counted
 
 if TYPE_CHECKING:
-    from unmask.data.cutting import Elsewhere, Summary
+    from unmask.data.extraction import Elsewhere, Summary
     from unmask.data.manifest import Manifest
 
 EXIT_CODES = "Exit codes: 0 all media were read, 2 wrong usage, 3 a file could not be read, 130 interrupted."
@@ -46,9 +46,9 @@ def faces(
         int | None,
         typer.Option(min=1, max=10_000, help="Frames of a clip, evenly spaced in time.", show_default="32"),
     ] = None,
-    finder: Annotated[
+    face_detector: Annotated[
         str | None,
-        typer.Option("--faces", help="Face finder: embedded, yunet, or an ONNX file.", show_default="embedded"),
+        typer.Option("--faces", help="Face detector: embedded, yunet, or an ONNX file.", show_default="embedded"),
     ] = None,
     people: Annotated[
         People | None,
@@ -77,15 +77,15 @@ def faces(
     Killed at any moment, the same command goes on where it was. What gives no crop gives a row with the reason.
     """
     with errors_in_a_line():
-        from unmask.data.cutting import cut, inherited, summary
-        from unmask.data.faces import Options
+        from unmask.data.extraction import cut, inherited, summary
         from unmask.data.manifest import Manifest
+        from unmask.data.media_faces import Options
         from unmask.data.shards import pack
-        from unmask.nouns import UnmaskError
-        from unmask.scan.batch import default_jobs
+        from unmask.scanning.batch import default_jobs
+        from unmask.types import UnmaskError
 
         opened = Manifest(manifest)
-        searched = {"frames": frames, "faces": finder, "people": people and people.value, "mask": mask or None}
+        searched = {"frames": frames, "faces": face_detector, "people": people and people.value, "mask": mask or None}
         given = {name: value for name, value in searched.items() if value is not None}
         options = Options(size=size, margin=margin, template=template, format=form.value)
         if opened.kind == "faces":

@@ -17,9 +17,9 @@ import pyarrow as pa
 from unmask._version import __version__
 from unmask.app import cluster
 from unmask.app.cluster import Careful, Journal, sized
-from unmask.data import cutting
-from unmask.data.cutting import Elsewhere, Task
-from unmask.data.faces import WORK
+from unmask.data import extraction
+from unmask.data.extraction import Elsewhere, Task
+from unmask.data.media_faces import WORK
 from unmask.workers import Worker, WorkerError
 
 LARGEST = 64  # media in a block
@@ -28,7 +28,7 @@ WAITING = 100_000  # media that are given to Ray at a time: their rows wait in m
 
 @contextmanager
 def machines(address: str | None, workers: int | None, out: Path, seconds: float) -> Iterator[Elsewhere]:
-    """For `cutting.cut`: asks the cluster at `address`, or one that is started here.
+    """For `extraction.cut`: asks the cluster at `address`, or one that is started here.
 
     Args:
         workers: media at once; otherwise as many as the cluster has processors.
@@ -54,7 +54,7 @@ class Cut:
     """An actor: (at, line) -> (at, answer or how its process died)."""
 
     def __init__(self, order: str, seconds: float, version: str, notes: str) -> None:
-        self._careful = Careful(lambda: Worker(cutting.__name__, order, seconds), version)
+        self._careful = Careful(lambda: Worker(extraction.__name__, order, seconds), version)
         self._notes = Path(notes)
 
     def __call__(self, block: pa.Table) -> pa.Table:

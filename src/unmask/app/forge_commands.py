@@ -58,9 +58,9 @@ def forge(
     with errors_in_a_line():
         from unmask.app.progress import counted, listed
         from unmask.data.manifest import Manifest
-        from unmask.scan.batch import default_jobs
-        from unmask.train.forging import Options, chosen, sources
-        from unmask.train.forging import forge as run
+        from unmask.forging.offline import Options, chosen, sources
+        from unmask.forging.offline import forge as run
+        from unmask.scanning.batch import default_jobs
 
         opened = Manifest(manifest)
         options = Options(

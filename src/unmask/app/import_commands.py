@@ -74,9 +74,9 @@ def detector(
 def _room(name: str) -> Any:
     import importlib
 
-    from unmask.nouns import UnmaskError
+    from unmask.types import UnmaskError
 
     try:
-        return importlib.import_module(f"unmask.train.imports.{name}")
+        return importlib.import_module(f"unmask.export.checkpoints.{name}")
     except ImportError as error:
         raise UnmaskError('importing checkpoints needs an extra: pip install "unmask[train]"') from error

@@ -19,8 +19,8 @@ def methods(
 
         from unmask import detectors, generators
         from unmask.app.console import stdout
-        from unmask.nouns import UnmaskError
         from unmask.registry import nearest
+        from unmask.types import UnmaskError
 
         families = {"detector": detectors.family, "generator": generators.family}
         known = [(kind, each) for kind, family in families.items() for each in family.names()]

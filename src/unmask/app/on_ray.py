@@ -22,11 +22,11 @@ from unmask.app.cluster import HOST, Careful, Journal, located, sized
 from unmask.app.results import LISTED, Results, file_of, write
 from unmask.media import Limits, MediaError
 from unmask.media.source import from_path
-from unmask.nouns import DetectorInfo, FileReport, State, UnmaskError, printable
-from unmask.scan.batch import is_url
-from unmask.scan.ledger import asked_of, row_of
-from unmask.scan.options import Options
-from unmask.scan.pool import Worker, WorkerError
+from unmask.scanning.batch import is_url
+from unmask.scanning.ledger import asked_of, row_of
+from unmask.scanning.options import Options
+from unmask.scanning.pool import Worker, WorkerError
+from unmask.types import DetectorInfo, FileReport, State, UnmaskError, printable
 
 SMALLEST, LARGEST = 8, 1024  # files in a part
 HASHED = 4096  # files hashed by one task

@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 
 from unmask.app.cluster import Journal
 from unmask.journal import lock
-from unmask.nouns import State, UnmaskError
 from unmask.output import written
-from unmask.scan.ledger import COLUMNS, literally
+from unmask.scanning.ledger import COLUMNS, literally
+from unmask.types import State, UnmaskError
 
 _ARROW = {"VARCHAR": pa.string(), "VARCHAR[]": pa.list_(pa.string()), "INTEGER": pa.int32(), "DOUBLE": pa.float64()}
 ANSWERS = pa.schema([(name, _ARROW[kind]) for name, kind in COLUMNS.items()])

@@ -22,12 +22,12 @@ from rich.text import Text
 
 from unmask.app.console import stdout
 from unmask.media import camera
-from unmask.nouns import FileReport, Report, State, UnmaskError
 from unmask.output import write_text
-from unmask.scan import html, text
-from unmask.scan.batch import scan_many
-from unmask.scan.options import Options, report_of
-from unmask.scan.pipeline import Scanner
+from unmask.scanning import html, text
+from unmask.scanning.batch import scan_many
+from unmask.scanning.options import Options, report_of
+from unmask.scanning.pipeline import Scanner
+from unmask.types import FileReport, Report, State, UnmaskError
 
 
 @dataclass(frozen=True)

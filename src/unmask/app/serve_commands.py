@@ -82,7 +82,7 @@ def serve(
     ] = "embedded",
     runtime: Annotated[str, typer.Option(help="onnx, openvino or torch.", rich_help_panel=DETECTOR)] = "onnx",
     faces: Annotated[
-        str, typer.Option(help="Face finder: embedded, yunet, or an ONNX file.", rich_help_panel=DETECTOR)
+        str, typer.Option(help="Face detector: embedded, yunet, or an ONNX file.", rich_help_panel=DETECTOR)
     ] = "embedded",
     frames: Annotated[int, typer.Option(min=1, max=256, help="Frames of a clip.", rich_help_panel=DETECTOR)] = 32,
     error_rate: Annotated[
@@ -99,9 +99,9 @@ def serve(
     with errors_in_a_line():
         from dataclasses import replace
 
-        from unmask.nouns import UnmaskError
-        from unmask.scan import batch
-        from unmask.scan.options import Options
+        from unmask.scanning import batch
+        from unmask.scanning.options import Options
+        from unmask.types import UnmaskError
 
         try:
             from unmask.app.serve import server, settings

@@ -16,8 +16,8 @@ from unmask.app.errors import errors_in_a_line
 from unmask.app.progress import listed, scoring
 
 if TYPE_CHECKING:
+    from unmask.bench.evaluate import Evaluation
     from unmask.measure.cells import Cell
-    from unmask.train.evaluate import Evaluation
     from unmask.train.loop import Report
 
 
@@ -77,7 +77,7 @@ def evaluate(
 ) -> None:
     """How well a detector tells a manifest's faces apart: by frame and by clip, with 95 % intervals over groups."""
     with errors_in_a_line():
-        from unmask.train.evaluate import evaluate as run
+        from unmask.bench.evaluate import evaluate as run
 
         with scoring(quiet) as progress:
             advance = partial(progress, "scoring")
@@ -100,7 +100,7 @@ def export(
 ) -> None:
     """Make a bundle of a run's best weights, if it answers as the trained model does on real crops."""
     with errors_in_a_line():
-        from unmask.train.boxing import export as make
+        from unmask.export.export import export as make
 
         card, parity = make(run, data, out, runtime=to.value, precision=precision.value, bound=bound)
         typer.echo(

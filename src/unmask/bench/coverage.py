@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from unmask.bench.scoring import by_bundle, score_rows
 from unmask.bundles import load
 from unmask.data.manifest import Manifest
 from unmask.measure.conformal import Conformal
 from unmask.measure.interval import Interval, bootstrap, clopper_pearson
 from unmask.measure.metrics import share
 from unmask.measure.units import Units, joined, units
-from unmask.nouns import UnmaskError
-from unmask.train.scoring import by_bundle, score_rows
+from unmask.types import UnmaskError
 
 WITHIN = ("label", "dataset", "method")
 DRAWS = 500

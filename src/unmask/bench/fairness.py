@@ -12,16 +12,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from unmask.bench.asked import Asked, expecting
-from unmask.bench.judges import Detector, Progress, Sides, scored
-from unmask.bench.lineup import Lineup
+from unmask.bench.columns import Lineup
+from unmask.bench.options import Asked, expecting
+from unmask.bench.scorers import Detector, Progress, Sides, scored
 from unmask.bench.training import Steps
 from unmask.measure.fairness import audit, holm
 from unmask.measure.fairness_tables import Fairness, Part
 from unmask.measure.policies import Limits, Policy, limits
 from unmask.measure.protocol import Mask, Where
 from unmask.measure.units import Units, units
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 ALIAS = {"sex": ("sex", "gender"), "gender": ("gender", "sex"), "skin": ("fitzpatrick", "monk"), "race": ("race",)}
 BANDS = ((0, 17), (18, 30), (31, 45), (46, 85))  # those of Casual Conversations, and children

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from unmask.bench.scoring import chosen, crops_of
 from unmask.data.fitting import check, fit
 from unmask.data.manifest import Manifest
-from unmask.measure.pictures import LINES, features, frequencies, residual
+from unmask.measure.plots import LINES, features, frequencies, residual
 from unmask.measure.protocol import Mask
-from unmask.nouns import Pixels
 from unmask.train.loop import restore
-from unmask.train.scoring import chosen, crops_of
+from unmask.types import Pixels
 
 LEAST = 10  # crops in all, below which a map of features is none
 

@@ -13,17 +13,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from unmask.bench.asked import Asked, expecting
-from unmask.bench.judges import FLOOR, Detector, Progress, Sides, same, scored
-from unmask.bench.lineup import Lineup, is_recipe
+from unmask.bench.columns import Lineup, is_recipe
 from unmask.bench.maps import draw
+from unmask.bench.options import Asked, expecting
+from unmask.bench.scorers import FLOOR, Detector, Progress, Sides, same, scored
 from unmask.bench.training import Steps
 from unmask.data.manifest import Manifest
 from unmask.measure.cells import Cell, Judged, best_of, cell, threshold
 from unmask.measure.protocol import BY_THRESHOLD, Mask, Protocol
 from unmask.measure.tables import Result
 from unmask.measure.units import Units, pairing, units
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 @dataclass(frozen=True, kw_only=True)

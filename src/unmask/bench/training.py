@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from unmask.journal import lock
-from unmask.nouns import UnmaskError
 from unmask.train.loop import finished, train
 from unmask.train.recipe import Recipe
+from unmask.types import UnmaskError
 from unmask.workers import Worker, ask_all, serve
 
 SECONDS = 30 * 86400.0  # of one training, before it is given up

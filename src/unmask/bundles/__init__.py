@@ -9,7 +9,7 @@ from unmask.bundles import hub
 from unmask.bundles.bundle import Bundle, read, read_card, write
 from unmask.bundles.runtime import RUNTIMES
 from unmask.bundles.scorer import Reading, Scorer
-from unmask.nouns import Pixels
+from unmask.types import Pixels
 
 __all__ = ["RUNTIMES", "Bundle", "Reading", "Scorer", "load", "locate", "read", "read_card", "write"]
 

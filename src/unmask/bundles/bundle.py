@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from unmask.bundles.calibration import check
-from unmask.nouns import Card, UnmaskError
+from unmask.types import Card, UnmaskError
 
 CARD = "card.json"
 WEIGHTS = (".onnx", ".safetensors")

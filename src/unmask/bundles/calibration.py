@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unmask.nouns import Calibration, Floats, UnmaskError
+from unmask.types import Calibration, Floats, UnmaskError
 
 NINETY = 1.645  # standard errors to each side that hold 90 % of a normal distribution
 

@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from unmask.bundles.bundle import CARD, read_card
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 IMPORTERS = "unmask.importers"
 Importer = Callable[[str, Path], Path]  # owner/name[@revision], the folder of all imported bundles -> the bundle in it

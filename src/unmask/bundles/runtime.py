@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from unmask.nouns import Floats, UnmaskError
+from unmask.types import Floats, UnmaskError
 
 RUNTIMES = ("onnx", "openvino", "torch")
 Network = Callable[[Floats], dict[str, Floats]]  # image -> outputs by name
@@ -91,7 +91,7 @@ def _torch(weights: bytes, method: str, options: Mapping[str, Any], threads: int
         torch = importlib.import_module("torch")
         # By name: the rooms of training lie above this one, and a scan must start without them.
         family = importlib.import_module("unmask.detectors").family
-        restored = importlib.import_module("unmask.nn.distance").restored
+        restored = importlib.import_module("unmask.bundles.distance").restored
     except ImportError as error:
         raise UnmaskError('the runtime torch is an extra: pip install "unmask[train]"') from error
     try:

@@ -10,7 +10,7 @@ import numpy as np
 from unmask.bundles.bundle import Bundle
 from unmask.bundles.calibration import margins, probabilities
 from unmask.bundles.runtime import file_of, start
-from unmask.nouns import Floats, Pixels, UnmaskError
+from unmask.types import Floats, Pixels, UnmaskError
 
 CHUNK = 16  # crops that go through the network together: bounds memory, and more is not quicker on a CPU
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from unmask.nouns import Plain, is_text, printable
+from unmask.types import Plain, is_text, printable
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 CLIPS = (".mp4", ".avi", ".mov", ".mkv", ".webm")

@@ -21,7 +21,7 @@ from PIL import Image
 from unmask.data.fitting import read
 from unmask.data.landmarks import Landmarker, Landmarks, standard
 from unmask.data.manifest import Manifest
-from unmask.nouns import Floats, Pixels, UnmaskError
+from unmask.types import Floats, Pixels, UnmaskError
 
 LEFT_OUT = ("duplicate", "resembles-held-out", "straddles-source", "straddles-identity")
 MOST = 20_000  # faces among which donors are looked for

@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from unmask.data.checks import repeated_ids, select
 from unmask.data.manifest import Manifest, Writer, derived_split
-from unmask.data.survey import repeated_ids, select
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def join(manifests: Sequence[Manifest], out: Path) -> Manifest:

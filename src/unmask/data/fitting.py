@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from unmask.nouns import InputSpec, Pixels, UnmaskError
+from unmask.types import InputSpec, Pixels, UnmaskError
 
 
 def read(path: Path, item: str) -> Pixels:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from unmask.data.adapter import PICTURES
 from unmask.media import MediaError, open_media, sampling
-from unmask.nouns import Frame, Unread
+from unmask.types import Frame, Unread
 
 DARK = 16  # mask values up to this are black: lossy mask clips ring by a few steps
 SAME_SHAPE = 0.01  # by how much the aspect of a mask may differ from its frame's

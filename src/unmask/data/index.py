@@ -10,11 +10,11 @@ from itertools import chain
 from pathlib import Path
 
 from unmask.data.adapter import DataCard, Problem, passed_over
-from unmask.data.datasets import adapter
+from unmask.data.checks import content_hash
+from unmask.data.datasets import Adapter, adapter
 from unmask.data.manifest import Manifest, Row, Writer
-from unmask.data.survey import content_hash
-from unmask.nouns import UnmaskError
 from unmask.output import write_text
+from unmask.types import UnmaskError
 
 KEPT = 10_000  # problems of one sort that the report lists; all are counted
 
@@ -30,15 +30,22 @@ class Indexed:
 
 
 def index(
-    name: str, root: Path, out: Path, *, hashes: bool = False, progress: Callable[[int], None] = lambda rows: None
+    layout: str | Adapter,
+    root: Path,
+    out: Path,
+    *,
+    hashes: bool = False,
+    progress: Callable[[int], None] = lambda rows: None,
 ) -> Indexed:
-    """Write the manifest of the data set `name` at `root` to `out`, and `<out>.report.json` beside it.
+    """Write the manifest of the data set at `root` to `out`, and `<out>.report.json` beside it.
 
     Args:
+        layout: a name of `unmask.data.datasets`, or a module like those, with `CARD` and `rows(root)`.
         hashes: read every file for its sha256, so that doubles can be found.
     Raises: UnmaskError for an unknown layout, a root that is no folder, or a root in which nothing was found.
     """
-    layout = adapter(name)
+    name = layout if isinstance(layout, str) else layout.CARD.title
+    layout = adapter(layout) if isinstance(layout, str) else layout
     if not root.exists():
         raise UnmaskError(f"{root} does not exist")
     home = root if root.is_dir() else root.parent

@@ -2,7 +2,7 @@
 
 The points are the 68 of iBUG's 300-W (Sagonas et al., ICCV Workshops 2013), seen in the picture from left to right;
 what stands after them, if anything, lies on the forehead and closes the outline. Where no landmarker is at hand,
-`from_five` lays a standard face over the five points that every face finder gives.
+`from_five` lays a standard face over the five points that every face detector gives.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from unmask.faces.regions import (
     RIGHT_BROW,
     RIGHT_EYE,
 )
-from unmask.nouns import Floats, Pixels, UnmaskError
+from unmask.types import Floats, Pixels, UnmaskError
 
 __all__ = [
     "BROWS", "INNER_MOUTH", "JAW", "LEAST", "LEFT_BROW", "LEFT_EYE", "MOUTH", "NOSE", "RIGHT_BROW", "RIGHT_EYE",
@@ -52,7 +52,7 @@ class Landmarks:
 
     @property
     def five(self) -> Floats:
-        """(5, 2) in the order of `Face.points`: eyes, nose tip (finders see it below iBUG's), corners of the mouth."""
+        """(5, 2) in the order of `Face.points`: eyes, nose tip (seen below iBUG's), mouth corners."""
         p = self.points
         eyes = [p[list(RIGHT_EYE)].mean(0), p[list(LEFT_EYE)].mean(0)]
         return np.asarray([*eyes, (p[30] + p[33]) / 2, p[48], p[54]], np.float32)

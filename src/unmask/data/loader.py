@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from unmask.data.fitting import check, fit, read
 from unmask.data.manifest import Manifest
-from unmask.nouns import InputSpec, Pixels, UnmaskError
+from unmask.types import InputSpec, Pixels, UnmaskError
 
 Transform = Callable[[Pixels, np.random.Generator], Pixels]
 Key = int | Sequence[int]

@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
-from unmask.nouns import Plain, UnmaskError
 from unmask.output import move, regular
+from unmask.types import Plain, UnmaskError
 
 SCHEMA = "unmask.manifest/1"
 GROUP = 16_384  # rows of a row group: what a reader holds in memory at a time
@@ -76,8 +76,8 @@ class FaceRow(Row):
     box: tuple[float, float, float, float] | None = Field(None, description="x0, y0, x1, y1 in pixels of the frame")
     points: tuple[float, ...] | None = Field(None, description="x, y of the five points, pixels of the frame")
     matrix: tuple[float, ...] | None = Field(None, description="2 x 3, row by row: frame -> crop")
-    score: float | None = Field(None, description="the finder's confidence")
-    finder: str = Field("", description="sha256 of the finder's weights")
+    score: float | None = Field(None, description="the face detector's confidence")
+    face_detector: str = Field("", description="sha256 of the face detector's weights")
     size: int | None = Field(None, description="side of the crop, pixels")
     margin: float | None = None
     template: str = ""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.data.landmarks import INNER_MOUTH, LEFT_BROW, LEFT_EYE, MOUTH, NOSE, RIGHT_BROW, RIGHT_EYE, Landmarks
-from unmask.nouns import Floats, Pixels
+from unmask.types import Floats, Pixels
 
 CLASSES = (
     "background", "skin", "right brow", "left brow", "right eye", "left eye", "nose",

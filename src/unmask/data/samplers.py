@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 Ints = NDArray[np.integer]
 

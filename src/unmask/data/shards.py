@@ -22,9 +22,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from unmask.data.checks import content_hash
 from unmask.data.manifest import GROUP, FaceRow, Manifest
-from unmask.data.survey import content_hash
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 FORMAT, INDEX, BEGUN, SORTING = "unmask.shards/1", "index.json", ".index.begun.json", ".sorting"
 CROPS = 1000  # of one shard: some 80 MB at 256 pixels

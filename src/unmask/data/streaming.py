@@ -25,7 +25,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from unmask.data.fitting import check, decoded, fit
 from unmask.data.loader import Item, Transform
 from unmask.data.manifest import FaceRow
-from unmask.nouns import InputSpec, UnmaskError
+from unmask.types import InputSpec, UnmaskError
 
 FORMAT = "unmask.shards/1"
 PICTURES, MASK = (".png", ".webp"), ".mask.png"

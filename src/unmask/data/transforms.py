@@ -25,9 +25,9 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from unmask.data.degrade import jpeg
-from unmask.data.severity import KINDS, degraded
-from unmask.nouns import Floats, Pixels, Plain, UnmaskError
+from unmask.imageops.corruption import KINDS, degraded
+from unmask.imageops.degradation import jpeg
+from unmask.types import Floats, Pixels, Plain, UnmaskError
 
 Rng = np.random.Generator
 Recipe = Sequence[Mapping[str, Mapping[str, Any] | None]]
@@ -240,7 +240,7 @@ class Jpeg(InPlace):
 
 
 class Damage(InPlace):
-    """A kind of `unmask.data.severity` at one of its levels, whose draw is the picture's own."""
+    """A kind of `unmask.imageops.corruption` at one of its levels, whose draw is the picture's own."""
 
     kind: str = "jpeg"
     level: int = Field(3, ge=0)

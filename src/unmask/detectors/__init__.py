@@ -2,5 +2,5 @@
 
 from unmask.registry import Family
 
-family = Family(__name__, "unmask.bases:Detector")
+family = Family(__name__, "unmask.base.detector:Detector")
 names, card, create = family.names, family.card, family.create

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.bases import Detector, Output
+from unmask.base.detector import Detector, Output
 from unmask.nn.backbones import Encoder, load
 from unmask.nn.clip import PublishedCLIP
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 CARD = {
     "title": "CLIP, zero-shot or linear probe",
@@ -80,7 +80,7 @@ class ClipProbe(Detector):
         """Load a published CLIP: model.safetensors of transformers' layout, with config.json beside it.
 
         Zero-shot needs its tokeniser there too. A linear probe on a small encoder that knows no sentences also starts
-        from a file that `unmask import encoder` or `unmask.train.small_encoder` wrote.
+        from a file that `unmask import encoder` or `training.small_encoder` wrote.
 
         Raises: UnmaskError for other files, and where the tokeniser is missing.
         """

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.bases import Batch, Detector, Output, cross_entropy
+from unmask.base.detector import Batch, Detector, Output, cross_entropy
 from unmask.nn.convnets import ConvNet
 
 CARD = {

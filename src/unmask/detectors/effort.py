@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.bases import Batch, Detector, Output, cross_entropy
+from unmask.base.detector import Batch, Detector, Output, cross_entropy
 from unmask.nn.backbones import Encoder, load
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 CARD = {
     "title": "Effort (orthogonal subspace decomposition)",

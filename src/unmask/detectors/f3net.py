@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.bases import Detector, Output
+from unmask.base.detector import Detector, Output
 from unmask.nn.convnets import ConvNet
 from unmask.nn.crossing import Crossing
 from unmask.nn.fixed import exactly

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.bases import Batch, Detector, Output
+from unmask.base.detector import Batch, Detector, Output
 from unmask.nn.backbones import IMAGENET, fill
-from unmask.nouns import InputSpec, UnmaskError
+from unmask.types import InputSpec, UnmaskError
 
 CARD = {
     "title": "GenConViT (generative convolutional vision transformer)",

@@ -19,11 +19,11 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.bases import Batch, Detector, Output, cross_entropy
+from unmask.base.detector import Batch, Detector, Output, cross_entropy
 from unmask.nn.adapt import How, adapt, merge
 from unmask.nn.backbones import Encoder, load
 from unmask.nn.hypersphere import alignment, mixed_by_class, mixed_by_pair, uniformity
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 CARD = {
     "title": "GenD (LN-tuned CLIP, Perception Encoder or DINOv3)",

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.bases import Batch, Detector, Output
+from unmask.base.detector import Batch, Detector, Output
 from unmask.nn import iresnet
 from unmask.nn.convnets import ConvNet
 from unmask.nn.iresnet import IResNet
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 CARD = {
     "title": "LSDA (latent space data augmentation)",
@@ -121,13 +121,13 @@ class LSDA(Detector):
         return fused.view_as(z)
 
     def start(self, weights: Path) -> None:
-        """Load what `python -m unmask.train.identity` wrote: `real.*`, and `image.*`, ImageNet's, where it has them.
+        """Load what `python -m training.identity` wrote: `real.*`, and `image.*`, ImageNet's, where it has them.
 
         Raises: UnmaskError for a file that cannot be read, or whose tensors do not fit; they are named.
         """
         real, image = (_part(weights, name) for name in ("real.", "image."))
         if not real:
-            raise UnmaskError(f"{weights} has no real.* weights: write it with python -m unmask.train.identity")
+            raise UnmaskError(f"{weights} has no real.* weights: write it with python -m training.identity")
         self.real.load(real, str(weights))
         for maps in (self.student, *self.forged) if image else ():
             assert isinstance(maps, _Maps)

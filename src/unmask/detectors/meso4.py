@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from unmask.bases import Detector, Output
+from unmask.base.detector import Detector, Output
 from unmask.nn.fixed import exactly
 from unmask.nn.mesonet import MesoHead, conv, crops, stage
 

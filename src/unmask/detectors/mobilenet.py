@@ -1,7 +1,7 @@
 """MobileNetV2 as a face-forgery detector: a small ImageNet network, global pooling and a linear head.
 
 No method is published under this name; it is the plain baseline that every paper of the field begins with, at a size
-that a laptop runs in a few milliseconds. What makes it useful is what it is trained on (see `unmask.train.embedded`):
+that a laptop runs in a few milliseconds. What makes it useful is what it is trained on (see `training.embedded`):
 pairs of a real face and its forgery, self-blended faces (arXiv 2204.08376), and the same degradations for both.
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from unmask.bases import Detector, Output
+from unmask.base.detector import Detector, Output
 from unmask.nn.mobilenet import FEATURES, MobileNetV2
-from unmask.nouns import InputSpec
+from unmask.types import InputSpec
 
 CARD = {
     "title": "MobileNetV2 baseline",

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.bases import Batch, Detector, Engine, Output
+from unmask.base.detector import Batch, Detector, Engine, Output
 from unmask.nn.convnets import ConvNet
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 CARD = {
     "title": "QAD (quality-agnostic detection)",

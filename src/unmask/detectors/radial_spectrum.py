@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.bases import Detector, Output
+from unmask.base.detector import Detector, Output
 from unmask.nn.fixed import exactly
 from unmask.nn.frequency import dft, dft_matrices
-from unmask.nouns import InputSpec
+from unmask.types import InputSpec
 
 CARD = {
     "title": "Radial power spectrum",

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.bases import Batch, Detector, Output
+from unmask.base.detector import Batch, Detector, Output
 from unmask.nn.convnets import ConvNet
 
 CARD = {

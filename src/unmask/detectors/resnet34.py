@@ -15,7 +15,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from unmask.bases import Detector, Output
+from unmask.base.detector import Detector, Output
 from unmask.nn.convnets import ConvNet
 
 CARD = {

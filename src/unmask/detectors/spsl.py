@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from unmask.bases import Detector, Output
+from unmask.base.detector import Detector, Output
 from unmask.nn.convnets import ConvNet
 from unmask.nn.fixed import exactly
 from unmask.nn.frequency import dft, dft_matrices

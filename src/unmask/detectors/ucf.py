@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.bases import Batch, Detector, Output
+from unmask.base.detector import Batch, Detector, Output
 from unmask.nn.convnets import ConvNet
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 CARD = {
     "title": "UCF (uncovering common features)",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from unmask.bases import Detector, Output
+from unmask.base.detector import Detector, Output
 from unmask.nn.adapt import adapt
 from unmask.nn.backbones import Encoder, load
 

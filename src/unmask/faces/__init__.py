@@ -1,7 +1,7 @@
 """frames -> faces: find, align, track, and the points of each."""
 
 from unmask.faces.align import TEMPLATES, align, crop, matrix, whole
-from unmask.faces.finder import Finder
+from unmask.faces.detector import FaceDetector
 from unmask.faces.landmarker import Landmarker, landmarks
 from unmask.faces.pull import pull
 from unmask.faces.standard import from_five
@@ -9,7 +9,7 @@ from unmask.faces.track import track
 
 __all__ = [
     "TEMPLATES",
-    "Finder",
+    "FaceDetector",
     "Landmarker",
     "align",
     "crop",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from unmask.nouns import Crop, Face, Floats, InputSpec, Pixels, UnmaskError
+from unmask.types import Crop, Face, Floats, InputSpec, Pixels, UnmaskError
 
 TEMPLATES: dict[str, Floats] = {
     # Upright and symmetric, for GenD-like crops: at margin 1.0 the eyes lie a third of the side apart.

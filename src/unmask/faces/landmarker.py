@@ -15,7 +15,7 @@ import numpy as np
 from unmask.faces.align import align, matrix
 from unmask.faces.regions import COUNT
 from unmask.faces.session import session
-from unmask.nouns import Face, Floats, InputSpec, Pixels, UnmaskError
+from unmask.types import Face, Floats, InputSpec, Pixels, UnmaskError
 
 SPEC = InputSpec(size=112, margin=1.25, template="gend5")  # of the crop that the net looks at
 _FILE = Path(__file__).with_name("landmarker.onnx")
@@ -56,12 +56,12 @@ class Landmarker:
             return cls(path.read_bytes(), label, threads)
         except OSError as error:
             raise UnmaskError(
-                f"no landmarker at {path} ({error.strerror}); train one with `python -m unmask.train.landmarker` and "
+                f"no landmarker at {path} ({error.strerror}); train one with `python -m training.landmarker` and "
                 "give its path, or do with from_five, which looks at no picture"
             ) from error
 
     def find(self, image: Pixels, face: Face) -> Floats:
-        """The points of a face that a finder found.
+        """The points of a face that a face detector found.
 
         Args:
             image: uint8 (H, W, 3) RGB, of any size; the one that `face` is of.

@@ -1,4 +1,4 @@
-"""Fetches a face finder that does not ship with the package, from a pinned place and only if it is the pinned file."""
+"""Fetches a face detector that does not ship with the package, pinned by place and content."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ SOURCES = {
 
 
 def pull(name: str, destination: Path | None = None) -> Path:
-    """Downloads the finder `name` into the folder `destination` (the cache unless given), once.
+    """Downloads the face detector `name` into the folder `destination` (the cache unless given), once.
 
     Returns: the verified file.
     Raises: UnmaskError for an unknown name, no network, or a file that is not the pinned one.
@@ -49,7 +49,7 @@ def pulled(name: str) -> Path:
     """The file that `pull` put into the cache. Raises: UnmaskError when it is not there, or no longer what it was."""
     source, path = _source(name), cache() / f"{name}.onnx"
     if not path.is_file():
-        raise UnmaskError(f"the face finder {name} is not on this machine; fetch it with: unmask pull {name}")
+        raise UnmaskError(f"the face detector {name} is not on this machine; fetch it with: unmask pull {name}")
     if _sha256(path.read_bytes()) != source.sha256:
         raise UnmaskError(f"{path} is damaged; fetch it again with: unmask pull {name}")
     return path
@@ -81,7 +81,7 @@ def cache() -> Path:
 
 def _source(name: str) -> Source:
     if name not in SOURCES:
-        raise UnmaskError(f"no face finder {name!r} to fetch; there is {', '.join(SOURCES)}")
+        raise UnmaskError(f"no face detector {name!r} to fetch; there is {', '.join(SOURCES)}")
     return SOURCES[name]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnxruntime
 
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def session(weights: bytes, name: str, threads: int) -> onnxruntime.InferenceSession:
@@ -12,7 +12,7 @@ def session(weights: bytes, name: str, threads: int) -> onnxruntime.InferenceSes
 
     Args:
         weights: the content of an ONNX file.
-        name: of the net, as an error calls it: "face finder yunet".
+        name: of the net, as an error calls it: "face detector yunet".
     Raises: UnmaskError when the weights are no such file.
     """
     options = onnxruntime.SessionOptions()

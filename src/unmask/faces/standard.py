@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from unmask.nouns import Floats, UnmaskError
+from unmask.types import Floats, UnmaskError
 
 
 def from_five(five: Floats) -> Floats:

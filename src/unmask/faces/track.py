@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from unmask.nouns import Face, Floats, Pixels
+from unmask.types import Face, Floats, Pixels
 
 NEAR = 1.5  # face sides that a face may have moved from one frame to the next
 SCALE = 2.0  # factor by which it may have grown or shrunk

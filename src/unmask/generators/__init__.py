@@ -2,5 +2,5 @@
 
 from unmask.registry import Family
 
-family = Family(__name__, "unmask.generators._base:Generator")
+family = Family(__name__, "unmask.base.generator:Generator")
 names, card, create = family.names, family.card, family.create

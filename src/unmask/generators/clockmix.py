@@ -18,11 +18,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from unmask.base.generator import Forgery, Generator, Unforgeable
 from unmask.data.donors import Donor, Donors
 from unmask.data.landmarks import Landmarks
 from unmask.generators import create
-from unmask.generators._base import Forgery, Generator, Unforgeable
-from unmask.nouns import Pixels, UnmaskError
+from unmask.types import Pixels, UnmaskError
 
 CARD = {
     "title": "ClockMix (structure-preserving mixtures)",

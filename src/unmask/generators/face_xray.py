@@ -13,13 +13,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from unmask.base.generator import Forgery, FromLookAlike, Unforgeable
 from unmask.data.donors import Donors
 from unmask.data.landmarks import Landmarks, hull
-from unmask.generators._base import Forgery, FromLookAlike, Unforgeable
-from unmask.nn.blending import blend, blur
-from unmask.nn.colour import transferred
-from unmask.nn.warping import carried, moved, similarity
-from unmask.nouns import Floats, Pixels
+from unmask.imageops.blending import blend, blur
+from unmask.imageops.colour import transferred
+from unmask.imageops.warping import carried, moved, similarity
+from unmask.types import Floats, Pixels
 
 CARD = {
     "title": "Face X-ray blends",

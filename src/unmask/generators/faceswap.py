@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from unmask.base.generator import Forgery, Generator, Unforgeable
 from unmask.data.donors import Donors
 from unmask.data.landmarks import BROWS, JAW, Landmarks, filled
-from unmask.generators._base import Forgery, Generator, Unforgeable
-from unmask.nn.blending import blend, blur, poisson
-from unmask.nn.colour import transferred
-from unmask.nn.warping import piecewise
-from unmask.nouns import Floats, Pixels, UnmaskError
+from unmask.imageops.blending import blend, blur, poisson
+from unmask.imageops.colour import transferred
+from unmask.imageops.warping import piecewise
+from unmask.types import Floats, Pixels, UnmaskError
 
 CARD = {
     "title": "Landmark-warped face swap",

@@ -12,12 +12,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from unmask.data.degrade import levels
+from unmask.base.generator import Forgery, Generator, Unforgeable
 from unmask.data.donors import Donors
 from unmask.data.landmarks import BROWS, MOUTH, NOSE, Landmarks, filled
-from unmask.generators._base import Forgery, Generator, Unforgeable
-from unmask.nn.blending import blend, blur
-from unmask.nouns import Floats, Pixels, UnmaskError
+from unmask.imageops.blending import blend, blur
+from unmask.imageops.degradation import levels
+from unmask.types import Floats, Pixels, UnmaskError
 
 CARD = {
     "title": "Face-warping artefacts",

@@ -13,14 +13,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from unmask.data.degrade import jpeg, resized
+from unmask.base.generator import Forgery, FromLookAlike, Unforgeable
 from unmask.data.donors import Donors
 from unmask.data.landmarks import Landmarks, filled
-from unmask.generators._base import Forgery, FromLookAlike, Unforgeable
-from unmask.nn.blending import bend, blend, blur
-from unmask.nn.colour import transferred
-from unmask.nn.warping import moved, similarity
-from unmask.nouns import Floats, Pixels
+from unmask.imageops.blending import bend, blend, blur
+from unmask.imageops.colour import transferred
+from unmask.imageops.degradation import jpeg, resized
+from unmask.imageops.warping import moved, similarity
+from unmask.types import Floats, Pixels
 
 CARD = {
     "title": "Inconsistency image generator (PCL-I2G)",

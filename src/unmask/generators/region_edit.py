@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from unmask.base.generator import Forgery, Generator, Unforgeable
 from unmask.data.donors import Donor, Donors
 from unmask.data.landmarks import LEFT_BROW, LEFT_EYE, MOUTH, NOSE, RIGHT_BROW, RIGHT_EYE, Landmarks, Region, filled
-from unmask.generators._base import Forgery, Generator, Unforgeable
-from unmask.nn.blending import blend, blur, poisson
-from unmask.nn.colour import transferred
-from unmask.nn.warping import moved, similarity
-from unmask.nouns import Floats, Pixels, UnmaskError
+from unmask.imageops.blending import blend, blur, poisson
+from unmask.imageops.colour import transferred
+from unmask.imageops.warping import moved, similarity
+from unmask.types import Floats, Pixels, UnmaskError
 
 CARD = {
     "title": "Edits of parts of a face",

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from unmask.data.degrade import jpeg, levels, resized, sharpened
+from unmask.base.generator import Forgery, Generator, Unforgeable
 from unmask.data.donors import Donors
 from unmask.data.landmarks import BROWS, JAW, LEAST, LEFT_EYE, MOUTH, NOSE, RIGHT_EYE, Landmarks, filled
-from unmask.generators._base import Forgery, Generator, Unforgeable
-from unmask.nn.blending import bend, blend, soften
-from unmask.nouns import Floats, Pixels
+from unmask.imageops.blending import bend, blend, soften
+from unmask.imageops.degradation import jpeg, levels, resized, sharpened
+from unmask.types import Floats, Pixels
 
 CARD = {
     "title": "Self-blended images",

@@ -7,7 +7,7 @@ of these ways, or through a small learned auto-encoder, whose decoder does what 
 
 Zhang, Karaman and Chang, "Detecting and Simulating Artifacts in GAN Fake Images", WIFS 2019 (arXiv 1907.06515), had the
 idea of simulating the up-sampler (AutoGAN); Odena, Dumoulin and Olah, "Deconvolution and Checkerboard Artifacts",
-Distill 2016, explain the checkerboard. The kernels and the auto-encoder (`python -m unmask.train.upsampler`) are ours.
+Distill 2016, explain the checkerboard. The kernels and the auto-encoder (`python -m training.upsampler`) are ours.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from unmask.base.generator import Forgery, Generator, Unforgeable
 from unmask.data.donors import Donors
 from unmask.data.landmarks import Landmarks, filled
-from unmask.generators._base import Forgery, Generator, Unforgeable
-from unmask.nn.blending import blend, blur
-from unmask.nouns import Floats, Pixels, UnmaskError
+from unmask.imageops.blending import blend, blur
+from unmask.types import Floats, Pixels, UnmaskError
 
 CARD = {
     "title": "Traces of up-sampling",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unmask.measure.calibrators import Platt, balanced
-from unmask.nouns import Calibration
+from unmask.types import Calibration
 
 Doubles = NDArray[np.float64]
 

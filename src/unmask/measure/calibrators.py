@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from unmask.measure.inputs import Bools, Doubles, checked, labels, numbers, same_length
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def balanced(label: ArrayLike) -> Doubles:

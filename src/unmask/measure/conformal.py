@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from unmask.measure.inputs import Bools, checked, labels, numbers, same_length
 from unmask.measure.interval import Interval, clopper_pearson
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 ALL = "all"
 

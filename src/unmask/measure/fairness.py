@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from unmask.measure.inputs import Doubles, Longs, checked, codes, same_length
 from unmask.measure.interval import joint
 from unmask.measure.metrics import auroc
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 MIN_GROUPS = 30  # leakage groups of a class in a cell, below which it is "insufficient data" and no rate
 UNKNOWN = ""

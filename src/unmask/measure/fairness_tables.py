@@ -10,7 +10,7 @@ from pydantic import Field
 
 from unmask.measure.fairness import ALL, Audit, Rate
 from unmask.measure.policies import Limits
-from unmask.nouns import Plain
+from unmask.types import Plain
 
 
 class Part(Plain):

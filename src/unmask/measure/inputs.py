@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 Doubles = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from unmask.measure.inputs import Bools, Doubles, Longs, checked, codes, same_length
 from unmask.measure.metrics import OF_CURVE, Ranking, auroc, share
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 Score = Callable[[ArrayLike, ArrayLike], float]  # a metric: (label, score) -> number
 Part = tuple[Score, ArrayLike, ArrayLike, ArrayLike]  # metric, label, score, groups

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from unmask.measure.inputs import Bools
 from unmask.measure.metrics import auroc
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from unmask.measure.inputs import Doubles, checked, probable
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 NAN = float("nan")
 

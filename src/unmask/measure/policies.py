@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unmask.measure.inputs import checked
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 Policy = Literal["half", "one", "worst-fpr", "equal-fpr", "equal-tpr"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)

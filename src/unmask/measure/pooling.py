@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unmask.measure.inputs import Bools, Doubles, Longs, checked, codes, same_length
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 Rule = Literal["mean", "median", "max", "top"]
 Codes = NDArray[np.integer[Any]]

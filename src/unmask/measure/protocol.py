@@ -18,7 +18,7 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
-from unmask.nouns import Plain, UnmaskError
+from unmask.types import Plain, UnmaskError
 
 FOLDER = Path(__file__).with_name("protocols")
 Mask = NDArray[np.bool_]

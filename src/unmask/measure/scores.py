@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from unmask.nouns import UnmaskError
 from unmask.output import written
+from unmask.types import UnmaskError
 
 SCHEMA = "unmask.scores/1"
 PROTOCOL_VERSION = "1"  # of how a crop becomes a score: raised when an old table would no longer be what is measured

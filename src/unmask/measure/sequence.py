@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from unmask.measure.inputs import Longs
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def fixed_accuracy(truth: ArrayLike, predicted: ArrayLike) -> float:

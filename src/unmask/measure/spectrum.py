@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.nouns import Pixels
+from unmask.types import Pixels
 
 BINS = 64
 

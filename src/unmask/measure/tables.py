@@ -16,7 +16,7 @@ from rich.text import Text
 
 from unmask.measure.cells import FEW_GROUPS, Cell
 from unmask.measure.protocol import BY_THRESHOLD, Metric, Protocol
-from unmask.nouns import Plain, UnmaskError
+from unmask.types import Plain, UnmaskError
 
 FILE = "result.json"
 NAMES: dict[Metric, str] = {

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from unmask.measure.pooling import Rule, combined, pool
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 Level = Literal["frame", "track", "video"]
 _ARRAYS = ("label", "score", "probability", "group", "dataset", "method", "compression", "media")

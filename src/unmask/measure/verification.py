@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from unmask.measure.inputs import Bools, Doubles, checked, codes, same_length
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from av.video.reformatter import VideoReformatter
 from unmask.media import pixels, sampling
 from unmask.media.limits import DEFAULTS, Limits, MediaError
 from unmask.media.table import LIBAV, reason
-from unmask.nouns import Frame, Media, Unread
+from unmask.types import Frame, Media, Unread
 
 
 def camera(index: int = 0, seconds: float = 5.0, *, limits: Limits = DEFAULTS) -> Media:

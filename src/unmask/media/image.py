@@ -17,7 +17,7 @@ from unmask.media.limits import Clock, Limits, MediaError, over
 from unmask.media.provenance import TAG_DAMAGE, exif_fields
 from unmask.media.sniff import HEAD, Kind
 from unmask.media.source import Source
-from unmask.nouns import Frame, Pixels, Unread
+from unmask.types import Frame, Pixels, Unread
 
 _TURNED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 _TURNED_BY_PLUGIN = {"heic", "tiff"}  # Pillow hands these out upright

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeVar
 
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 T = TypeVar("T")
 

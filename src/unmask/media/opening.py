@@ -10,7 +10,7 @@ from unmask.media.limits import DEFAULTS, Limits, MediaError
 from unmask.media.provenance import c2pa_fields, container_fields
 from unmask.media.source import Source, from_bytes, from_path
 from unmask.media.video import Clip, open_video
-from unmask.nouns import Media
+from unmask.types import Media
 
 
 def open_media(source: str | Path | bytes, *, limits: Limits = DEFAULTS, allow_url: bool = False) -> Media:

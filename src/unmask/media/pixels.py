@@ -11,7 +11,7 @@ from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from unmask.nouns import Pixels
+from unmask.types import Pixels
 
 # ITU-T H.273 matrix coefficients -> swscale's names. 2 = unspecified.
 _MATRIX = {

@@ -19,7 +19,7 @@ from unmask.media.limits import Clock, Limits, MediaError, over
 from unmask.media.sniff import Kind
 from unmask.media.source import Source
 from unmask.media.table import LIBAV, Table, packets, read_table, reason
-from unmask.nouns import Frame, Unread
+from unmask.types import Frame, Unread
 
 Way = Literal["auto", "sequential", "seek"]
 

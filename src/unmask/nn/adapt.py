@@ -17,7 +17,7 @@ from typing import Literal
 from torch import nn
 
 from unmask.nn.backbones import Encoder
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 How = Literal["ln", "lora", "dora", "bitfit", "last_k", "probe", "full"]
 

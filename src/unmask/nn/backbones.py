@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from unmask.nouns import InputSpec, UnmaskError
+from unmask.types import InputSpec, UnmaskError
 
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -173,7 +173,7 @@ BACKBONES = {
     "clip-vit-l-14-gelu": clip(224, 14, 1024, 24, 16, "gelu"),
     # No published weights: small enough for a CPU and for tests.
     "tiny-vit": clip(96, 12, 192, 6, 3),
-    "face-vit-128": clip(128, 16, 128, 6, 2),  # `unmask.train.small_encoder` trains one
+    "face-vit-128": clip(128, 16, 128, 6, 2),  # `training.small_encoder` trains one
     "tiny-pe": perception("vit_pe_core_tiny_patch16_384", 192, 64),
     "tiny-dinov2": dinov2(56, 64, 2, 2, 56),
     "tiny-dinov3": dinov3(64, 64, 2, 2),

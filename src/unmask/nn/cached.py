@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def cached_backward(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmask.nn.backbones import Encoder, fill
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 VOCABULARY = ("tokenizer.json", "vocab.json")
 

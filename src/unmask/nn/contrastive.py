@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from unmask.nn.gather import gather, place
 from unmask.nn.precision import full
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def info_nce(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from unmask.nn import efficientnet_static
 from unmask.nn.backbones import HALF, IMAGENET, Rgb, fill
-from unmask.nouns import InputSpec, UnmaskError
+from unmask.types import InputSpec, UnmaskError
 
 
 @dataclass(frozen=True)

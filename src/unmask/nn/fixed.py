@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def exactly(image: Tensor, size: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmask.nn.precision import full
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 Norm = Literal["none", "batch", "batch-plain", "layer"]
 Activation = Literal["none", "relu", "gelu", "tanh"]

@@ -9,7 +9,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from unmask.nouns import InputSpec, UnmaskError
+from unmask.types import InputSpec, UnmaskError
 
 
 def conv(inside: int, out: int, side: int, dilation: int = 1) -> nn.Sequential:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def patches(image: Tensor, size: int) -> Tensor:

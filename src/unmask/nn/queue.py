@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmask.nn.precision import full
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 class FeatureQueue(nn.Module):

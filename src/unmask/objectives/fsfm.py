@@ -18,7 +18,7 @@ from torch import Tensor
 from unmask.data.parsing import CLASSES
 from unmask.nn.patches import patches
 from unmask.nn.predictive import negative_cosine
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 GROUPS: dict[str, tuple[str, ...]] = {  # in the order in which they take their patches
     "brows": ("right brow", "left brow"),

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from unmask.bases import Batch
+from unmask.base.detector import Batch
 from unmask.data.loader import FaceSet, Item, Key
 from unmask.data.streaming import ShardSet
-from unmask.nouns import UnmaskError
-from unmask.train.forged import ForgedSet
+from unmask.forging.online import ForgedSet
+from unmask.types import UnmaskError
 
 
 def batches(
@@ -50,7 +50,7 @@ def _loaded(loader: DataLoader[Item], device: torch.device | str) -> Iterator[Ba
             yield batch_of(items, device)
     except UnmaskError as error:  # a worker's error comes with its traceback
         said = str(error.with_traceback(None)).strip().rpartition("\n")[2]  # its frames would keep the workers waiting
-        raise UnmaskError(said.removeprefix("unmask.nouns.UnmaskError: ")) from None
+        raise UnmaskError(said.removeprefix("unmask.types.UnmaskError: ")) from None
 
 
 def batch_of(items: Item, device: torch.device | str = "cpu") -> Batch:

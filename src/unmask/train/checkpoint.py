@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 FORM = "unmask.checkpoint/1"
 State = dict[str, Tensor]

@@ -12,11 +12,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from unmask.bases import Batch, Detector
+from unmask.base.detector import Batch, Detector
 from unmask.train import checkpoint
-from unmask.train.adv_scm import Adversary
+from unmask.train.callbacks.adv_scm import Adversary
+from unmask.train.callbacks.difficulty import Boosting
 from unmask.train.checkpoint import State
-from unmask.train.difficulty import Boosting
 from unmask.train.optim import Average, Sharpness, average_gradients, optimizer
 from unmask.train.recipe import Recipe
 
@@ -33,7 +33,7 @@ def seeded(*numbers: int) -> None:
 
 
 class Engine:
-    """`unmask.bases.Engine`, and what the loop asks of it: one step on a group of batches.
+    """`unmask.base.detector.Engine`, and what the loop asks of it: one step on a group of batches.
 
     Gradients of the processes are averaged by hand, in one message, just before each update: a method may so run
     whatever forward passes it likes, as often as it likes.

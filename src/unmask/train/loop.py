@@ -21,9 +21,8 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from unmask.bases import Batch, Detector
+from unmask.base.detector import Batch, Detector
 from unmask.detectors import family
-from unmask.nouns import UnmaskError
 from unmask.train import checkpoint
 from unmask.train.batches import batches
 from unmask.train.engine import Engine, seeded
@@ -32,6 +31,7 @@ from unmask.train.recipe import Recipe
 from unmask.train.rows import Rows, rows
 from unmask.train.run import BEST, FROZEN, LAST, Folder, sha256
 from unmask.train.validate import measured, read
+from unmask.types import UnmaskError
 
 INITIAL = 2**32 - 1  # in the place of a step's number, for the random weights before the first one
 

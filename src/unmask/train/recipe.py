@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, ValidationError, model_validator
 
 from unmask.measure.protocol import Where
-from unmask.nouns import DataTerms, Plain, UnmaskError
+from unmask.types import DataTerms, Plain, UnmaskError
 
 
 class Span(Plain):
@@ -81,7 +81,7 @@ class Sampler(Plain):
 
 
 class Forge(Plain):
-    """Forgeries made while training, see `unmask.train.forged`. A recipe may write the share alone."""
+    """Forgeries made while training, see `unmask.forging.online`. A recipe may write the share alone."""
 
     share: float = Field(gt=0, le=1, description="of the real crops that get a forged twin in each epoch")
     options: dict[str, Any] = Field(default_factory=dict, description="of the generator's constructor")
@@ -121,7 +121,7 @@ class Schedule(Plain):
 
 
 class Difficulty(Plain):
-    """Momentum difficulty boosting, see `unmask.train.difficulty`; the defaults are ours."""
+    """Momentum difficulty boosting, see `unmask.train.callbacks.difficulty`; the defaults are ours."""
 
     momentum: float = Field(0.9, ge=0, lt=1, description="of a row's difficulty from visit to visit; 0 = no memory")
     gamma: float = Field(1.0, ge=0, description="how much difficulty counts; 0 = not at all")
@@ -139,7 +139,7 @@ class Difficulty(Plain):
 
 
 class AdvScm(Plain):
-    """An adversary that moves the face, see `unmask.train.adv_scm`; the defaults are ours."""
+    """An adversary that moves the face, see `unmask.train.callbacks.adv_scm`; the defaults are ours."""
 
     weight: float = Field(1.0, ge=0, description="of the consistency of features")
     lr: float = Field(1e-4, gt=0, description="of the adversary's Adam")
@@ -155,7 +155,7 @@ class Words(Plain):
 
     summary: str = ""
     licence: str = "not stated by the recipe"
-    knows: tuple[str, ...] = ()
+    trained_on: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     misuse: tuple[str, ...] = ()
     terms: tuple[DataTerms, ...] = Field((), description="data sets and starting weights: use and terms of each")

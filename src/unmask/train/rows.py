@@ -11,17 +11,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from unmask.data import samplers, transforms
-from unmask.data.augment import degrade
 from unmask.data.loader import FaceSet, Transform
 from unmask.data.manifest import Manifest
 from unmask.data.samplers import Plan
+from unmask.forging.landmarkers import landmarker
+from unmask.forging.online import ForgedSet
+from unmask.forging.online import Rows as Forged
+from unmask.imageops.degradation import degrade
 from unmask.measure.pooling import combined
 from unmask.measure.protocol import Where
-from unmask.nouns import InputSpec, UnmaskError
-from unmask.train.forged import ForgedSet
-from unmask.train.forged import Rows as Forged
-from unmask.train.landmarkers import landmarker
 from unmask.train.recipe import Recipe, Transforms
+from unmask.types import InputSpec, UnmaskError
 
 CLIP = ("dataset", "method", "compression", "media_id")
 

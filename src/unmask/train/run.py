@@ -24,8 +24,8 @@ import torch
 import yaml
 
 from unmask._version import __version__
-from unmask.nouns import UnmaskError
 from unmask.train.recipe import Recipe
+from unmask.types import UnmaskError
 
 RECIPE, RUN, ENVIRONMENT = "recipe.yaml", "run.json", "environment.json"
 BEST, LAST, FROZEN = "best.safetensors", "last.safetensors", "frozen.safetensors"

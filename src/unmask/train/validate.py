@@ -12,14 +12,14 @@ from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from unmask.bases import Detector
+from unmask.base.detector import Detector
 from unmask.bundles.calibration import margins
 from unmask.data.loader import FaceSet
 from unmask.measure.metrics import auroc, average_precision, eer
 from unmask.measure.scores import COLUMNS
 from unmask.measure.units import units
-from unmask.nouns import UnmaskError
 from unmask.train.batches import batches
+from unmask.types import UnmaskError
 
 METRICS = {"auroc": auroc, "average_precision": average_precision, "eer": eer}
 

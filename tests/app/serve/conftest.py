@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from skimage import data
-
 from scan.make import clip, save, tinted, write_bundle
+from skimage import data
 
 from .process import Server, serving
 

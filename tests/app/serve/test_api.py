@@ -18,8 +18,8 @@ import unmask
 from unmask.app.cli import app
 from unmask.app.serve.api import create_app
 from unmask.app.serve.settings import Settings
-from unmask.nouns import Report
-from unmask.scan.options import Options
+from unmask.scanning.options import Options
+from unmask.types import Report
 
 from .conftest import Media
 from .process import Server, free_port, serving
@@ -156,7 +156,7 @@ def test_errors_are_problem_documents(server: Server) -> None:
 def test_what_judges_is_said(server: Server, media: Media) -> None:
     found = server.at.get("/v1/detectors").json()[0]
     assert found["name"] == "red-is-forged"
-    assert found["knows"] == ["red faces"]
+    assert found["trained_on"] == ["red faces"]
     assert server.at.get("/healthz").json() == {"status": "ok"}
     sent = server.at.post("/v1/scans", files={"file": ("red.png", media.red)})
     server.ended(sent.headers["location"].rpartition("/")[2])

@@ -31,7 +31,7 @@ from unmask.app.serve.models import Scan
 from unmask.app.serve.settings import Settings, loopback, read_tokens
 from unmask.app.serve.store import Result, Store, fresh_id
 from unmask.media.limits import MediaError
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 from .conftest import Media, held
 from .process import Server, children, free_port, serving, until

@@ -16,8 +16,8 @@ pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
 from unmask.app.serve.batching import Batcher, Elsewhere, Scoring
 from unmask.bundles import Reading, load
-from unmask.nouns import Pixels, UnmaskError
-from unmask.scan.options import Options
+from unmask.scanning.options import Options
+from unmask.types import Pixels, UnmaskError
 
 from .conftest import Media
 from .process import Server, children, serving, until

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.data.datasets import lay
 
+from tests.data.datasets import lay
 from unmask.data.datasets import _ffpp
 from unmask.data.manifest import Row
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def held_together(rows: dict[str, Row]) -> None:

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.data.datasets import lay
 
+from tests.data.datasets import lay
 from unmask.data.datasets import _celeb_df, _ffpp, adapter
 from unmask.data.datasets.deepfakebench_json import LABELS
 from unmask.data.index import index
 from unmask.data.manifest import Row
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 Tree = dict[str, dict[str, dict[str, dict[str, object]]]]
 

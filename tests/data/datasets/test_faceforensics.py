@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from tests.data.datasets import lay
-
 from unmask.data.datasets import _ffpp
 
 

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.data.datasets import lay
 
+from tests.data.datasets import lay
 from unmask.data.datasets import _celeb_df, _ffpp
 from unmask.data.manifest import derived_split
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def clip(split: str) -> str:

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from tests.data.datasets import lay
 
-from unmask.data import survey
+from tests.data.datasets import lay
+from unmask.data import checks
 from unmask.data.datasets import adapter, csv_, names
 from unmask.data.datasets.folder import LABELS
 from unmask.data.index import index
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 DOCUMENTED = Path(__file__).parents[3] / "docs" / "datasets-generic.md"
 
@@ -61,9 +61,9 @@ def test_split_folders_stand_above_or_below_the_label(order: str, tmp_path: Path
 
 def test_a_counter_is_no_leak_and_a_person_in_two_splits_is(tmp_path: Path) -> None:
     root = lay.out(tmp_path / "s", *(f"{s}/{c}/0001.png" for s in ("train", "test") for c in ("real", "fake")))
-    assert survey.straddlers(index("folder", root, tmp_path / "m.parquet").manifest) == []
+    assert checks.straddlers(index("folder", root, tmp_path / "m.parquet").manifest) == []
     lay.out(root, "train/real/anna/1.png", "test/fake/swap/anna/2.png")
-    torn = survey.straddlers(index("folder", root, tmp_path / "m.parquet").manifest)
+    torn = checks.straddlers(index("folder", root, tmp_path / "m.parquet").manifest)
     assert [(t.group_id, t.splits) for t in torn] == [("s/anna", ("test", "train"))]
 
 

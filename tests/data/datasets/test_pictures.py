@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.data.datasets import lay
 
+from tests.data.datasets import lay
 from unmask.data.manifest import derived_split
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def sequences(root: Path) -> Path:

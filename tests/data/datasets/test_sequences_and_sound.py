@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from tests.data.datasets import lay
 
+from tests.data.datasets import lay
 from unmask.data.datasets import _ffpp
 from unmask.data.manifest import derived_split
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def test_ffiw_pairs_source_and_target_of_both_releases(tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from tests.data.datasets import lay
 
+from tests.data.datasets import lay
 from unmask.data.datasets.casia_fasd import NAMES
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 def oulu(root: Path) -> Path:

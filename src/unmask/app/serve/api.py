@@ -31,8 +31,8 @@ from unmask.app.serve.runners import Runners
 from unmask.app.serve.settings import Settings
 from unmask.app.serve.store import Store
 from unmask.app.serve.views import JobState, ScanPage, ScanView, cursor_of, line, read_cursor, view, with_pictures
-from unmask.nouns import Report
-from unmask.scan import html
+from unmask.scanning import html
+from unmask.types import Report
 
 ALIVE = 15.0  # seconds after which a silent stream says that it is still there
 # What browsers show by themselves; everything else is only handed out as a file.
@@ -58,7 +58,7 @@ class Detector(BaseModel):
     version: str
     summary: str
     weights_sha256: str
-    knows: list[str]
+    trained_on: list[str]
     limits: list[str]
     misuse: list[str]
     licence: str
@@ -276,7 +276,7 @@ def detectors(here: Here, owner: Owner) -> list[Detector]:
             version=card.version,
             summary=card.summary,
             weights_sha256=here.scanner.scorer.weights_sha256,
-            knows=list(card.knows),
+            trained_on=list(card.trained_on),
             limits=list(card.limits),
             misuse=list(card.misuse),
             licence=card.licence,

@@ -28,8 +28,8 @@ from pydantic import Field
 from unmask import workers
 from unmask.bundles import Reading, load
 from unmask.bundles.scorer import CHUNK
-from unmask.nouns import Pixels, Plain, UnmaskError
-from unmask.scan.options import Options
+from unmask.scanning.options import Options
+from unmask.types import Pixels, Plain, UnmaskError
 
 LOG = logging.getLogger("unmask.serve")
 POLL = 1.0  # seconds between looks whether the process lives, or between tries to reach it

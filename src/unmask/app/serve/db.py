@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 _ONE_AT_A_TIME = 0x756E6D61736B  # key of the lock under which PostgreSQL's layout is changed
 

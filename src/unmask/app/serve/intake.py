@@ -19,7 +19,7 @@ from unmask.app.serve.settings import Settings
 from unmask.app.serve.store import OtherRequestError, QueueFullError, Store, fresh_id
 from unmask.app.serve.uploads import FIELD, Upload, body, receive
 from unmask.app.serve.worker import Wishes
-from unmask.scan.words import visible
+from unmask.scanning.words import visible
 
 
 class Asked(BaseModel):

@@ -18,9 +18,9 @@ from unmask.app.serve.models import DONE, FAILED, Scan
 from unmask.app.serve.settings import Settings
 from unmask.app.serve.store import ATTEMPTS, Result, Store
 from unmask.app.serve.worker import Order, Task, Wishes, Worker
-from unmask.nouns import FileReport
-from unmask.scan.options import report_of
-from unmask.scan.pipeline import Scanner
+from unmask.scanning.options import report_of
+from unmask.scanning.pipeline import Scanner
+from unmask.types import FileReport
 from unmask.workers import WorkerError
 
 LOG = logging.getLogger("unmask.serve")

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from unmask.app.serve.api import create_app
 from unmask.app.serve.settings import Settings
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 HEADERS = 16 << 10  # bytes of a request's head
 HEADER_SECONDS = 15.0  # for sending it

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unmask.media import Limits
-from unmask.nouns import UnmaskError
-from unmask.scan.options import Options
+from unmask.scanning.options import Options
+from unmask.types import UnmaskError
 
 SHORTEST_TOKEN = 20  # characters; shorter ones can be guessed
 LIMITS = Limits(bytes=512 << 20, pixels=50_000_000, seconds=1800.0, frames=200_000, decode_seconds=120.0)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from unmask.app.serve.db import Database
 from unmask.app.serve.models import FACE, HEAT, QUEUED, RUNNING, Picture, Scan
-from unmask.nouns import FaceReport
+from unmask.types import FaceReport
 
 LEASE = 10.0  # seconds after which a scan whose runner gave no sign is given to another
 ATTEMPTS = 3  # a file that ended its process this often is not tried again

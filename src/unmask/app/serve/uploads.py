@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from unmask.app.serve.errors import RefusedError
 from unmask.media.sniff import HEAD, PICTURES, VIDEOS, describe, sniff
-from unmask.scan.words import visible
+from unmask.scanning.words import visible
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from unmask.app.serve.errors import RefusedError
 from unmask.app.serve.models import FACE, HEAT, Scan
 from unmask.app.serve.words import Words, words_of
-from unmask.nouns import Report, State
+from unmask.types import Report, State
 
 JobState = Literal["queued", "running", "done", "failed"]
 

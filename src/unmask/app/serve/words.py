@@ -6,9 +6,8 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel, Field
 
-from unmask.nouns import FaceReport, FileReport, Report
-from unmask.scan.drawing import summary
-from unmask.scan.words import (
+from unmask.scanning.drawing import summary
+from unmask.scanning.words import (
     C2PA,
     FACE,
     HEAT_NOTE,
@@ -22,6 +21,7 @@ from unmask.scan.words import (
     span,
     visible,
 )
+from unmask.types import FaceReport, FileReport, Report
 
 
 class FaceWords(BaseModel):
@@ -50,7 +50,7 @@ class Words(BaseModel):
     provenance: list[tuple[str, str]]
     provenance_note: str
     heat_note: str
-    knows: list[str]
+    trained_on: list[str]
     limits: list[str]
 
 
@@ -69,7 +69,7 @@ def words_of(report: Report) -> Words:
         provenance=_provenance(file),
         provenance_note=PROVENANCE_NOTE,
         heat_note=HEAT_NOTE,
-        knows=_shown(report.knows),
+        trained_on=_shown(report.trained_on),
         limits=_shown(report.limits),
     )
 

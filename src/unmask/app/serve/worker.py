@@ -11,10 +11,10 @@ from pydantic import Field
 from unmask import workers
 from unmask.app.serve.batching import Elsewhere
 from unmask.media import MediaError, open_media
-from unmask.nouns import FileReport, Frame, Media, Plain, Unread
-from unmask.scan.options import Options
-from unmask.scan.pipeline import Scanner
-from unmask.scan.worker import read_answer, write_answer
+from unmask.scanning.options import Options
+from unmask.scanning.pipeline import Scanner
+from unmask.scanning.worker import read_answer, write_answer
+from unmask.types import FileReport, Frame, Media, Plain, Unread
 
 
 class Wishes(Plain):

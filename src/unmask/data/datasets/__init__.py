@@ -11,7 +11,7 @@ from typing import Protocol
 
 from unmask.data.adapter import DataCard, Problem
 from unmask.data.manifest import Row
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 
 class Adapter(Protocol):

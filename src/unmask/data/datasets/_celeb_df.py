@@ -17,7 +17,7 @@ from unmask.data.datasets._files import (
     train_or_val,
 )
 from unmask.data.manifest import Row, Split
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 LIST = "List_of_testing_videos.txt"
 NAMES = {

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from unmask.data.adapter import CLIPS, PICTURES, Folders, Problem, entries, inside_of, kind, walk
 from unmask.data.manifest import Split, derived_split
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 T = TypeVar("T")
 STRADDLES_SOURCE = "straddles-source"  # the same source material stands in another split too

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from unmask.data.adapter import CLIPS, DataCard, Problem
 from unmask.data.datasets._files import Medium, files, read_json
 from unmask.data.manifest import Row
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 CARD = DataCard(
     title="Casual Conversations v1 and v2",

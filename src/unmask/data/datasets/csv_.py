@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from unmask.data.adapter import CLIPS, PICTURES, DataCard, Problem, walk
 from unmask.data.manifest import Row, Split
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 CARD = DataCard(
     title="Your own table: CSV or TSV",

@@ -19,7 +19,7 @@ from unmask.data.datasets._files import (
     strangers,
 )
 from unmask.data.manifest import Row, Split
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 CARD = DataCard(
     title="DeeperForensics-1.0",

@@ -16,7 +16,7 @@ from unmask.data.adapter import PICTURES, DataCard, Problem
 from unmask.data.datasets import _celeb_df, _ffpp
 from unmask.data.datasets._files import STRADDLES_IDENTITY, STRADDLES_SOURCE, in_two_splits, read_json
 from unmask.data.manifest import Row, Split
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 CARD = DataCard(
     title="DeepfakeBench's JSON arrangement",

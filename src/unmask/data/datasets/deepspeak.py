@@ -11,7 +11,7 @@ from typing import get_args
 from unmask.data.adapter import DataCard, Problem, walk
 from unmask.data.datasets._files import STRADDLES_IDENTITY, Medium, crossing, files, read_table
 from unmask.data.manifest import Family, Row, Split, derived_split
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 CARD = DataCard(
     title="DeepSpeak v1.1 and v2",

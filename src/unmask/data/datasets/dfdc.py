@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 from unmask.data.adapter import DataCard, Problem
 from unmask.data.datasets._files import Medium, files, folder_names, read_json, read_table, strangers, train_or_val
 from unmask.data.manifest import Row
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 CARD = DataCard(
     title="Deepfake Detection Challenge (DFDC)",

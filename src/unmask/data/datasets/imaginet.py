@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from unmask.data.adapter import DataCard, Problem
 from unmask.data.datasets._files import read_lines, train_or_val
 from unmask.data.manifest import Row, Split
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 CARD = DataCard(
     title="ImagiNet",

@@ -9,7 +9,7 @@ from pathlib import Path
 from unmask.data.adapter import DataCard, Problem
 from unmask.data.datasets._files import Medium, files, read_lines, strangers, train_or_val
 from unmask.data.manifest import Row, Split
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 CARD = DataCard(
     title="MSU Mobile Face Spoofing Database (MSU-MFSD)",

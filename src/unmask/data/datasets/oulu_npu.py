@@ -9,7 +9,7 @@ from pathlib import Path
 from unmask.data.adapter import DataCard, Problem
 from unmask.data.datasets._files import Medium, files, folder_names, read_lines, strangers
 from unmask.data.manifest import Row, Split
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 CARD = DataCard(
     title="OULU-NPU",

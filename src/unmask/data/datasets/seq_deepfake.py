@@ -18,7 +18,7 @@ from unmask.data.datasets._files import (
     strangers,
 )
 from unmask.data.manifest import Row, Split
-from unmask.nouns import UnmaskError
+from unmask.types import UnmaskError
 
 CARD = DataCard(
     title="Seq-DeepFake (facial components, facial attributes)",

@@ -142,7 +142,7 @@ async function show(scan) {
   }
   parts.push(node("h2", {}, "What this detector knows, and what it does not"));
   parts.push(node("div", { class: "two" },
-    node("div", {}, node("h3", {}, "It was trained on"), list(words.knows)),
+    node("div", {}, node("h3", {}, "It was trained on"), list(words.trained_on)),
     node("div", {}, node("h3", {}, "It is known to fail on"), list(words.limits))));
   parts.push(node("p", { class: "fine" }, `unmask ${report.version}, detector ${report.detector.name}, ${new Date(report.created).toLocaleString()}`), tools(scan));
   $("result").replaceChildren(...parts);

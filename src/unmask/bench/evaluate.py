@@ -1,0 +1,131 @@
+"""How well a bundle or a run tells the rows of a manifest apart: frames and clips, with intervals by leakage group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+
+from unmask.base.detector import Detector
+from unmask.bench.scoring import Margins, by_bundle, score_rows
+from unmask.bundles import load
+from unmask.bundles.calibration import margins
+from unmask.data.fitting import check, fit
+from unmask.data.manifest import Manifest
+from unmask.measure.cells import Cell, Judged, cell
+from unmask.measure.protocol import Interval, Metric
+from unmask.measure.units import Level, Units, units
+from unmask.train.loop import restore
+from unmask.train.run import RECIPE
+from unmask.types import Pixels, UnmaskError
+
+BY = ("dataset", "method", "compression")
+LEVELS: tuple[Level, ...] = ("frame", "video")
+METRICS: tuple[Metric, ...] = ("auroc", "average_precision", "eer", "ece")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Numbers, and what they rest on.
+
+    Attributes:
+        data: digest of the manifest.
+        rows: labelled rows that were asked about; `failed`: those without a score, with their reason in the manifest.
+        cells: for each level, part and metric.
+    """
+
+    detector: str
+    data: str
+    split: str
+    rows: int
+    failed: int
+    interval: Interval
+    cells: tuple[tuple[Level, Cell], ...]
+
+
+def evaluate(
+    detector: str,
+    manifest: Path,
+    *,
+    split: str = "test",
+    by: Sequence[str] = (),
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """
+    Args:
+        detector: "embedded", the folder of a bundle or of a run, or "hub:owner/name".
+        split: "all", or the split whose rows count.
+        by: of `BY`; besides the whole, each part by itself. A part of one method is its forgeries and all reals there.
+    Raises: UnmaskError for rows that are not there, columns that nothing is counted by, and crops that do not fit.
+    """
+    if unknown := [name for name in by if name not in BY]:
+        raise UnmaskError(f"cannot count by {unknown[0]!r}: there is {', '.join(BY)}")
+    name, judge = judge_of(detector)
+    opened = Manifest(manifest)
+    table = score_rows(judge, manifest, where=lambda rows: chosen(rows, split), progress=progress)
+    if not len(table):
+        there = sorted({s or "none" for s in opened.table(["split"])["split"].to_pylist()})
+        raise UnmaskError(f"{manifest} has no labelled rows of the split {split!r}; its splits: {', '.join(there)}")
+    how = Interval()
+    cells = []
+    for level in LEVELS:
+        whole = units(table, level)
+        for title, part in parts(whole, by):
+            cells += [(level, cell(Judged(name, (part,)), title, metric, how, {})) for metric in METRICS]
+    failed = int(pc.sum(pc.is_null(table["score"])).as_py() or 0)
+    return Evaluation(name, opened.digest, split, len(table), failed, how, tuple(cells))
+
+
+def judge_of(detector: str) -> tuple[str, Margins]:
+    """Its name, and how it scores."""
+    if (Path(detector) / RECIPE).is_file():
+        restored, recipe = restore(Path(detector))
+        return recipe.name, by_detector(restored)
+    scorer = load(detector)
+    return scorer.card.name, by_bundle(scorer)
+
+
+def by_detector(detector: Detector) -> Margins:
+    """A torch detector as `score_rows` wants it, where it lies. It has no calibration, and so says no P(fake)."""
+    device = next(detector.parameters()).device
+
+    @torch.inference_mode()
+    def judge(crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64], None]:
+        for row in rows:
+            check(detector.input, row["margin"], row["template"], row["item_id"])
+        ready = np.stack([fit(c, detector.input, r["margin"]) for c, r in zip(crops, rows, strict=True)])
+        image = torch.from_numpy(ready).to(device).permute(0, 3, 1, 2).float().div_(255)
+        return margins(detector(image).logits.cpu().numpy(), detector.classes).astype(np.float64), None
+
+    return judge
+
+
+def chosen(table: pa.Table, split: str) -> NDArray[np.bool_]:
+    """(N,), True for labelled rows of a split, or of all."""
+    mask = pc.is_valid(table["label"])
+    if split != "all":
+        mask = pc.and_(mask, pc.fill_null(pc.equal(table["split"], split), False))
+    return np.asarray(mask.to_numpy(zero_copy_only=False), bool)
+
+
+def parts(whole: Units, by: Sequence[str]) -> Iterator[tuple[str, Units]]:
+    """The whole, then each part of it by name."""
+    yield "all", whole
+    columns = [c for c in by if c != "method"]
+    keys = np.array(["/".join(row) for row in zip(*(getattr(whole, c) for c in columns), strict=True)] or [""])
+    keys = np.broadcast_to(keys, len(whole)) if not columns else keys
+    for key in np.unique(keys) if by else ():
+        inside = keys == key
+        if "method" not in by:
+            yield str(key), whole[inside]
+            continue
+        for method in np.unique(whole.method[inside & (whole.label == 1)]):
+            title = "/".join(t for t in (str(key), str(method)) if t)
+            yield title, whole[inside & ((whole.label == 0) | (whole.method == method))]

@@ -1,0 +1,47 @@
+"""What each bench is asked: whose crops, which detectors, where their results go, and the hashes to find again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from unmask.bench.scorers import same
+from unmask.bench.training import ONE_BY_ONE, How
+from unmask.data.manifest import Manifest
+from unmask.types import UnmaskError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """
+    Attributes:
+        data: a manifest of faces.
+        detectors: by the names that the command line has for them, see `unmask.bench.columns`.
+        out: folder of tables and scores.
+        runs: folder of the trainings; None = `out`.
+        expect_data, expect_bundles: hashes that must be found again; empty = whatever is there.
+    """
+
+    data: Path
+    detectors: tuple[str, ...]
+    out: Path
+    how: How = ONE_BY_ONE
+    runs: Path | None = None
+    expect_data: str = ""
+    expect_bundles: tuple[str, ...] = ()
+
+    def opened(self) -> tuple[Manifest, pa.Table]:
+        """The manifest, and all columns of its rows. Raises: UnmaskError for data of another hash, and for no faces."""
+        manifest = Manifest(self.data)
+        same("data", self.expect_data, manifest.digest)
+        if manifest.kind != "faces":
+            raise UnmaskError(f"{self.data} lists media, not faces: cut the crops with `unmask faces` first")
+        return manifest, manifest.table(list(manifest.arrow_schema.names))
+
+
+def expecting(data: str, bundles: Sequence[str]) -> list[str]:
+    """The end of the one command that gives a table again, or refuses: words that ask for these hashes."""
+    return ["--expect-data", data, *(word for one in bundles for word in ("--expect-bundle", one))]

@@ -1,0 +1,138 @@
+"""A detector and a face manifest in, a scores table out: each crop scored once, each failure a row with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from unmask.bundles import Scorer
+from unmask.bundles.calibration import margins, probabilities
+from unmask.data.fitting import check, fit, read
+from unmask.data.manifest import Manifest
+from unmask.measure.scores import COLUMNS, validate
+from unmask.types import Pixels, UnmaskError
+
+BATCH = 64
+_ROW = (
+    "item_id", "media_id", "dataset", "method", "compression", "split", "group_id", "label", "frame", "track",
+    "reason", "relpath", "size", "margin", "template",
+)  # fmt: skip
+Where = Callable[[pa.Table], NDArray[np.bool_]]
+
+
+class Margins(Protocol):
+    """Crops (a list of uint8 (H, W, 3)) and their manifest rows -> margins (N,) and P(fake) (N,) or None."""
+
+    def __call__(
+        self, crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]: ...
+
+
+def score_faces(scorer: Scorer, manifest: Path, *, where: Where | None = None, batch: int = BATCH) -> pa.Table:
+    """Scores the crops of a face manifest with a bundle.
+
+    Args:
+        where: a mask (N,) over the manifest's columns; None = all rows.
+    Returns: a valid table of `measure.scores`, in the manifest's order.
+    Raises: UnmaskError for a manifest of media, and for crops that cannot give this detector's input.
+    """
+    return score_rows(by_bundle(scorer), manifest, where=where, batch=batch)
+
+
+def score_rows(
+    judge: Margins,
+    manifest: Path,
+    *,
+    where: Where | None = None,
+    batch: int = BATCH,
+    progress: Callable[[int], None] | None = None,
+) -> pa.Table:
+    """As `score_faces`, for anything that gives margins."""
+    opened = Manifest(manifest)
+    rows = chosen(opened, where)
+    return score_crops([judge], zip(rows, _crops(opened, rows), strict=True), batch=batch, progress=progress)[0]
+
+
+def score_crops(
+    judges: Sequence[Margins],
+    crops: Iterable[tuple[dict[str, Any], Pixels | None]],
+    *,
+    batch: int = BATCH,
+    progress: Callable[[int], None] | None = None,
+) -> list[pa.Table]:
+    """Scores crops as they come, one table for each judge.
+
+    Args:
+        crops: rows with the columns of a face manifest, each with its crop, or None where `reason` says why not.
+    """
+    tables: list[list[dict[str, Any]]] = [[] for _ in judges]
+    coming = iter(crops)
+    while part := list(islice(coming, batch)):
+        read = [(r, crop) for r, crop in part if crop is not None]
+        for judge, done in zip(judges, tables, strict=True):
+            margin, probability = judge([c for _, c in read], [r for r, _ in read]) if read else (np.zeros(0), None)
+            said = {r["item_id"]: i for i, (r, _) in enumerate(read)}
+            done += [_scored(r, said.get(r["item_id"]), margin, probability) for r, _ in part]
+        if progress is not None:
+            progress(len(part))
+    return [
+        validate(pa.table({f.name: pa.array([r[f.name] for r in rows], f.type) for f in COLUMNS}, schema=COLUMNS))
+        for rows in tables
+    ]
+
+
+def _scored(
+    row: dict[str, Any], at: int | None, margin: NDArray[np.float64], probability: NDArray[np.float64] | None
+) -> dict[str, Any]:
+    if at is None:
+        return row | {"score": None, "probability": None, "state": "failed"}
+    said = None if probability is None else float(probability[at])
+    return row | {"score": float(margin[at]), "probability": said, "state": "scored"}
+
+
+def chosen(manifest: Manifest, where: Where | None) -> list[dict[str, Any]]:
+    """The manifest's rows that a scores table has, as plain values."""
+    if manifest.kind != "faces":
+        raise UnmaskError(f"{manifest.path} lists media, not faces: cut the crops with `unmask faces` first")
+    table = manifest.table(list(manifest.arrow_schema.names) if where else list(_ROW))
+    if where is not None:
+        table = table.filter(pa.array(where(table)))
+    rows: list[dict[str, Any]] = table.select(list(_ROW)).to_pylist()
+    return rows
+
+
+def by_bundle(scorer: Scorer) -> Margins:
+    """A bundle as `score_rows` wants it."""
+    card = scorer.card
+
+    def judge(
+        crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        for row in rows:
+            check(card.input, row["margin"], row["template"], row["item_id"])
+        ready = np.stack([fit(c, card.input, r["margin"]) for c, r in zip(crops, rows, strict=True)])
+        margin = margins(scorer.logits(ready), card.classes)
+        said = None if card.calibration is None else probabilities(card.calibration, margin).astype(np.float64)
+        return margin.astype(np.float64), said
+
+    return judge
+
+
+def crops_of(manifest: Manifest, rows: Sequence[dict[str, Any]]) -> Iterator[Pixels]:
+    """The crops of rows that have one, as they are stored."""
+    return (crop for crop in _crops(manifest, rows) if crop is not None)
+
+
+def _crops(manifest: Manifest, rows: Sequence[dict[str, Any]]) -> Iterator[Pixels | None]:
+    """None where the manifest says that there is no crop; a crop that cannot be read is an error, not a skipped row."""
+    for row in rows:
+        if row["reason"]:
+            yield None
+            continue
+        yield read(manifest.file(row["dataset"], row["relpath"]), row["item_id"])

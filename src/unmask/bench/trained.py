@@ -1,0 +1,211 @@
+"""A recipe as a row of a table: trained on the rows that the table says, once for each seed, and never twice.
+
+out/rows/HASH.parquet      what one column trains and validates on, and nothing else: no run can see a test row
+out/runs/NAME-sSEED-HASH/  a run folder of `unmask train`, under the hash of recipe, rows, seed and the method's file
+
+Killed and started again, a run goes on from its last checkpoint, and a finished one is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from unmask.bench.evaluate import by_detector
+from unmask.bench.scorers import Detector, Sides, combined
+from unmask.bench.scoring import Margins
+from unmask.bench.training import Run, train_all
+from unmask.data.manifest import Manifest, Writer
+from unmask.detectors import family
+from unmask.measure.protocol import Mask
+from unmask.train import recipe as recipes
+from unmask.train.loop import finished, restore
+from unmask.train.recipe import Data, Recipe
+from unmask.train.run import BEST, FROZEN, Folder, sha256
+from unmask.types import Pixels, UnmaskError
+
+RULES = "taught/1"  # of how a recipe and rows become a run
+UNASKED = "five"  # landmarks of a recipe that forges nothing: whatever it says of them, it learns the same
+UNHEARD = {"name", "about", "card", "seed", "start"}  # keys of a recipe that change no weight, or are hashed otherwise
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What one column trains and validates on: a manifest of its own, and how many crops of it do what."""
+
+    path: Path
+    digest: str
+    train: int
+    validate: int
+
+
+class Taught:
+    """A recipe, trained on demand. Its own filters of data sets are not asked: all rows of a table learn the same."""
+
+    def __init__(self, path: Path, manifest: Manifest, table: pa.Table, out: Path, seeds: Sequence[int] = ()) -> None:
+        """`seeds`: one training for each; empty = the recipe's own. Raises: UnmaskError for what is no recipe."""
+        self.recipe = recipes.load(path)
+        self.label, self.seeds = self.recipe.name, tuple(seeds) or (self.recipe.seed,)
+        self.manifest, self.table, self.out = manifest, table, out
+        self.crop = np.asarray([not r for r in table["reason"].to_pylist()], bool)
+        self.rows: dict[str, Rows] = {}
+        self.asked: dict[Path, Run] = {}
+        self.ready: dict[Path, Detector] = {}
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of all in the recipe that decides what it learns from given rows, but for the seed."""
+        return self._sha256(self.recipe)
+
+    def _sha256(self, recipe: Recipe) -> str:
+        data = recipe.data.model_dump(mode="json", exclude={"train", "validate_"})
+        said = recipe.model_dump(mode="json", exclude=UNHEARD) | {"data": data}
+        said["start"] = sha256(Path(recipe.start)) if recipe.start else ""
+        if not recipe.forge:
+            said["landmarks"] = UNASKED
+        if not recipe.sampler.orphans:
+            del said["sampler"]["orphans"]  # which is younger than the tables
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    def _without(self, held_out: Sequence[str]) -> Recipe:
+        """The recipe, which makes none of these forgeries while it trains."""
+        kept = {name: how for name, how in self.recipe.forge.items() if name not in self._unmade(held_out)}
+        return self.recipe.model_copy(update={"forge": kept})
+
+    def _unmade(self, held_out: Sequence[str]) -> list[str]:
+        return [name for name in self.recipe.forge if name in held_out]
+
+    def digest(self, sides: Sequence[Sides]) -> str:
+        seeds = ",".join(map(str, self.seeds))
+        each = ["\n".join((self._rows(one).digest, *self._unmade(one.held_out))) for one in sides]
+        return hashlib.sha256("\n".join((RULES, self.sha256, seeds, combined(each))).encode()).hexdigest()
+
+    def runs(self, sides: Sequence[Sides]) -> list[Run]:
+        """The trainings that these columns ask for, each once."""
+        return list(dict.fromkeys(run for one in sides for run in self._runs(one)))
+
+    def fit(self, sides: Sides) -> tuple[Detector, ...]:
+        runs = self._runs(sides)
+        train_all(runs)
+        return tuple(self._detector(run.folder) for run in runs)
+
+    def folders(self, sides: Sides) -> tuple[Path, ...]:
+        """Of the runs, one for each seed."""
+        return tuple(run.folder for run in self._runs(sides))
+
+    def notes(self) -> tuple[str, ...]:
+        sizes = [(r.train, r.validate) for r in self.rows.values()]
+        train, validate = (" or ".join(dict.fromkeys(f"{n:,}" for n in each)) for each in zip(*sizes, strict=True))
+        steps = [finished(run.folder) for run in self.asked.values()]
+        best = ", ".join(str(p.best_step) for p in steps if p)
+        seeds = f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
+        return (
+            f"{self.label}: trained here on {train} crops, {seeds}; of each training the checkpoint with the best "
+            f"{self.recipe.best} on {validate} validation crops (step {best}).",
+        )
+
+    def _runs(self, sides: Sides) -> list[Run]:
+        rows, taught = self._rows(sides), self._without(sides.held_out)
+        kept = {k: getattr(taught.data, k) for k in ("leave_out", "frames", "pick")}
+        of = (RULES, self._sha256(taught), rows.digest, family.sha256(taught.method))
+        found = []
+        for seed in self.seeds:
+            recipe = taught.model_copy(update={"seed": seed, "data": Data(**kept)})
+            key = hashlib.sha256("\n".join((*of, str(seed))).encode()).hexdigest()
+            run = Run(recipe, rows.path, self.out / "runs" / f"{self.label}-s{seed}-{key[:12]}")
+            found.append(self.asked.setdefault(run.folder, run))
+        return found
+
+    def _rows(self, sides: Sides) -> Rows:
+        """Raises: UnmaskError for a side without real or without forged crops."""
+        train, validate = sides.train & self.crop, sides.validate & self.crop
+        key = hashlib.sha256(b"\n".join((RULES.encode(), train.tobytes(), validate.tobytes()))).hexdigest()
+        if key not in self.rows:
+            label = self.table["label"].fill_null(-1).to_numpy()
+            for mask, word in ((train, "train"), (validate, "validate")):
+                if set(label[mask].tolist()) != {0, 1}:
+                    raise UnmaskError(
+                        f"{self.label} needs real and forged crops to {word} with, and the protocol leaves "
+                        f"{int((label[mask] == 0).sum())} and {int((label[mask] == 1).sum())}: widen its filters"
+                    )
+            self.rows[key] = written(self.manifest, self.table, train, validate, self.out / "rows")
+        return self.rows[key]
+
+    def _detector(self, folder: Path) -> Detector:
+        if folder not in self.ready:
+            self.ready[folder] = Detector(self.label, weights(folder), lazy(folder))
+        return self.ready[folder]
+
+
+def written(manifest: Manifest, table: pa.Table, train: Mask, validate: Mask, folder: Path) -> Rows:
+    """The rows of both sides as a manifest in `folder`, their splits set to what they are here."""
+    split = np.where(train, "train", "val")
+    chosen = train | validate
+    part = table.set_column(table.column_names.index("split"), "split", pa.array(split, pa.string()))
+    ids = "\n".join((manifest.digest, *(f"{s} {i}" for s, i in _named(table, split, chosen))))
+    path = folder / f"{hashlib.sha256(ids.encode()).hexdigest()[:16]}.parquet"
+    if not (path.is_file() and Manifest(path).roots == manifest.roots):  # else the crops have moved since
+        with Writer(path, manifest.roots, manifest.row) as out:
+            out.add_table(part.filter(pa.array(chosen)))
+    return Rows(path, Manifest(path).digest, int(train.sum()), int(validate.sum()))
+
+
+def _named(table: pa.Table, split: NDArray[Any], chosen: Mask) -> list[tuple[str, str]]:
+    return list(zip(split[chosen].tolist(), table["item_id"].filter(pa.array(chosen)).to_pylist(), strict=True))
+
+
+def weights(folder: Path) -> str:
+    """sha256 of all that the scores of a run depend on: its model, and the weights themselves.
+
+    Raises: UnmaskError where there are none yet.
+    """
+    recipe = Folder(folder).recipe()
+    parts = [RULES, recipe.method, json.dumps(recipe.options, sort_keys=True), sha256(folder / BEST)]
+    parts += [sha256(folder / FROZEN)] if (folder / FROZEN).is_file() else []
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def lazy(folder: Path) -> Margins:
+    """The judge of a run that loads its weights when it is first asked: scores that are kept need none."""
+    loaded: list[Margins] = []
+
+    def judge(
+        crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        if not loaded:
+            import torch
+
+            detector, _ = restore(folder)
+            loaded.append(by_detector(detector.to("cuda" if torch.cuda.is_available() else "cpu")))
+        return loaded[0](crops, rows)
+
+    return judge
+
+
+class Trained:
+    """A run folder of `unmask train`, as it stands."""
+
+    def __init__(self, folder: Path) -> None:
+        self.label, self.folder = str(folder), folder
+        self.sha256 = weights(folder)
+
+    def digest(self, sides: Sequence[Sides]) -> str:
+        return self.sha256
+
+    def fit(self, sides: Sides) -> tuple[Detector, ...]:
+        return (Detector(self.folder.name, self.sha256, lazy(self.folder)),)
+
+    def folders(self, sides: Sides) -> tuple[Path, ...]:
+        return (self.folder,)
+
+    def notes(self) -> tuple[str, ...]:
+        return ()

@@ -1,0 +1,93 @@
+"""How far a face lies from those that a detector was trained on."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load, save_file
+from torch import Tensor, nn
+
+DIRECTIONS = 48  # principal directions of the features in which distance is measured
+
+
+class ExportWrapper(nn.Module):
+    """A detector as a bundle holds it: it gives the outputs that runtimes name, in their order."""
+
+    outputs: tuple[str, ...] = ("logits",)
+
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, S, S) in 0..1 -> logits (B, K)."""
+        return (self.detector(image).logits,)
+
+
+class MahalanobisWrapper(ExportWrapper):
+    """A detector, and where the features of its training faces lie: the bundle then knows what is unfamiliar.
+
+    distance = min over classes of ||W (f - centre_class)|| / sqrt(d): Mahalanobis distance with a covariance shared by
+    both classes (Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018), in
+    the leading principal directions, about 1 for a typical training face.
+    """
+
+    outputs = ("logits", "distance")
+    whiten: Tensor
+    centres: Tensor
+
+    def __init__(self, detector: nn.Module, whiten: Tensor, centres: Tensor) -> None:
+        """`whiten`: (D, d); `centres`: (K, d), whitened."""
+        super().__init__(detector)
+        self.register_buffer("whiten", whiten)
+        self.register_buffer("centres", centres)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, S, S) in 0..1 -> logits (B, K), distance (B,)."""
+        out = self.detector(image)
+        return out.logits, self.distance(out.features)
+
+    def distance(self, features: Tensor) -> Tensor:
+        """(B, D) -> (B,)"""
+        place = features @ self.whiten
+        return (place[:, None] - self.centres[None]).pow(2).sum(-1).sqrt().amin(1)
+
+
+def measured(detector: nn.Module, features: NDArray[np.float32], label: NDArray[np.int64]) -> MahalanobisWrapper:
+    """`features` (N, D) and `label` (N,): those of training faces as they come, without augmentation."""
+    centres = np.stack([features[label == k].mean(0) for k in np.unique(label)])
+    _, size, directions = np.linalg.svd(features - centres[label], full_matrices=False)
+    d = min(DIRECTIONS, int((size > 1e-5 * size[0]).sum()))  # fewer faces than directions span no more
+    whiten = (directions[:d] / (size[:d, None] / np.sqrt(len(features))) / np.sqrt(d)).T.astype(np.float32)
+    return MahalanobisWrapper(detector, torch.from_numpy(whiten), torch.from_numpy(centres.astype(np.float32) @ whiten))
+
+
+def halved(model: MahalanobisWrapper) -> MahalanobisWrapper:
+    """Round the large weights, in place, to half precision: what is calibrated is then what `save` writes."""
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            if _large(value):
+                value.copy_(value.half())
+    return model.eval()
+
+
+def save(model: ExportWrapper, path: str) -> None:
+    """A safetensors file; what `halved` rounded takes two bytes a number."""
+    state = model.state_dict().items()
+    save_file({k: (v.half() if _large(v) and (v.half() == v).all() else v).contiguous() for k, v in state}, path)
+
+
+def restored(detector: nn.Module, weights: bytes) -> ExportWrapper:
+    """What `save` wrote, around a new detector of that method. Raises: RuntimeError when the weights are another's."""
+    state = {k: v.float() if v.is_floating_point() else v for k, v in load(weights).items()}
+    if {"whiten", "centres"} <= state.keys():
+        model: ExportWrapper = MahalanobisWrapper(detector, state["whiten"], state["centres"])
+    else:
+        model = ExportWrapper(detector)
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def _large(value: Tensor) -> bool:
+    return value.is_floating_point() and value.numel() >= 4096

@@ -1,0 +1,317 @@
+"""Labelled forgeries of a face manifest's real crops: a folder that can be killed at any moment and goes on.
+
+    DIR/job.json       what was asked, of which rows; another wish for the same folder is refused
+    DIR/images/...     the forged crops, lossless PNG, each saying in its metadata that it is synthetic
+    DIR/masks/...      how much of each pixel is forged, 0 to 255
+    DIR/journal.jsonl  while it works: a line for each real crop that is done, its forgeries on disk before it
+    DIR/faces.parquet  at the end: a row for each forgery, in the manifest's order; then the journal goes
+    DIR/sheet.png      some of them beside what they were made from
+
+A forgery is a function of the manifest, the seed, its source and its number: the number of processes changes no byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import cv2
+import numpy as np
+import yaml
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from pydantic import Field, ValidationError
+
+from unmask._version import __version__
+from unmask.base.generator import Forgery, Generator, Unforgeable
+from unmask.data.donors import Reals
+from unmask.data.manifest import FaceRow, Manifest, Split, Writer
+from unmask.forging.contact_sheet import MARK, sheet
+from unmask.forging.landmarkers import landmarker
+from unmask.generators import create
+from unmask.journal import appended, lock
+from unmask.types import Floats, Pixels, Plain, UnmaskError
+from unmask.workers import Worker, WorkerError, ask_all, serve
+
+TABLE, JOB, JOURNAL, SHEET, WORK = "faces.parquet", "job.json", "journal.jsonl", "sheet.png", ".work"
+BUSY = "another run is forging into {}; wait for it"
+SECONDS = 300.0  # for all forgeries of one crop, after which its process is ended
+SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"  # IPTC's word for such pictures
+
+
+class Options(Plain):
+    """What is forged: equal options over equal manifests write equal files."""
+
+    generators: dict[str, dict[str, Any]] = Field(min_length=1, description="name -> options of its constructor")
+    per_image: int = Field(1, ge=1, le=1000, description="forgeries of each real crop by each generator")
+    seed: int = Field(0, ge=0)
+    name: str = Field("forged", pattern=r"^[a-z0-9][a-z0-9._-]*$", description="data set of the new rows")
+    splits: tuple[Split, ...] = Field((), description="forge rows of these only; none = of all")
+    landmarks: str = Field("embedded", description="what finds dense points, see `unmask.forging.landmarkers`")
+
+
+class Job(Plain):
+    """What a folder of forgeries was asked for. `source`: digest of the manifest."""
+
+    format: Literal["unmask.forge/1"] = "unmask.forge/1"
+    options: Options
+    version: str
+    source: str
+
+
+def forge(
+    manifest: Manifest,
+    out: Path,
+    options: Options,
+    jobs: int = 1,
+    *,
+    progress: Callable[[int, int], None] = lambda crops, failed: None,
+) -> Manifest:
+    """Forges the real crops of a face manifest into the folder `out`.
+
+    Args:
+        progress: called for each real crop with 1, and 1 if a forgery of it failed.
+    Returns: the manifest of the forgeries, which `unmask data join` puts beside the real ones.
+    Raises: UnmaskError for unknown generators, a folder of other forgeries, a manifest without real crops.
+    """
+    reals = sources(manifest, options)
+    if options.name in manifest.roots:
+        raise UnmaskError(f"{manifest.path} has a data set {options.name!r} already: choose another --name")
+    if not len(reals):
+        raise UnmaskError(f"{manifest.path} has no real crops to forge{' in these splits' if options.splits else ''}")
+    job = Job(options=options, version=__version__, source=manifest.digest)
+    with _claimed(out, job):
+        if not (out / TABLE).exists():
+            with appended(out / JOURNAL, BUSY.format(out)) as journal:
+                done = _done(journal, len(reals))
+                _work(manifest, out, options, jobs, journal, done, progress)
+                _merge(manifest, out, options, reals, journal, done)
+        made = Manifest(out / TABLE)
+        if not (out / SHEET).exists():
+            _put(out, SHEET, png(sheet(manifest, made), "a contact sheet of forgeries"))
+        (out / JOURNAL).unlink(missing_ok=True)
+        shutil.rmtree(out / WORK, ignore_errors=True)
+    return made
+
+
+def sources(manifest: Manifest, options: Options) -> Reals:
+    """The real crops that are forged, donors to each other."""
+    where = None
+    if options.splits:
+        split = manifest.table(["split"])["split"].fill_null("").to_pylist()
+        where = np.array([s in options.splits for s in split], bool)
+    return Reals(manifest, where=where, landmarker=landmarker(options.landmarks))
+
+
+def chosen(names: Sequence[str], changes: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """Generators and their options, from names and "name.option=value" (values are YAML).
+
+    Raises: UnmaskError for unknown names and options, with the nearest known one.
+    """
+    found: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for change in changes:
+        key, equals, text = change.partition("=")
+        name, dot, option = key.partition(".")
+        if not (equals and dot and option) or name not in found:
+            raise UnmaskError(f"{change!r} changes no generator of {', '.join(names)}: write name.option=value")
+        try:
+            found[name][option] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UnmaskError(f"the value of {change!r} is no YAML: quote it") from None
+    for name, options in found.items():
+        create(name, options)
+    return found
+
+
+def seeded(seed: int, generator: str, source: str, number: int) -> np.random.Generator:
+    """The random numbers of one forgery: of its own, whatever else is forged, where and in which order."""
+    text = f"{seed}\0{generator}\0{source}\0{number}"
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
+
+
+# --- the folder ------------------------------------------------------------------------------------------------------
+
+
+def _claimed(out: Path, job: Job) -> BinaryIO:
+    """Takes the folder for this job; closing what it returns gives it back."""
+    out.mkdir(parents=True, exist_ok=True)
+    strangers = [p.name for p in out.iterdir() if p.name != JOB] if not (out / JOB).exists() else []
+    if strangers:
+        raise UnmaskError(f"{out} holds other files ({strangers[0]}); give a new folder for the forgeries")
+    file = (out / JOB).open("a+b")
+    lock(file, BUSY.format(out))
+    file.seek(0)
+    said = file.read()
+    if said:
+        try:
+            earlier = Job.model_validate_json(said)
+        except ValidationError:
+            raise UnmaskError(f"{out / JOB} is damaged; delete {out} and forge again") from None
+        if earlier != job:
+            names = [k for k in Options.model_fields if getattr(earlier.options, k) != getattr(job.options, k)]
+            names += ["the manifest"] * (earlier.source != job.source) + ["the version"] * (
+                earlier.version != __version__
+            )
+            raise UnmaskError(f"{out} holds forgeries of another wish ({', '.join(names)} differ): give a new folder")
+    else:
+        file.write(job.model_dump_json(indent=1).encode())
+        file.flush()
+    shutil.rmtree(out / WORK, ignore_errors=True)
+    (out / WORK).mkdir()
+    return file
+
+
+def _done(journal: BinaryIO, count: int) -> array[int]:
+    """Where the line of each real crop begins; -1 where there is none."""
+    done, place = array("q", [-1]) * count, 0
+    journal.seek(0)
+    for line in journal:
+        done[json.loads(line)["at"]] = place
+        place += len(line)
+    return done
+
+
+def _work(
+    manifest: Manifest,
+    out: Path,
+    options: Options,
+    jobs: int,
+    journal: BinaryIO,
+    done: array[int],
+    progress: Callable[[int, int], None],
+) -> None:
+    order = {"manifest": str(manifest.path.absolute()), "out": str(out.absolute()), "options": options.model_dump()}
+
+    def left() -> Iterator[tuple[int, int]]:
+        for i, place in enumerate(done):
+            if place < 0:
+                yield i, i
+            else:
+                progress(1, 0)
+
+    answers = ask_all(
+        left(), lambda: Worker(__name__, json.dumps(order), SECONDS), lambda w, i: w().ask(str(i)), jobs, tries=2
+    )
+    died: dict[int, WorkerError] = {}
+    for i, answer in answers:
+        if isinstance(answer, WorkerError):
+            died[i] = answer
+            continue
+        said = json.loads(answer)
+        if "error" in said:
+            raise UnmaskError(said["error"])
+        done[i] = journal.seek(0, 2)
+        journal.write(json.dumps({"at": i, "rows": said["rows"]}, separators=(",", ":")).encode() + b"\n")
+        journal.flush()
+        progress(1, int(any(row["reason"] for row in said["rows"])))
+    if died:  # no row says so, or the same command would not come to the same folder
+        first = min(died)
+        raise UnmaskError(
+            f"{len(died)} crops of {manifest.path} ended their process, number {first} of the real ones the first: "
+            f"{died[first]}; run the same command again to try them again"
+        )
+
+
+def _merge(manifest: Manifest, out: Path, options: Options, reals: Reals, journal: BinaryIO, done: array[int]) -> None:
+    place = {int(row): i for i, row in enumerate(reals.row)}
+    same: dict[str, Any] = {
+        "dataset": options.name, "label": 1, "label_native": "forged", "family": "SBI", "overlap": None,
+        "generator_version": f"unmask {__version__}",
+    }  # fmt: skip
+    with Writer(out / TABLE, out, FaceRow) as table:
+        for at, source in enumerate(manifest):
+            if at not in place:
+                continue
+            journal.seek(done[place[at]])
+            base = source.model_dump() | same | {"target_id": source.identity}
+            for own in json.loads(journal.readline())["rows"]:
+                extra = source.extra | {"source": source.item_id} | own["extra"]
+                table.add(FaceRow.model_validate(base | own | {"extra": extra}))
+
+
+# --- one crop --------------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """A worker: the number of a real crop in, the rows of its forgeries out, or {"error"}."""
+    serve(_ready)
+
+
+def _ready(order: bytes) -> Callable[[bytes], bytes]:
+    cv2.setNumThreads(1)
+    asked = json.loads(order)
+    options, out = Options.model_validate(asked["options"]), Path(asked["out"])
+    reals = sources(Manifest(Path(asked["manifest"])), options)
+    makers = {name: create(name, given) for name, given in options.generators.items()}
+
+    def handle(line: bytes) -> bytes:
+        try:
+            rows = list(_forged(reals, int(line), makers, options, out))
+        except (UnmaskError, OSError) as error:
+            return json.dumps({"error": str(error)}).encode()
+        return json.dumps({"rows": rows}, separators=(",", ":")).encode()
+
+    return handle
+
+
+def _forged(
+    reals: Reals, i: int, makers: dict[str, Generator], options: Options, out: Path
+) -> Iterator[dict[str, Any]]:
+    """What the rows of one crop's forgeries say beyond the row of the crop."""
+    image, face = reals.read(i)
+    source, donors = reals.name(i), reals.donors(i)
+    for name, maker in makers.items():
+        for number in range(options.per_image):
+            item = f"{options.name}/{name}/{number}/{source}"
+            facts = {"generator": name, "seed": str(options.seed), "number": str(number)}
+            if options.generators[name]:
+                facts["options"] = json.dumps(options.generators[name], sort_keys=True)
+            row: dict[str, Any] = {"item_id": item, "method": name, "source_id": "", "reason": ""}
+            try:
+                made = maker(image, face, seeded(options.seed, name, source, number), donors)
+            except Unforgeable as why:
+                row |= {"reason": f"not forged: {why}", "relpath": "", "mask_relpath": "", "sha256": "", "bytes": None}
+                yield row | {"extra": facts}
+                continue
+            row["source_id"] = made.details.get("donor", "")
+            yield row | _written(out, item, made) | {"extra": facts | made.details}
+
+
+def _written(out: Path, item: str, made: Forgery) -> dict[str, Any]:
+    key = hashlib.sha256(item.encode()).hexdigest()[:24]
+    data = png(made.image, item)
+    picture, mask = (f"{folder}/{key[:2]}/{key}.png" for folder in ("images", "masks"))
+    _put(out, picture, data)
+    _put(out, mask, png(grey(made.mask), f"the mask of {item}"))
+    return {"relpath": picture, "mask_relpath": mask, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+def grey(mask: Floats) -> Pixels:
+    """0..1 as 0..255, rounded up, so that no touched pixel is called untouched."""
+    return np.ceil(mask * 255).clip(0, 255).astype(np.uint8)
+
+
+def png(image: Pixels, what: str) -> bytes:
+    """A PNG whose metadata say what it is, to whoever finds it without its folder."""
+    said = PngInfo()
+    said.add_text("Description", f"{MARK}: {what}")
+    said.add_text("Software", f"unmask {__version__}")
+    said.add_text("DigitalSourceType", SOURCE_TYPE)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", pnginfo=said, compress_level=2)
+    return buffer.getvalue()
+
+
+def _put(out: Path, relpath: str, data: bytes) -> None:
+    """All of the file, or nothing."""
+    partial = out / WORK / f"{os.getpid()}.partial"
+    partial.write_bytes(data)
+    (out / relpath).parent.mkdir(parents=True, exist_ok=True)
+    partial.replace(out / relpath)

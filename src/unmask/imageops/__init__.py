@@ -1,0 +1,1 @@
+"""NumPy and OpenCV image operations that two or more packages share."""

@@ -1,0 +1,376 @@
+"""A report as one HTML file that asks nothing of the network: for a person to read, print, keep and pass on."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from importlib.resources import files as resources
+
+from unmask.scanning.drawing import scale, summary, timeline
+from unmask.scanning.words import (
+    C2PA,
+    FACE,
+    GLOSSARY,
+    HEAT_NOTE,
+    PROVENANCE,
+    PROVENANCE_NOTE,
+    SHORT,
+    STATES,
+    event,
+    meaning_of,
+    odds,
+    percent,
+    say,
+    size,
+    span,
+)
+from unmask.types import FaceReport, FileReport, Report, State
+
+SHOWN_IN_NOTEBOOK = 20  # rows; the rest is in the full report
+SHOWN_OPEN = 8  # files; more than these are folded, and printed only where the reader unfolds them
+
+CAMERA = {"make", "model", "lens", "software", "date", "exif"}
+
+# Shapes, so that a state is told apart without its colour: triangle, question mark, cross, dash, ring.
+ICONS: dict[State, str] = {
+    "fake": '<path d="M8 1.5 15 14.5H1z"/><path class="ink" d="M8 6v4.2M8 11.6v1.4"/>',
+    "uncertain": '<circle cx="8" cy="8" r="7"/><path class="ink" d="M5.8 6.3a2.2 2.2 0 1 1 3 2Q8 9 8 9.7M8 11v1.4"/>',
+    "failed": '<rect x="1.5" y="1.5" width="13" height="13"/><path class="ink" d="m5 5 6 6m0-6-6 6"/>',
+    "not_applicable": '<rect x="1.5" y="1.5" width="13" height="13" rx="4"/><path class="ink" d="M4.5 8h7"/>',
+    "real": '<circle class="ring" cx="8" cy="8" r="6"/>',
+}
+
+
+def render(report: Report) -> str:
+    """The whole report as one HTML document, complete without JavaScript and without a network."""
+    ordered = _by_attention(report.files)
+    css, js = _asset("report.css"), _asset("report.js")
+    only = ordered[0] if len(ordered) == 1 else None
+    title = f"{SHORT[only.state]}: {_name(only.path)}" if only else f"{len(ordered)} files scanned"
+    body = _single(only, report) if only else _many(ordered, report)
+    # Nothing may be fetched, whatever got into the page; our own style and script are let in by their hashes.
+    policy = (
+        f"default-src 'none'; img-src data:; style-src '{_hash(css)}'; script-src '{_hash(js)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<meta name="color-scheme" content="light dark">
+<title>{say(title, 200)} – unmask report</title>
+<style>{css}</style>
+</head>
+<body class="unmask page">
+<header class="masthead"><p>unmask report <span>{_moment(report.created)}</span></p></header>
+<main>
+{body}
+{_detector(report)}
+{_reproduce(report, only)}
+{_glossary()}
+</main>
+<script>{js}</script>
+</body>
+</html>
+"""
+
+
+def snippet(report: Report) -> str:
+    """The short form for a notebook: verdict, number and faces of one file, or a table of many."""
+    ordered = _by_attention(report.files)
+    if len(ordered) == 1:
+        body = _verdict(ordered[0], report, 3) + _faces(ordered[0], report, 3)
+    else:
+        rest = len(ordered) - SHOWN_IN_NOTEBOOK
+        body = _counts(ordered) + _table(ordered[:SHOWN_IN_NOTEBOOK], link=False)
+        body += f"<p>… and {rest} more files.</p>" if rest > 0 else ""
+    by = f"unmask {say(report.version)}, detector {say(report.detector.name)}"
+    return f'<style>{_asset("report.css")}</style><div class="unmask snippet">{body}<p class="fine">{by}</p></div>'
+
+
+# --- one file --------------------------------------------------------------------------------------------------------
+
+
+def _single(file: FileReport, report: Report) -> str:
+    return _verdict(file, report, 1) + _facts(file) + _faces(file, report, 2) + _provenance(file, 2)
+
+
+def _verdict(file: FileReport, report: Report, level: int) -> str:
+    words = f"{_icon(file.state)}{STATES[file.state]}"
+    return f"""<section class="verdict {file.state}">
+<h{level}>{words}</h{level}>
+<p class="name"><bdi>{say(_name(file.path), 300)}</bdi></p>
+{_number(file, report)}
+<p>{meaning_of(file, report)}</p>
+{_reasons(file.reasons, "Why")}
+</section>
+"""
+
+
+def _number(file: FileReport, report: Report) -> str:
+    if file.score is None:
+        return '<p class="number">No number is given for this file.</p>'
+    between = f" (90\u00a0% interval: {span(file.low, file.high)})" if span(file.low, file.high) else ""
+    what = event(report.settings.whole_image)
+    legend = ["dot: the number"]
+    legend += ["bar: how far it may be off (90\u00a0% interval)"] if span(file.low, file.high) else []
+    legend += ["shaded: the detector cannot tell there"] if report.unsure else []
+    return f"""<p class="number"><strong>{percent(file.score)}</strong>{between}</p>
+<figure>{scale(file.score, file.low, file.high, report.unsure, "Probability of forgery")}
+<figcaption>{what[0].upper()}{what[1:]}. {"; ".join(legend).capitalize()}.</figcaption></figure>"""
+
+
+def _facts(file: FileReport) -> str:
+    rows = [("File", f"<bdi>{say(file.path)}</bdi>")]
+    media = file.media
+    if media:
+        rows.append(("Kind", f"{'Picture' if media.kind == 'image' else 'Clip'}, {say(media.format)}"))
+        rows.append(("Size", f"{media.width} × {media.height} pixels"))
+        if media.seconds is not None:
+            rate = f", {media.fps:.4g} frames per second" if media.fps else ""
+            rows.append(("Length", size(media.seconds) + rate))
+        if media.kind == "video" or media.frames_failed:
+            missing = f"; <strong>{media.frames_failed} could not be read</strong>" if media.frames_failed else ""
+            rows.append(("Frames", f"{media.frames_read} looked at{missing}"))
+    if file.state != "failed":
+        rows.append(("Faces", f"{len(file.faces)}, each below" if file.faces else "none"))
+    if file.seconds_spent:
+        rows.append(("Time taken", size(file.seconds_spent.get("all", sum(file.seconds_spent.values())))))
+    if file.sha256:
+        rows.append(("SHA-256", f"<code>{say(file.sha256)}</code>"))
+    return f'<section class="facts">{_pairs(rows)}</section>\n'
+
+
+def _faces(file: FileReport, report: Report, level: int) -> str:
+    if not file.faces:
+        return ""
+    whole = report.settings.whole_image
+    note = ""
+    if len(file.faces) > 1:
+        note = (
+            "<p>The number of the file is not the highest of these: the more faces are looked at, the more likely is "
+        )
+        note += "a high number by chance, and the file's number allows for that.</p>"
+    cards = "".join(_face(k, face, file, report, level + 1) for k, face in enumerate(file.faces, 1))
+    title = "The picture as a whole" if whole else "Face by face"
+    return f'<section class="faces"><h{level}>{title}</h{level}>{note}{cards}</section>\n'
+
+
+def _face(k: int, face: FaceReport, file: FileReport, report: Report, level: int) -> str:
+    name = "Whole picture" if report.settings.whole_image else f"Face {k}"
+    number = "No number is given."
+    drawing = ""
+    if face.score is not None:
+        between = f" (90\u00a0% interval: {span(face.low, face.high)})" if span(face.low, face.high) else ""
+        number = f"Chance of forgery: <strong>{percent(face.score)}</strong>{between}"
+        drawing = f"<figure>{scale(face.score, face.low, face.high, report.unsure, name)}</figure>"
+    if len({s.t for s in face.samples}) > 1:
+        length = (file.media.seconds if file.media else None) or 0.0
+        drawing += f"""<figure>{timeline(face.samples, length, report.unsure, name)}
+<figcaption>One dot a frame, each judged alone; filled: 50\u00a0% or above.
+{_sentence(summary(face.samples))}</figcaption>
+</figure>"""
+    return f"""<article class="face">
+<h{level}>{_icon(face.state)}{name}: {FACE[face.state]}</h{level}>
+<div class="pictures">{_pictures(face, name)}</div>
+<div class="about"><p>{number}</p>{drawing}{_reasons(face.reasons, "Why")}</div>
+</article>
+"""
+
+
+def _pictures(face: FaceReport, name: str) -> str:
+    if face.thumbnail is None:
+        return '<p class="missing">Picture not kept.</p>'
+    out = f'<figure><img src="{_data(face.thumbnail)}" alt="{name}, as the detector saw it">'
+    out += "<figcaption>As the detector saw it.</figcaption></figure>"
+    if face.heat is not None:
+        out += f'<figure><img src="{_data(face.heat)}" alt="{name} with the parts marked that the answer rests on">'
+        out += f"<figcaption>{HEAT_NOTE}</figcaption></figure>"
+    return out
+
+
+def _provenance(file: FileReport, level: int) -> str:
+    if file.state == "failed" and not file.provenance:
+        return ""
+    found = dict(file.provenance)
+    found["c2pa"] = C2PA.get(found.get("c2pa", "not_checked"), found.get("c2pa", ""))
+    if not CAMERA & found.keys():
+        found["exif"] = "absent"
+    body = "".join(
+        f'<tr><th scope="row">{PROVENANCE.get(key) or say(key, 100)}</th><td><bdi>{say(value)}</bdi></td></tr>'
+        for key, value in sorted(found.items(), key=lambda item: item[0].startswith("c2pa"))
+    )
+    return f"""<section class="provenance"><h{level}>What the file says about itself</h{level}>
+<p>{PROVENANCE_NOTE}</p>
+<table><thead><tr><th scope="col">Field</th><th scope="col">Content</th></tr></thead><tbody>{body}</tbody></table>
+</section>
+"""
+
+
+# --- many files ------------------------------------------------------------------------------------------------------
+
+
+def _many(ordered: Sequence[FileReport], report: Report) -> str:
+    if not ordered:
+        return '<section class="verdict"><h1>No file was scanned</h1><p>There is nothing to report.</p></section>'
+    what = event(report.settings.whole_image)
+    folder = _folder(ordered)
+    sections = "".join(_folded(k, file, file.path[len(folder) :], ordered, report) for k, file in enumerate(ordered))
+    return f"""<section class="verdict"><h1>{len(ordered)} files scanned</h1>{_counts(ordered)}
+<p>Number: {what}. Files that want attention come first.</p>
+{f"<p>Folder: <bdi>{say(folder)}</bdi></p>" if folder else ""}</section>
+<section id="files"><h2>All files</h2>{_table(ordered, link=True)}</section>
+<section class="details"><h2>File by file</h2>
+<p class="screen">Open a file to see its faces and reasons. What is open is printed.</p>{sections}</section>
+"""
+
+
+def _folded(k: int, file: FileReport, path: str, ordered: Sequence[FileReport], report: Report) -> str:
+    number = f", {percent(file.score)}" if file.score is not None else ""
+    inside = _verdict(file, report, 3) + _facts(file) + _faces(file, report, 4) + _provenance(file, 4)
+    return f"""<details class="file"{" open" if len(ordered) <= SHOWN_OPEN else ""}>
+<summary>{_icon(file.state)}<bdi>{say(path, 120)}</bdi>: {SHORT[file.state]}{number}</summary>
+<div id="file-{k}" tabindex="-1">{inside}<p class="back"><a href="#files">Back to the table</a></p></div>
+</details>
+"""
+
+
+def _counts(ordered: Sequence[FileReport]) -> str:
+    states = [file.state for file in ordered]
+    found = [state for state in STATES if state in states]
+    items = "".join(f"<li>{_icon(s)}<strong>{states.count(s)}</strong> {SHORT[s]}</li>" for s in found)
+    return f'<ul class="counts">{items}</ul>'
+
+
+def _table(ordered: Sequence[FileReport], *, link: bool) -> str:
+    folder = _folder(ordered)
+    rows = "".join(_row(k, file, file.path[len(folder) :], link) for k, file in enumerate(ordered))
+    head = "".join(
+        f'<th scope="col">{name}</th>' for name in ("File", "Answer", "Number", "90\u00a0% interval", "Faces")
+    )
+    return f"""<div class="wide" role="region" aria-label="Table of files" tabindex="0">
+<table class="files"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"""
+
+
+def _row(k: int, file: FileReport, path: str, link: bool) -> str:
+    name = f"<bdi>{say(path, 120)}</bdi>"
+    first = f'<a href="#file-{k}">{name}</a>' if link else name
+    rank = list(STATES).index(file.state)
+    number = percent(file.score) if file.score is not None else "–"
+    return (
+        f'<tr><th scope="row">{first}</th>'
+        f'<td data-key="{rank}">{_icon(file.state)}{SHORT[file.state]}</td>'
+        f'<td data-key="{-1 if file.score is None else file.score:.6f}">{number}</td>'
+        f'<td data-key="{-1 if file.low is None else file.low:.6f}">{span(file.low, file.high) or "–"}</td>'
+        f'<td data-key="{len(file.faces)}">{len(file.faces)}</td></tr>'
+    )
+
+
+def _folder(files: Iterable[FileReport]) -> str:
+    """What all paths begin with, up to a slash: said once instead of in every row."""
+    # By characters, because paths of different roots, and URLs, have no common *path* but may well begin alike.
+    common = os.path.commonprefix([file.path for file in files])  # noqa: RUF071
+    return common[: common.rfind("/") + 1]
+
+
+def _by_attention(files: Iterable[FileReport]) -> list[FileReport]:
+    rank = {state: k for k, state in enumerate(STATES)}
+    return sorted(files, key=lambda f: (rank[f.state], -(f.score or 0.0)))
+
+
+# --- the same for every report ---------------------------------------------------------------------------------------
+
+
+def _detector(report: Report) -> str:
+    def told(items: Sequence[str]) -> str:
+        return _list(items) if items else "<p>Its card does not say.</p>"
+
+    return f"""<section class="detector"><h2>What this detector knows, and what it does not</h2>
+<div class="two"><div><h3>It was trained on</h3>{told(report.trained_on)}</div>
+<div><h3>It is known to fail on</h3>{told(report.limits)}</div></div>
+</section>
+"""
+
+
+def _reproduce(report: Report, only: FileReport | None) -> str:
+    s, d = report.settings, report.detector
+    rate = f"{100 * s.error_rate:g}\u00a0%"
+    rows = [
+        ("Made by", f"unmask {say(report.version)} on {_moment(report.created)}, format {say(report.schema_)}"),
+        ("Detector", f"{say(d.name)}<br><code>{say(d.weights_sha256)}</code>"),
+        ("Face detector", f"{say(s.faces)}<br><code>{say(s.faces_sha256)}</code>"),
+        (
+            "Error rate",
+            f"{rate}: about {odds(s.error_rate)} real files may be called forged, and as many forged ones real",
+        ),
+        ("Frames", f"at most {s.frames} a clip, evenly spaced in time"),
+        ("Judged", "the whole picture" if s.whole_image else "every face that was found"),
+        ("Stability checks", "on" if s.checks else "off"),
+    ]
+    if s.whole_image:
+        rows = [row for row in rows if row[0] != "Face detector"]
+    if only and only.sha256:
+        rows.append(("File", f"<code>{say(only.sha256)}</code>"))
+    cite = f"unmask {say(report.version)}, detector {say(d.name)} (SHA-256 {say(d.weights_sha256[:16])}), "
+    cite += f"{_moment(report.created)}, error rate {rate}."
+    return f"""<section class="reproduce"><h2>To repeat or cite this report</h2>{_pairs(rows)}
+<p>The long codes are SHA-256 sums: the same sums and settings give the same answer. Cite as:</p>
+<p class="cite">{cite}</p>
+</section>
+"""
+
+
+def _glossary() -> str:
+    terms = "".join(f"<div><dt>{_icon(s)}{STATES[s]}</dt><dd>{GLOSSARY[s]}</dd></div>" for s in STATES)
+    return f'<section class="glossary"><h2>The five answers</h2><dl>{terms}</dl></section>'
+
+
+# --- small parts -----------------------------------------------------------------------------------------------------
+
+
+def _icon(state: State) -> str:
+    return f'<svg class="icon {state}" viewBox="0 0 16 16" aria-hidden="true">{ICONS[state]}</svg>'
+
+
+def _pairs(rows: Iterable[tuple[str, str]]) -> str:
+    """A description list; the values are HTML already."""
+    return "<dl>" + "".join(f"<div><dt>{key}</dt><dd>{value}</dd></div>" for key, value in rows) + "</dl>"
+
+
+def _list(items: Iterable[str]) -> str:
+    return "<ul>" + "".join(f"<li>{_sentence(say(item))}</li>" for item in items) + "</ul>"
+
+
+def _reasons(items: Sequence[str], title: str) -> str:
+    return f'<div class="reasons"><p class="label">{title}</p>{_list(items)}</div>' if items else ""
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", "…", ")")) else ".")
+
+
+def _name(path: str) -> str:
+    """The last part of a path of any system."""
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path
+
+
+def _moment(created: str) -> str:
+    return say(re.sub(r"(\d)T(\d\d:\d\d)", r"\1 \2", created).replace("+00:00", "Z").replace("Z", " UTC"), 60)
+
+
+def _data(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+
+
+def _asset(name: str) -> str:
+    return resources("unmask.scanning").joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

@@ -1,0 +1,67 @@
+"""What a scan was asked for, in a form that can be sent to another process, and the scanner that comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from pydantic import Field
+
+from unmask._version import __version__
+from unmask.bundles import Reading, load
+from unmask.faces import FaceDetector
+from unmask.media import Limits
+from unmask.scanning.pipeline import Scanner, ready
+from unmask.scanning.verdict import unsure_between
+from unmask.types import Pixels, Plain, Report, Settings
+
+
+class Options(Plain):
+    """Everything that a scan needs to know besides its files."""
+
+    detector: str = Field("embedded", description='"embedded", the path of a bundle, or "hub:owner/name[@revision]"')
+    runtime: str = Field("onnx", description="one of unmask.bundles.RUNTIMES")
+    faces: str = Field("embedded", description='"embedded", "yunet", or the path of an ONNX file of that layout')
+    frames: int = Field(32, ge=1, le=10_000)
+    error_rate: float = Field(0.1, gt=0, lt=0.5)
+    whole_image: bool = False
+    checks: bool = True
+    pictures: bool = False
+    allow_url: bool = False
+    threads: int = Field(1, ge=1, le=1024, description="of the detector")
+    limits: Limits = Limits()
+    seconds_per_file: float = Field(900.0, gt=0, description="after which the process that scans a file is ended")
+
+    def ready(self, elsewhere: Callable[[Pixels], Reading] | None = None) -> Scanner:
+        """Loads the detector, unless it reads `elsewhere`, and, where it needs one, the face detector.
+
+        Raises: UnmaskError when one of them cannot be had, or when they do not fit the options.
+        """
+        scorer = load(self.detector, runtime=self.runtime, threads=self.threads, elsewhere=elsewhere)
+        # One thread for the face detector: it works beside the decoder, and a net of its size gains nothing from more.
+        face_detector = FaceDetector.load(self.faces, threads=1) if scorer.card.input.margin > 0 else None
+        settings = Settings(
+            frames=self.frames,
+            error_rate=self.error_rate,
+            faces=face_detector.name if face_detector else "none",
+            faces_sha256=face_detector.sha256 if face_detector else "",
+            whole_image=self.whole_image or face_detector is None,
+            checks=self.checks,
+        )
+        return ready(scorer, face_detector, settings, self.limits, allow_url=self.allow_url, pictures=self.pictures)
+
+
+def report_of(scanner: Scanner) -> Report:
+    """A report without files: what every answer of this scanner has in common."""
+    card = scanner.scorer.card
+    unsure = unsure_between(card.calibration, scanner.settings.error_rate) if card.calibration else None
+    return Report(
+        version=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        settings=scanner.settings,
+        detector=scanner.detector,
+        trained_on=card.trained_on,
+        limits=card.limits,
+        unsure=unsure,
+        files=(),
+    )

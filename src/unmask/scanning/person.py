@@ -1,0 +1,99 @@
+"""One person, followed through a file: what was seen, and the verdict on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unmask.bundles.calibration import probability
+from unmask.scanning import checks, heat
+from unmask.scanning.verdict import Verdict, face_verdict
+from unmask.types import Calibration, Face, FaceReport, Floats, Pixels, Sample, Settings
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One face in one frame, and what the detector said of it."""
+
+    face: Face
+    matrix: Floats  # (2, 3): frame pixels -> crop pixels
+    margin: float
+    distance: float | None  # from the training features
+    image: Pixels | None  # the crop, where it was kept
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What turns sightings into verdicts.
+
+    `margins`: uint8 crops (N, size, size, 3) -> (N,) logit(fake) - logit(real).
+    """
+
+    calibration: Calibration
+    ood_threshold: float | None
+    margins: Callable[[Pixels], Floats]
+    settings: Settings
+    what: str = "face"  # "picture" for detectors that look at the whole of it
+
+    def verdict(self, seen: Sequence[Seen], k: int, frames: int | None) -> Verdict:
+        """On one person among k, with the reasons for doubt from how it was seen."""
+        margins = np.array([s.margin for s in seen], np.float32)
+        sides = np.array([s.face.side for s in seen], np.float32)
+        distances = np.array([s.distance for s in seen if s.distance is not None], np.float32)
+        known = distances if len(distances) else None
+        verdict = face_verdict(self.calibration, margins, self.settings.error_rate, k)
+        return verdict.doubted(*checks.circumstances(sides, known, self.ood_threshold, frames=frames, what=self.what))
+
+    def checked(self, verdict: Verdict, seen: Sequence[Seen], k: int) -> Verdict:
+        """The verdict after mild changes of the crops; a verdict that is not decided has nothing to lose by them."""
+        kept = [s for s in seen if s.image is not None]
+        if verdict.state not in ("fake", "real") or not kept:
+            return verdict
+        chosen = [kept[i] for i in checks.evenly(len(kept), checks.CROPS_CHECKED)]
+        crops = np.stack([s.image for s in chosen if s.image is not None])
+        before = float(np.mean([s.margin for s in chosen]))
+        after = self.margins(np.concatenate([checks.changed(crops, how) for how in checks.CHANGES]))
+        means = after.reshape(len(checks.CHANGES), len(chosen)).mean(axis=1)
+        shifts = {how: float(mean) - before for how, mean in zip(checks.CHANGES, means, strict=True)}
+        x = float(np.mean([s.margin for s in seen]))
+        return verdict.doubted(*checks.unstable(self.calibration, x, shifts, self.settings.error_rate, k))
+
+    def report(self, track: int, verdict: Verdict, seen: Sequence[Seen], *, pictures: bool) -> FaceReport:
+        """What is written down about one person; with `pictures`, also its most telling crop and the heat over it."""
+        thumbnail, heated = self._pictures(verdict, seen) if pictures else (None, None)
+        return FaceReport(
+            track=track,
+            state=verdict.state,
+            score=verdict.score,
+            low=verdict.low,
+            high=verdict.high,
+            reasons=verdict.reasons,
+            samples=tuple(self._sample(s) for s in seen),
+            thumbnail=thumbnail,
+            heat=heated,
+        )
+
+    def _pictures(self, verdict: Verdict, seen: Sequence[Seen]) -> tuple[bytes | None, bytes | None]:
+        towards_fake = verdict.score is not None and verdict.score >= 0.5
+        kept = [s for s in seen if s.image is not None]
+        if not kept:
+            return None, None
+        telling = max(kept, key=lambda s: s.margin if towards_fake else -s.margin).image
+        assert telling is not None  # kept above for having one
+        warm = heat.occlusion(telling, self.margins, towards_fake)
+        return heat.jpeg(telling), heat.jpeg(heat.overlay(telling, warm))
+
+    def _sample(self, seen: Seen) -> Sample:
+        x0, y0, x1, y1 = (round(v, 1) for v in seen.face.box)
+        a, b = ((float(r[0]), float(r[1]), float(r[2])) for r in seen.matrix.tolist())
+        return Sample(
+            t=round(seen.face.t, 4),
+            frame=seen.face.frame,
+            box=(x0, y0, x1, y1),
+            points=tuple((round(float(x), 1), round(float(y), 1)) for x, y in seen.face.points),
+            matrix=(a, b),
+            found=round(seen.face.score, 4),
+            score=probability(self.calibration, seen.margin),
+        )

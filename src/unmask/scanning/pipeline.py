@@ -1,0 +1,298 @@
+"""One file, from its bytes to its FileReport: open, decode, detect, align, score, check, judge.
+
+Frames stream: each is searched, its faces are cut out, and it is let go. What stays are crops of known size and number.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from unmask.bundles import Scorer
+from unmask.bundles.calibration import margins
+from unmask.faces import FaceDetector, crop, track, whole
+from unmask.faces.track import THUMB
+from unmask.media import Limits, MediaError, open_media
+from unmask.scanning import checks
+from unmask.scanning.ahead import ahead
+from unmask.scanning.person import Judge, Seen
+from unmask.scanning.verdict import Verdict, file_verdict
+from unmask.types import (
+    Crop,
+    DetectorInfo,
+    Face,
+    FaceReport,
+    FileReport,
+    Floats,
+    Frame,
+    Media,
+    MediaInfo,
+    Pixels,
+    Settings,
+    UnmaskError,
+    Unread,
+)
+
+BATCH = 16  # crops that wait for being scored together
+FACES_PER_FRAME = 20  # the largest ones: bounds time and memory in a crowd
+KEPT_FRAMES = 64  # frames whose crops stay for checks and pictures, evenly spaced; of the others only numbers stay
+
+
+class Clock:
+    """Wall seconds by stage. Decoding runs beside the other stages, so that the stages may add up to more than all."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._start = time.perf_counter()
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+    def all(self) -> dict[str, float]:
+        return {stage: round(s, 4) for stage, s in self.seconds.items()} | {
+            "all": round(time.perf_counter() - self._start, 4)
+        }
+
+
+@dataclass
+class Gathered:
+    """What was seen in the frames of one file."""
+
+    read: int = 0
+    failed: list[str] = field(default_factory=list)  # why, one for each frame that could not be read
+    faces: list[list[Face]] = field(default_factory=list)  # by frame
+    thumbs: list[list[Pixels]] = field(default_factory=list)  # of the crops of these faces, for telling people apart
+    seen: dict[int, Seen] = field(default_factory=dict)  # by id() of the face, which `faces` keeps alive
+    left_out: int = 0  # most faces of one frame that were not looked at
+    broken: str = ""  # why reading stopped before its end
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """A detector, a face detector and the settings, made ready for any number of files.
+
+    Attributes:
+        face detector: None for detectors that look at the whole picture.
+        pictures: also make the thumbnail and the heat map of each face.
+    """
+
+    scorer: Scorer
+    face_detector: FaceDetector | None
+    settings: Settings
+    limits: Limits = Limits()
+    allow_url: bool = False
+    pictures: bool = False
+
+    @property
+    def detector(self) -> DetectorInfo:
+        return DetectorInfo(name=self.scorer.card.name, weights_sha256=self.scorer.weights_sha256)
+
+    def scan(self, source: str | Path | bytes) -> FileReport:
+        """The report on one file or URL. What cannot be read is a state of the report, not an error."""
+        clock = Clock()
+        try:
+            with clock("open"):
+                media = open_media(source, limits=self.limits, allow_url=self.allow_url)
+        except MediaError as error:
+            name = "<bytes>" if isinstance(source, bytes) else str(source)
+            return self.failed(name, str(error)).model_copy(update={"seconds_spent": clock.all()})
+        return self.scan_media(media, clock)
+
+    def scan_media(self, media: Media, clock: Clock | None = None) -> FileReport:
+        """The report on an opened medium, for instance a camera's."""
+        clock = clock or Clock()
+        gathered = self._gather(media, clock)
+        verdict, faces = self._judge(media, gathered, clock)
+        info = MediaInfo(
+            kind=media.kind,
+            format=media.format,
+            width=media.width,
+            height=media.height,
+            seconds=media.seconds,
+            fps=media.fps,
+            frames_read=gathered.read,
+            frames_failed=len(gathered.failed),
+        )
+        return FileReport(
+            path=media.source,
+            sha256=media.sha256,
+            media=info,
+            state=verdict.state,
+            score=verdict.score,
+            low=verdict.low,
+            high=verdict.high,
+            reasons=(*verdict.reasons, *media.notes),
+            detector=self.detector,
+            provenance=media.provenance,
+            faces=tuple(faces),
+            seconds_spent=clock.all(),
+        )
+
+    def failed(self, path: str, why: str) -> FileReport:
+        return FileReport(path=path, state="failed", reasons=(why,), detector=self.detector)
+
+    # --- frames -> sightings -----------------------------------------------------------------------------------------
+
+    def _gather(self, media: Media, clock: Clock) -> Gathered:
+        gathered, pending = Gathered(), list[tuple[Crop, bool]]()
+        keep_each = -(-self.settings.frames // KEPT_FRAMES)
+        try:
+            for item in ahead(_timed(media.frames(self.settings.frames), clock)):
+                if isinstance(item, Unread):
+                    gathered.failed.append(item.why)
+                    continue
+                crops = self._crops(item, media.kind == "image", gathered, clock)
+                pending += [(c, gathered.read % keep_each == 0) for c in crops]
+                gathered.faces.append([c.face for c in crops])
+                gathered.thumbs.append([_thumb(c.image) for c in crops])
+                gathered.read += 1
+                if len(pending) >= BATCH:
+                    self._score(pending, gathered, clock)
+                    pending.clear()
+        except MediaError as error:
+            gathered.broken = str(error)
+        self._score(pending, gathered, clock)
+        return gathered
+
+    def _crops(self, frame: Frame, still: bool, gathered: Gathered, clock: Clock) -> list[Crop]:
+        spec = self.scorer.card.input
+        if self.face_detector is None:
+            with clock("align"):
+                pixels, matrix = whole(frame.image, spec)
+            return [Crop(_everything(frame), matrix, pixels)]
+        with clock("detect"):
+            faces = self.face_detector.find(frame.image, frame.index, frame.t, thorough=still)
+        faces.sort(key=lambda face: -face.side)
+        gathered.left_out = max(gathered.left_out, len(faces) - FACES_PER_FRAME)
+        crops = []
+        with clock("align"):
+            for face in faces[:FACES_PER_FRAME]:
+                try:
+                    crops.append(crop(frame.image, face, spec))
+                except UnmaskError:  # five points that span no face: a false find
+                    continue
+        return crops
+
+    def _score(self, pending: list[tuple[Crop, bool]], gathered: Gathered, clock: Clock) -> None:
+        if not pending:
+            return
+        with clock("score"):
+            reading = self.scorer.read(np.stack([c.image for c, _ in pending]))
+        said, distances = margins(reading.logits, self.scorer.card.classes), reading.features_distance
+        for i, (c, keep) in enumerate(pending):
+            distance = None if distances is None else float(distances[i])
+            gathered.seen[id(c.face)] = Seen(c.face, c.matrix, float(said[i]), distance, c.image if keep else None)
+
+    # --- sightings -> verdict ----------------------------------------------------------------------------------------
+
+    def _judge(self, media: Media, gathered: Gathered, clock: Clock) -> tuple[Verdict, list[FaceReport]]:
+        where = f"in {gathered.read} frames" if media.kind == "video" else "in the picture"
+        asides = _asides(gathered)
+        if gathered.read == 0:
+            why = gathered.broken or next(iter(gathered.failed), "it holds no frames")
+            return Verdict("failed", reasons=(f"nothing could be read: {why}",)), []
+        if not gathered.seen:
+            return Verdict("not_applicable", reasons=(f"no face was found {where}", *asides)), []
+        people = [[gathered.seen[id(face)] for face in one] for one in self._tracks(gathered)]
+        kept = checks.without_brief([len(one) for one in people])
+        brief = len(people) - len(kept)
+        if brief:
+            asides.append(f"{brief} brief {'find' if brief == 1 else 'finds'} ignored: seen in one frame only")
+
+        judge, k, reports, verdicts = self._ready_judge(), len(kept), list[FaceReport](), list[Verdict]()
+        for number, i in enumerate(kept, 1):
+            verdict = judge.verdict(people[i], k, gathered.read if media.kind == "video" else None)
+            with clock("checks"):
+                verdict = judge.checked(verdict, people[i], k) if self.settings.checks else verdict
+            with clock("pictures"):
+                reports.append(judge.report(number, verdict, people[i], pictures=self.pictures))
+            verdicts.append(verdict)
+        doubts = checks.unread(gathered.read, len(gathered.failed), gathered.broken)
+        seen = [len(people[i]) for i in kept]
+        return file_verdict(verdicts, seen).doubted(*doubts).because(*asides), reports
+
+    def _tracks(self, gathered: Gathered) -> list[list[Face]]:
+        if self.face_detector is None:  # the picture follows itself
+            return [[face for faces in gathered.faces for face in faces]]
+        return track(gathered.faces, gathered.thumbs)
+
+    def _ready_judge(self) -> Judge:
+        card = self.scorer.card
+        assert card.calibration is not None  # `ready` refuses bundles without one
+        what = "picture" if self.face_detector is None else "face"
+        return Judge(card.calibration, card.ood_threshold, self._margins, self.settings, what)
+
+    def _margins(self, crops: Pixels) -> Floats:
+        return margins(self.scorer.logits(crops), self.scorer.card.classes)
+
+
+def ready(
+    scorer: Scorer,
+    face_detector: FaceDetector | None,
+    settings: Settings,
+    limits: Limits = Limits(),
+    *,
+    allow_url: bool = False,
+    pictures: bool = False,
+) -> Scanner:
+    """A scanner whose parts fit each other.
+
+    Raises: UnmaskError for a detector without calibration, one that looks at clips, or a wish that it cannot meet.
+    """
+    card = scorer.card
+    if card.calibration is None:
+        raise UnmaskError(
+            f"detector {card.name!r} carries no calibration: its margins are no probabilities yet. Fit one on "
+            "validation data of yours with unmask.measure.calibration.calibrate and write it into the bundle's card."
+        )
+    if card.input.frames != 1:
+        raise UnmaskError(f"detector {card.name!r} looks at {card.input.frames} frames together; scans give it one")
+    if "real" not in card.classes:
+        raise UnmaskError(f"detector {card.name!r} knows no class 'real', only {', '.join(card.classes)}")
+    if settings.whole_image and card.input.margin > 0:
+        raise UnmaskError(
+            f"detector {card.name!r} was trained on face crops (margin {card.input.margin:g}); on a whole picture its "
+            "score would mean nothing. Leave out --whole-image, or choose a detector whose card says margin 0."
+        )
+    if card.input.margin > 0 and face_detector is None:
+        raise UnmaskError(f"detector {card.name!r} needs a face detector")
+    return Scanner(scorer, face_detector if card.input.margin > 0 else None, settings, limits, allow_url, pictures)
+
+
+def _asides(gathered: Gathered) -> list[str]:
+    """What a reader should know although it does not touch the verdict."""
+    asides = []
+    if gathered.left_out > 0:
+        asides.append(f"a crowd: only the {FACES_PER_FRAME} largest faces of a frame were judged")
+    return asides
+
+
+def _thumb(crop: Pixels) -> Pixels:
+    """All that tracking looks at: so much of every frame can stay, however many there are."""
+    return np.asarray(Image.fromarray(crop).resize((THUMB, THUMB), Image.Resampling.BOX))
+
+
+def _everything(frame: Frame) -> Face:
+    """The whole picture in place of a face."""
+    height, width = frame.image.shape[:2]
+    return Face(frame.index, frame.t, (0.0, 0.0, float(width), float(height)), np.zeros((0, 2), np.float32), 1.0)
+
+
+def _timed(frames: Iterator[Frame | Unread], clock: Clock) -> Iterator[Frame | Unread]:
+    while True:
+        with clock("decode"):
+            item = next(frames, None)
+        if item is None:
+            return
+        yield item

@@ -1,0 +1,93 @@
+"""A report as text for a terminal, a log or `repr`: one line for each file, more for a single one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from rich.text import Text
+
+from unmask.scanning.words import SHORT, STATES, event, meaning_of, percent, span, visible
+from unmask.types import FaceReport, FileReport, Report, State
+
+COLOURS: dict[State, str] = {
+    "fake": "bold red",
+    "real": "green",
+    "uncertain": "yellow",
+    "not_applicable": "dim",
+    "failed": "magenta",
+}
+SHOWN = 100  # files in the text of a report
+_WIDTH = max(map(len, SHORT.values()))
+
+
+def whole(report: Report) -> Text:
+    """The report on its only file in full, or the first verdicts and the count of all."""
+    if len(report.files) == 1:
+        return single(report.files[0], report)
+    rest = len(report.files) - SHOWN
+    rows = [line(file) for file in report.files[:SHOWN]] + ([Text(f"... and {rest} more")] if rest > 0 else [])
+    return Text("\n").join([*rows, summary([file.state for file in report.files])])
+
+
+def line(file: FileReport | FaceReport, name: str | None = None) -> Text:
+    """Verdict, number with interval, name, first reason. `name`: instead of the file's path."""
+    if name is None:
+        name = file.path if isinstance(file, FileReport) else f"face {file.track}"
+    words = Text.assemble(
+        (f"{SHORT[file.state]:<{_WIDTH}}", COLOURS[file.state]), f"  {number(file):<25}  ", visible(name)
+    )
+    if file.reasons:
+        more = f" (+{len(file.reasons) - 1} more)" if len(file.reasons) > 1 else ""
+        words.append(f"  {visible(file.reasons[0], 200)}{more}", "dim")
+    return words
+
+
+def single(file: FileReport, report: Report) -> Text:
+    """Everything that a reader needs to weigh one verdict."""
+    whole_image = report.settings.whole_image
+    rows = [Text.assemble((STATES[file.state], COLOURS[file.state]), f"  {visible(file.path)}")]
+    if file.score is not None:
+        rows.append(Text(f"{number(file)}: {event(whole_image)}; in brackets its 90 % interval"))
+    rows.append(Text(meaning_of(file, report)))
+    rows += [Text(f"  - {visible(reason)}") for reason in file.reasons]
+    if not whole_image:
+        for face in file.faces:
+            rows.append(line(face, f"face {face.track}, {_seen(face)}"))
+    if file.media:
+        rows.append(Text(_media(file), "dim"))
+    rows.append(
+        Text(f"detector {visible(report.detector.name)}, face detector {visible(report.settings.faces)}", "dim")
+    )
+    return Text("\n").join(rows)
+
+
+def summary(states: Iterable[State] | Mapping[State, int]) -> Text:
+    """How many files are what; `states` of the files, or how many are in each."""
+    counts = Counter(states)
+    files = counts.total()
+    parts = [f"{counts[state]} {SHORT[state].lower()}" for state in STATES if counts[state]]
+    return Text(f"{files:,} {'file' if files == 1 else 'files'}: {', '.join(parts) or 'nothing to report'}", "bold")
+
+
+def number(found: FileReport | FaceReport) -> str:
+    """ "87 % (70 % to 95 %)", or a dash: a state without a number has none."""
+    if found.score is None:
+        return "-"
+    between = span(found.low, found.high)
+    return percent(found.score) + (f" ({between})" if between else "")
+
+
+def _seen(face: FaceReport) -> str:
+    first, last = face.samples[0].t, face.samples[-1].t
+    frames = f"{len(face.samples)} {'frame' if len(face.samples) == 1 else 'frames'}"
+    return f"{frames} from {first:.1f} to {last:.1f} s" if last > first else frames
+
+
+def _media(file: FileReport) -> str:
+    media = file.media
+    assert media is not None
+    length = f", {media.seconds:.1f} s" if media.seconds is not None else ""
+    unread = f", {media.frames_failed} unread" if media.frames_failed else ""
+    frames = f", {media.frames_read} frames looked at{unread}" if media.kind == "video" else ""
+    return f"{media.format} {media.kind}, {media.width}×{media.height}{length}{frames}"

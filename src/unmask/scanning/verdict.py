@@ -1,0 +1,137 @@
+"""From margins to a verdict: frames -> face -> file. Pure functions on numbers.
+
+A *margin* is logit(fake) - logit(real) of one crop. Three steps lead from margins to the words of a report:
+
+1. **Face.** x = mean of the margins over the frames in which one person was seen; score = calibrated P(fake) at x.
+2. **State** of a face, by split-conformal p-values (Vovk et al. 2005): `p_real` is the share of real validation faces
+   that score as high as x, `p_fake` the share of forged ones that score as low. At error rate a, among k faces:
+   fake if p_real <= a / k, real if p_fake <= a, each only if the other p-value is the larger; otherwise uncertain. The
+   division by k is Bonferroni's: whoever looks at k real faces and calls the file forged if any one stands out must ask
+   for k times less, because a maximum over faces grows with their number.
+3. **File.** Assumption: with prior 1/2 the file is forged, and if it is, exactly one of its k faces is, the likelier
+   the longer it is in sight: w_i is its share of all sightings, 1/k each in a picture. Then the likelihood ratio of the
+   file is L = sum of w_i p_i / (1 - p_i), and its score is L / (1 + L). A false find of two frames thus weighs little
+   against the face of a whole clip. The state is fake if any face is fake, real if all are real, otherwise uncertain.
+
+A decided state must also have its score on its own side of one half; evidence that contradicts itself is uncertain.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from unmask.bundles.calibration import interval, p_values, probability
+from unmask.types import Calibration, Floats, State
+
+SURE = 1e-6  # no score is closer than this to 0 or 1 when odds are taken: no calibration set can tell one in a million
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """State, calibrated P(fake) with its 90 % interval, and the reasons in words."""
+
+    state: State
+    score: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reasons: tuple[str, ...] = ()
+
+    def because(self, *reasons: str) -> Verdict:
+        """The same verdict with more reasons."""
+        return replace(self, reasons=self.reasons + reasons)
+
+    def doubted(self, *reasons: str) -> Verdict:
+        """The same score with more reasons, but no longer decided. Unchanged when there are no reasons."""
+        return replace(self, state="uncertain", reasons=self.reasons + reasons) if reasons else self
+
+
+def face_verdict(calibration: Calibration, margins: Floats, error_rate: float, k: int = 1) -> Verdict:
+    """The verdict on one person.
+
+    Args:
+        margins: (frames,) of this person, at least one.
+        error_rate: share of real faces that may be called fake, and of forged ones that may be called real; 0..0.5.
+        k: number of faces in the file.
+    """
+    x = float(np.mean(margins))
+    spread = float(np.std(margins, ddof=1) / np.sqrt(len(margins))) if len(margins) > 1 else 0.0
+    low, high = interval(calibration, x, spread)
+    score = probability(calibration, x)
+    state, reason = decide(calibration, x, error_rate, k)
+    return Verdict(state, score, low, high, (reason,))
+
+
+def decide(calibration: Calibration, x: float, error_rate: float, k: int = 1) -> tuple[State, str]:
+    """State of a face with mean margin x among k faces, and the evidence for it in words."""
+    p_real, p_fake = p_values(calibration, x)
+    score = probability(calibration, x)
+    if p_real <= error_rate / k and p_fake > p_real and score > 0.5:
+        return "fake", f"only {_percent(p_real)} of real examples in the validation data score this high"
+    if p_fake <= error_rate and p_real > p_fake and score < 0.5:
+        return "real", f"only {_percent(p_fake)} of forged examples in the validation data score this low"
+    needed = f"at most {_percent(error_rate / k)}" + (f" among {k} faces" if k > 1 else "")
+    both = f"{_percent(p_real)} of real examples score this high and {_percent(p_fake)} of forged ones this low"
+    return "uncertain", f"{both} in the validation data; a call needs {needed}"
+
+
+def file_verdict(faces: Sequence[Verdict], seen: Sequence[int] = ()) -> Verdict:
+    """The verdict on a file from those on its faces, each with a score; at least one.
+
+    Args:
+        seen: in how many frames each face was seen; empty = all equally often.
+    """
+    seen = seen or (1,) * len(faces)
+    states = Counter(face.state for face in faces)
+    state: State = "fake" if states["fake"] else "real" if states["real"] == len(faces) else "uncertain"
+    score = _any_of([face.score for face in faces], seen)
+    low = _any_of([face.low for face in faces], seen)
+    high = _any_of([face.high for face in faces], seen)
+    verdict = Verdict(state, score, low, high, _in_short(faces))
+    if state == "fake" and score <= 0.5:
+        return verdict.doubted(f"one face stands out, but among {len(faces)} faces not enough to call the file forged")
+    return verdict
+
+
+def unsure_between(calibration: Calibration, error_rate: float) -> tuple[float, float]:
+    """The scores between which a single face is `uncertain` at this error rate, as (low, high).
+
+    A band that reaches 0 or 1 says that the detector is never sure enough on that side.
+    """
+    values = np.unique(np.array([*calibration.real, *calibration.fake], np.float64))
+    # p-values only change at validation scores; a hair to either side of each shows every value that they take.
+    xs = np.sort(np.concatenate([values - 1e-6, values + 1e-6])).tolist()
+    # All three conditions of a call are monotonous in x: calls of "real" come first, those of "fake" last.
+    reals = bisect_left(xs, True, key=lambda x: decide(calibration, x, error_rate)[0] != "real")
+    fakes = bisect_left(xs, True, key=lambda x: decide(calibration, x, error_rate)[0] == "fake")
+    low = probability(calibration, xs[reals - 1]) if reals else 0.0
+    high = probability(calibration, xs[fakes]) if fakes < len(xs) else 1.0
+    return low, high
+
+
+def _any_of(p: Sequence[float | None], seen: Sequence[int]) -> float:
+    """P(one of the faces is forged): odds are averaged by sightings, see the module's third step."""
+    clipped = np.clip(np.asarray(p, np.float64), SURE, 1 - SURE)
+    ratio = float(np.average(clipped / (1 - clipped), weights=seen))
+    return ratio / (1 + ratio)
+
+
+def _in_short(faces: Sequence[Verdict]) -> tuple[str, ...]:
+    """Reasons of a file: those of its only face, or which of its faces are what."""
+    if len(faces) == 1:
+        return faces[0].reasons
+    words = {"fake": "forged", "real": "real", "uncertain": "neither clearly real nor clearly forged"}
+    lines = []
+    for state, word in words.items():
+        numbers = [str(i) for i, face in enumerate(faces, 1) if face.state == state]
+        if numbers:
+            lines.append(f"{'face' if len(numbers) == 1 else 'faces'} {', '.join(numbers)}: {word}")
+    return tuple(lines)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"

@@ -1,0 +1,166 @@
+"""The words of a report: what a state, a number or a file's own claims mean to somebody who has never seen them."""
+
+from __future__ import annotations
+
+import html
+import math
+import unicodedata
+
+from unmask.types import FileReport, Report, State
+
+STATES: dict[State, str] = {
+    "fake": "Likely forged",
+    "uncertain": "Cannot tell",
+    "failed": "Could not be read",
+    "not_applicable": "No face to judge",
+    "real": "No sign of forgery that this detector knows",
+}
+"""Names of the states, those that want a reader's attention first."""
+
+SHORT: dict[State, str] = STATES | {"real": "No known sign of forgery"}
+"""The same, for places where a line is short."""
+
+FACE: dict[State, str] = SHORT | {"not_applicable": "Not judged"}
+"""The same, of one face."""
+
+GLOSSARY: dict[State, str] = {
+    "fake": "The traces are of a kind that this detector knows from forgeries, and rare in real material at the chosen "
+    "error rate. It is evidence, not proof.",
+    "uncertain": "The evidence does not suffice to say either at the chosen error rate, or a check (recompression, "
+    "tiny faces, unfamiliar material) took the answer back. It does not mean half forged.",
+    "failed": "The file could not be opened or decoded, so it was not judged at all.",
+    "not_applicable": "The file was read, but it shows no face that could be judged. It may still be forged.",
+    "real": "The detector found nothing of what it knows from forgeries. It does not show that the file is genuine: "
+    "unknown kinds of forgery, edits outside faces, staged scenes and false captions leave no such sign.",
+}
+
+
+def visible(text: str, limit: int = 2000) -> str:
+    """Plain text with nothing hidden in it: control, direction and other invisible characters become readable marks.
+
+    A file name may carry U+202E to show "gpj.exe" as "exe.jpg", or half a surrogate pair that no UTF-8 file can hold.
+    More than `limit` characters are cut, and the cut is said.
+    """
+    cut = text[:limit]
+    shown = "".join(_shown(c) for c in cut)
+    return shown if len(text) <= limit else f"{shown}… ({len(text) - limit} more characters)"
+
+
+def _shown(c: str) -> str:
+    if c in "\n\t":
+        return " "
+    return f"[U+{ord(c):04X}]" if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"} else c
+
+
+def say(text: str, limit: int = 2000) -> str:
+    """`visible`, escaped for HTML text and quoted attributes. Every string that a page shows goes through here."""
+    return html.escape(visible(text, limit), quote=True)
+
+
+def percent(p: float) -> str:
+    """0.873 -> "87 %". Never "0 %" or "100 %": no detector is that sure."""
+    if not math.isfinite(p):
+        return "no number"
+    if p < 0.01:
+        return "under 1\u00a0%"
+    if p > 0.99:
+        return "over 99\u00a0%"
+    return f"{100 * p:.0f}\u00a0%"
+
+
+def span(low: float | None, high: float | None) -> str:
+    """The interval in words, or nothing where there is none."""
+    if low is None or high is None:
+        return ""
+    a, b = percent(low), percent(high)
+    return a if a == b else f"{a if a.startswith('under') else a[:-2]} to {b}"
+
+
+def odds(rate: float) -> str:
+    """0.1 -> "10 in 100"."""
+    return f"{100 * rate:g} in 100" if rate >= 0.01 else f"{1000 * rate:g} in 1,000"
+
+
+def event(whole_image: bool) -> str:
+    """What the file's number is the probability of."""
+    what = "the picture is forged" if whole_image else "at least one face is forged"
+    return f"probability that {what}, if forged and real files were equally common"
+
+
+def meaning(state: State, error_rate: float) -> str:
+    """What the verdict on a file means, and what it does not, in two or three sentences."""
+    often = odds(error_rate)
+    return {
+        "fake": f"The detector found traces that it knows from forgeries. At most about {often} real files like those "
+        "it was calibrated on would get this answer by mistake. It is evidence, not proof: read the reasons, and ask "
+        "where the file comes from.",
+        "real": f"The detector found nothing of what it knows from forgeries. At most about {often} forged files like "
+        "those it was calibrated on would get this answer by mistake, and more of kinds that it has never seen. It "
+        "does not show that the file is genuine.",
+        "uncertain": "The evidence does not suffice to say either. This is an answer, not a fault: do not read it as "
+        "half forged, and do not round it to the nearer side. The reasons say what stood in the way.",
+        "not_applicable": "The file was read, but no face was found that could be judged, so there is no number. "
+        "This says nothing for or against the file.",
+        "failed": "The file could not be opened or decoded, so nothing was judged. The reasons say why.",
+    }[state]
+
+
+def meaning_of(file: FileReport, report: Report) -> str:
+    """`meaning` of one file's verdict; where a check took a clear number back, it says so instead."""
+    if file.state == "uncertain" and len(file.faces) == 1 and file.score is not None and report.unsure is not None:
+        low, high = report.unsure
+        if not low <= file.score <= high:
+            alone = STATES["fake" if file.score > high else "real"]
+            return (
+                f"By its number alone the answer would be “{alone}”, but a check took it back: for a file like this "
+                "one the number cannot be relied on. The reasons say which check."
+            )
+    return meaning(file.state, report.settings.error_rate)
+
+
+PROVENANCE_NOTE = (
+    "Claims that the file makes about itself. Camera fields can be written by anyone. Content Credentials (C2PA) are "
+    "signed: a valid one shows who signed and that the file has not changed since, not that the scene is true. "
+    "Most honest files carry none."
+)
+
+PROVENANCE: dict[str, str] = {
+    "make": "Camera maker",
+    "model": "Camera model",
+    "lens": "Lens",
+    "software": "Software",
+    "date": "Date",
+    "gps": "Position",
+    "exif": "Camera data (EXIF)",
+    "generator": "Generator's text",
+    "declared": "Declared",
+    "c2pa": "Content Credentials (C2PA)",
+    "c2pa_why": "C2PA: why",
+    "c2pa_signer": "C2PA: signed by",
+    "c2pa_issuer": "C2PA: certificate from",
+    "c2pa_tool": "C2PA: made with",
+    "c2pa_date": "C2PA: signed on",
+    "c2pa_trust": "C2PA: signer",
+}
+"""Names of the fields of `FileReport.provenance`; others are shown by their key."""
+
+C2PA = {
+    "valid": "valid: signed, and not changed since. This does not say that the scene is true",
+    "invalid": "invalid: the signature does not fit the file, which was changed after it was signed, or is damaged",
+    "present": "present, but could not be validated",
+    "absent": "absent, as in most files",
+    "not_checked": "not checked",
+}
+
+HEAT_NOTE = (
+    "Red: where greying out the picture changes the answer most. It is not a proof of where the picture was edited."
+)
+
+
+def size(seconds: float) -> str:
+    """Seconds as a person reads them: "4.2 s", "3 min 07 s"."""
+    if seconds < 60:
+        return f"{seconds:.1f}\u00a0s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}\u00a0h {minutes:02d}\u00a0min" if hours else f"{minutes}\u00a0min {rest:02d}\u00a0s"

@@ -1,0 +1,1 @@
+"""Training rules that wrap any method's step, one file each."""

@@ -1,1 +1,0 @@
-"""Training of the face finder that ships with the package: `python -m unmask.train.finder --help`."""

@@ -1,0 +1,322 @@
+"""The nouns that every room shares: plain data, checked where it crosses a process or a file. Never imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+State = Literal["fake", "real", "uncertain", "not_applicable", "failed"]
+Pixels = NDArray[np.uint8]  # (H, W, 3) RGB, or (N, H, W, 3)
+Floats = NDArray[np.float32]
+
+
+class UnmaskError(Exception):
+    """What a user can mend: the text says what is wrong and how to mend it."""
+
+
+def printable(name: str) -> str:
+    """Text that any file and any terminal can hold: bytes of a file name that are not UTF-8 become \\xNN."""
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a surrogate pair, which no file name decodes to
+        return name.encode("utf-8", "backslashreplace").decode()
+
+
+def is_text(name: str) -> bool:
+    """Whether a file name is text: on Linux it may be any bytes, which Python keeps as lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+Text = Annotated[str, BeforeValidator(lambda text: printable(text) if isinstance(text, str) else text)]
+"""Text that may name a file: `printable` is applied to it."""
+
+
+# --- bytes -> frames -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a medium, upright and in sRGB."""
+
+    index: int  # position in presentation order, 0-based; 0 for a still
+    t: float  # seconds from the first frame; 0 for a still
+    image: Pixels  # (H, W, 3)
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A frame that was asked for and could not be read: a state of its own, never a silent gap."""
+
+    index: int
+    t: float
+    why: str
+
+
+@dataclass(frozen=True)
+class Media:
+    """An opened picture or clip. Nothing is decoded before `frames` is called.
+
+    Attributes:
+        source: the path or URL as given, or "<bytes>".
+        sha256: of the file's bytes, lower-case hex.
+        format: of the content, not the suffix: "jpeg", "png", "heic", "mp4", "matroska", ...
+        width, height: pixels after orientation or rotation is applied.
+        seconds, fps, total_frames: None for stills and where the file does not say.
+        notes: what a reader of the verdict should know ("suffix says .jpg, content is PNG").
+        provenance: EXIF camera fields and C2PA state, as plain strings.
+        frames: `frames(count)` yields at most `count` frames evenly spaced in time, in order, each a Frame or Unread.
+    """
+
+    source: str
+    sha256: str
+    kind: Literal["image", "video"]
+    format: str
+    width: int
+    height: int
+    seconds: float | None
+    fps: float | None
+    total_frames: int | None
+    notes: tuple[str, ...]
+    provenance: dict[str, str]
+    frames: Callable[[int], Iterator[Frame | Unread]] = field(repr=False)
+
+
+# --- frames -> faces -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face in one frame, in pixels of that frame."""
+
+    frame: int  # Frame.index
+    t: float  # Frame.t
+    box: tuple[float, float, float, float]  # x0, y0, x1, y1
+    points: Floats  # (5, 2): left eye, right eye, nose tip, left and right mouth corner, as seen in the picture
+    score: float  # the face detector's own confidence, 0..1; not P(fake)
+
+    @property
+    def side(self) -> float:
+        """Geometric mean of width and height, in pixels."""
+        x0, y0, x1, y1 = self.box
+        return float(np.sqrt(max(x1 - x0, 0.0) * max(y1 - y0, 0.0)))
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A face as a detector wants it."""
+
+    face: Face
+    matrix: Floats  # (2, 3): pixels of the frame -> pixels of the crop
+    image: Pixels  # (size, size, 3)
+
+
+# --- the detector's box ----------------------------------------------------------------------------------------------
+
+
+class Plain(BaseModel):
+    """Frozen, and strict about unknown keys: a misspelt key is an error, not a silent default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputSpec(Plain):
+    """How pixels must be prepared for some weights; it travels with them into training, export and scan."""
+
+    size: int = Field(224, ge=16, le=2048, description="side of the square crop, pixels")
+    margin: float = Field(1.3, ge=0, le=4, description="side of the crop over the template's side; 0 = whole picture")
+    template: str = Field("gend5", description="name of the 5-point template in unmask.faces.align.TEMPLATES")
+    frames: int = Field(1, ge=1, description="frames that one forward pass looks at together")
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+class Calibration(Plain):
+    """From a raw logit to P(fake), and the evidence for a chosen error rate. All of it fitted on validation data.
+
+    `slope`, `intercept`: Platt scaling at equal priors, p = 1 / (1 + exp(-(slope * x + intercept))),
+        with x = logit(fake) - logit(real).
+    `knots`, `low`, `high`: a 90 % bootstrap band of p (by leakage group) at raw logits `knots`; linear in between.
+    `real`, `fake`: sorted raw logits of the validation items, one per item, for split-conformal p-values.
+    """
+
+    slope: float
+    intercept: float
+    knots: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    real: tuple[float, ...]
+    fake: tuple[float, ...]
+    data: str = Field(description="what it was fitted on: data set, split, number of items and groups")
+
+
+class Metric(Plain):
+    """One number of a card's table, with what is needed to rebuild it."""
+
+    data: str
+    split: str
+    level: Literal["image", "frame", "track", "video"]
+    name: str
+    value: float
+    low: float
+    high: float
+    real: int
+    fake: int
+    seen: str = Field(description='"held out", "unseen forgery", "training" ...')
+
+
+class DataTerms(Plain):
+    name: str
+    use: str = Field(description='"training", "calibration", "test"')
+    terms: str
+
+
+class Card(Plain):
+    """What is known of a trained detector: `card.json` of a bundle."""
+
+    format: Literal["unmask.bundle/1"] = "unmask.bundle/1"
+    name: str
+    version: str
+    summary: str
+    method: str
+    options: dict[str, Any] = Field(default_factory=dict, description="what the method's class was built with")
+    classes: tuple[str, ...] = ("real", "fake")
+    input: InputSpec
+    calibration: Calibration | None = None
+    ood_threshold: float | None = Field(
+        None, description="distance from the training data above which a face is unfamiliar"
+    )
+    metrics: tuple[Metric, ...] = ()
+    trained_on: tuple[str, ...] = Field((), description="forgeries and media it was trained on, in words")
+    limits: tuple[str, ...] = Field((), description="where it is known to fail")
+    misuse: tuple[str, ...] = Field((), description="what it must not be used for")
+    data: tuple[DataTerms, ...] = ()
+    licence: str
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    files: dict[str, str] = Field(description="file name -> sha256")
+
+
+# --- what was found out ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found out about one thing. A score is calibrated P(fake) with a 90 % interval, or absent."""
+
+    about: str  # "file", "face 2", "frame 31"
+    state: State
+    score: float | None
+    low: float | None
+    high: float | None
+    reasons: tuple[str, ...]
+    detector: str
+    weights_sha256: str
+
+
+class MediaInfo(Plain):
+    kind: Literal["image", "video"]
+    format: str
+    width: int
+    height: int
+    seconds: float | None = None
+    fps: float | None = None
+    frames_read: int = 0
+    frames_failed: int = 0
+
+
+class DetectorInfo(Plain):
+    name: str
+    weights_sha256: str
+
+
+class Sample(Plain):
+    """One face in one frame."""
+
+    t: float = Field(description="seconds from the first frame")
+    frame: int
+    box: tuple[float, float, float, float] = Field(description="x0, y0, x1, y1 in pixels of the upright frame")
+    points: tuple[tuple[float, float], ...] = Field((), description="five points in pixels: eyes, nose, mouth corners")
+    matrix: tuple[tuple[float, float, float], ...] = Field((), description="2 x 3, frame pixels -> crop pixels")
+    found: float = Field(description="the face detector's confidence, 0..1; not P(fake)")
+    score: float = Field(ge=0, le=1, description="calibrated P(fake) of this frame alone")
+
+
+class FaceReport(Plain):
+    """One person followed through the file (or the whole picture, for detectors that look at it whole)."""
+
+    track: int
+    state: State
+    score: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reasons: tuple[str, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    # Pictures serve the HTML report and the page; the JSON stays small and free of faces.
+    thumbnail: bytes | None = Field(None, exclude=True, repr=False)  # JPEG of the most telling crop
+    heat: bytes | None = Field(None, exclude=True, repr=False)  # JPEG, occlusion heat map over that crop
+
+
+class FileReport(Plain):
+    path: Text
+    sha256: str | None = None
+    media: MediaInfo | None = None
+    state: State
+    score: float | None = Field(
+        None, description="calibrated P(at least one face is forged), at equal priors; None = no number"
+    )
+    low: float | None = None
+    high: float | None = None
+    reasons: tuple[Text, ...] = ()
+    detector: DetectorInfo | None = None
+    provenance: dict[str, Text] = Field(default_factory=dict)
+    faces: tuple[FaceReport, ...] = ()
+    seconds_spent: dict[str, float] = Field(default_factory=dict, description="wall seconds by stage")
+
+
+class Settings(Plain):
+    """What changes an answer; two reports with equal settings and detector are comparable."""
+
+    frames: int = Field(32, ge=1, le=10_000)
+    error_rate: float = Field(0.1, gt=0, lt=0.5)
+    faces: str = "embedded"
+    faces_sha256: str = ""
+    whole_image: bool = False
+    checks: bool = True
+
+
+class Report(Plain):
+    """The answer of a scan, the same for the command line, Python and the API."""
+
+    schema_: Literal["unmask.report/1"] = Field("unmask.report/1", alias="schema")
+    version: str = Field(description="of unmask")
+    created: str = Field(description="UTC, ISO 8601")
+    settings: Settings
+    detector: DetectorInfo
+    trained_on: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    unsure: tuple[float, float] | None = Field(
+        None, description="at this error rate, scores between these two are too close to call; None = not calibrated"
+    )
+    files: tuple[FileReport, ...]
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    def __str__(self) -> str:
+        """The verdict in words, or a table of verdicts."""
+        return str(import_module("unmask.scanning.text").whole(self).plain)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        # By name, because drawing is the scan room's trade and nouns import no room.
+        return str(import_module("unmask.scanning.html").snippet(self))

@@ -1,0 +1,255 @@
+"""Files -> FileReports: what is seen, what is said of it, and what is never a number."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unmask.media import Limits, open_media
+from unmask.scanning import heat, text
+from unmask.scanning.ahead import ahead
+from unmask.scanning.options import Options, report_of
+from unmask.scanning.pipeline import KEPT_FRAMES, Clock, Scanner
+from unmask.types import FileReport, Pixels, UnmaskError
+
+from .make import SIZE, clip, save, tinted, write_bundle
+
+RED = 0.2
+
+
+@pytest.fixture(scope="module")
+def scanner(options: Options) -> Scanner:
+    return options.ready()
+
+
+def only_numbers_where_a_detector_spoke(report: FileReport) -> None:
+    spoke = report.state in ("fake", "real", "uncertain")
+    for found in (report, *report.faces):
+        numbers = (found.score, found.low, found.high)
+        if spoke:
+            assert all(v is not None and 0 <= v <= 1 for v in numbers)
+            assert numbers[1] <= numbers[0] <= numbers[2]  # type: ignore[operator]
+        else:
+            assert numbers == (None, None, None)
+    assert report.reasons
+
+
+def test_a_red_face_is_fake_and_a_pale_one_real(scanner: Scanner, portrait: Pixels, tmp_path: Path) -> None:
+    for red, state in ((0.0, "real"), (RED, "fake")):
+        report = scanner.scan(save(tinted(portrait, red), tmp_path / f"{red}.png"))
+        assert report.state == state
+        only_numbers_where_a_detector_spoke(report)
+        assert report.media is not None
+        assert (report.media.width, report.media.frames_read) == (512, 1)
+        (face,) = report.faces
+        (sample,) = face.samples
+        x0, y0, x1, y1 = sample.box
+        assert 150 < x0 < x1 < 300  # where her face is
+        assert 50 < y0 < y1 < 220
+        assert len(sample.points) == 5
+        assert sample.score == pytest.approx(report.score, abs=1e-4)
+
+
+def test_bytes_path_and_string_are_the_same(scanner: Scanner, portrait: Pixels, tmp_path: Path) -> None:
+    path = save(portrait, tmp_path / "a.png")
+    reports = [scanner.scan(source) for source in (path, str(path), path.read_bytes())]
+    assert {report.score for report in reports} == {reports[0].score}
+    assert len({report.sha256 for report in reports}) == 1
+
+
+def test_two_people_one_forged(scanner: Scanner, portrait: Pixels, tmp_path: Path) -> None:
+    pair = np.concatenate([portrait, tinted(portrait, RED)], axis=1)
+    report = scanner.scan(save(pair, tmp_path / "pair.png"))
+    assert report.state == "fake"
+    by_side = {face.samples[0].box[0] > 512: face.state for face in report.faces}
+    assert by_side == {False: "real", True: "fake"}
+    # If a file is forged one of its two faces is: odds are halved, the score is a little lower than the face's.
+    assert report.score is not None
+    assert max(face.score or 0 for face in report.faces) > report.score > 0.9
+    only_numbers_where_a_detector_spoke(report)
+
+
+def test_no_face_is_a_state(scanner: Scanner, tmp_path: Path) -> None:
+    report = scanner.scan(save(np.full((200, 300, 3), 90, np.uint8), tmp_path / "wall.png"))
+    assert report.state == "not_applicable"
+    assert report.reasons == ("no face was found in the picture",)
+    only_numbers_where_a_detector_spoke(report)
+    grey = scanner.scan(clip([np.full((64, 64, 3), 90, np.uint8)] * 12, tmp_path / "grey.mp4"))
+    assert grey.reasons == ("no face was found in 12 frames",)
+
+
+def test_unreadable_is_a_state(scanner: Scanner, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("not a picture")
+    for source in (tmp_path / "a.jpg", tmp_path / "absent.mp4", b""):
+        report = scanner.scan(source)
+        assert report.state == "failed"
+        only_numbers_where_a_detector_spoke(report)
+    strict = Scanner(scanner.scorer, scanner.face_detector, scanner.settings, Limits(pixels=100))
+    big = strict.scan(save(np.zeros((20, 20, 3), np.uint8), tmp_path / "big.png"))
+    assert big.state == "failed"
+    assert "limit" in big.reasons[0]
+
+
+def test_a_clip_is_followed(scanner: Scanner, portrait: Pixels, tmp_path: Path) -> None:
+    head = tinted(portrait, RED)[:320]  # the face detector takes the round patch on her suit for a face now and then
+    frames = [np.roll(head, shift, axis=1) for shift in range(0, 48, 4)]
+    report = scanner.scan(clip(frames, tmp_path / "c.mp4"))
+    assert report.state == "fake"
+    (face,) = report.faces
+    assert [sample.frame for sample in face.samples] == list(range(12))
+    assert face.samples[-1].t == pytest.approx(11 / 8)
+    assert set(report.seconds_spent) >= {"open", "decode", "detect", "align", "score", "checks", "all"}
+
+
+def test_two_frames_are_too_few(scanner: Scanner, portrait: Pixels, tmp_path: Path) -> None:
+    report = scanner.scan(clip([tinted(portrait, RED)] * 2, tmp_path / "short.mp4"))
+    assert report.state == "uncertain"
+    assert any("only 2 of 2 frames" in reason for reason in report.reasons)
+    assert report.score is not None
+    assert report.score > 0.9
+
+
+def test_a_brief_find_is_told_and_left_out(scanner: Scanner, portrait: Pixels, tmp_path: Path) -> None:
+    empty = np.full_like(portrait, 90)
+    frames = [np.concatenate([portrait, tinted(portrait, RED) if i == 5 else empty], axis=1) for i in range(12)]
+    report = scanner.scan(clip(frames, tmp_path / "brief.mp4"))
+    assert report.state == "real"
+    assert len(report.faces) == 1
+    assert "1 brief find ignored: seen in one frame only" in report.reasons
+
+
+def test_a_tiny_face_is_not_judged(scanner: Scanner, portrait: Pixels, tmp_path: Path) -> None:
+    small = np.asarray(Image.fromarray(tinted(portrait, RED)).resize((120, 120)))
+    report = scanner.scan(save(small, tmp_path / "small.png"))
+    assert report.state == "uncertain"
+    assert any(" px " in reason for reason in report.reasons)
+
+
+def test_an_unfamiliar_face_is_not_judged(options: Options, portrait: Pixels, tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "far", ood_threshold=-1.0)
+    report = options.model_copy(update={"detector": str(folder)}).ready().scan(save(portrait, tmp_path / "a.png"))
+    assert report.state == "uncertain"
+    assert any("unlike those this detector was trained on" in reason for reason in report.reasons)
+
+
+def test_a_verdict_that_hangs_on_grain_is_taken_back(options: Options, portrait: Pixels, tmp_path: Path) -> None:
+    grain = np.random.default_rng(0).normal(0, 40, portrait.shape)
+    path = save(np.clip(portrait + grain, 0, 255).astype(np.uint8), tmp_path / "grain.png")
+    grainy = options.model_copy(update={"detector": str(write_bundle(tmp_path / "b", sees="grain"))})
+    unchecked = grainy.model_copy(update={"checks": False}).ready().scan(path)
+    assert unchecked.state == "fake"
+    report = grainy.ready().scan(path)
+    assert report.state == "uncertain"
+    assert report.score == unchecked.score
+    assert any("changes under half size" in reason for reason in report.reasons)
+
+
+def test_a_detector_for_whole_pictures_needs_no_face(options: Options, tmp_path: Path) -> None:
+    wall = save(np.full((200, 300, 3), (200, 90, 60), np.uint8), tmp_path / "wall.png")
+    whole = options.model_copy(update={"detector": str(write_bundle(tmp_path / "w", margin=0)), "faces": "/nowhere"})
+    scanner = whole.ready()
+    report = scanner.scan(wall)
+    assert report.state == "fake"
+    assert report.faces[0].samples[0].box == (0, 0, 300, 200)
+    assert scanner.settings.whole_image
+    moving = scanner.scan(clip([np.full((64, 64, 3), (60, 90, 200), np.uint8)] * 5, tmp_path / "w.mp4"))
+    assert moving.state == "real"
+    assert len(moving.faces[0].samples) == 5
+
+
+def test_what_does_not_fit_is_refused(options: Options, tmp_path: Path) -> None:
+    with pytest.raises(UnmaskError, match="margin"):
+        options.model_copy(update={"whole_image": True}).ready()
+    with pytest.raises(UnmaskError, match="calibration"):
+        options.model_copy(update={"detector": str(write_bundle(tmp_path / "u", calibrated=False))}).ready()
+    with pytest.raises(UnmaskError, match="no detector bundle"):
+        options.model_copy(update={"detector": str(tmp_path / "nothing")}).ready()
+
+
+def test_pictures_are_made_when_asked_for(options: Options, portrait: Pixels, tmp_path: Path) -> None:
+    path = save(tinted(portrait, RED), tmp_path / "a.png")
+    (face,) = options.model_copy(update={"pictures": True}).ready().scan(path).faces
+    for picture in (face.thumbnail, face.heat):
+        assert picture is not None
+        assert Image.open(io.BytesIO(picture)).size == (SIZE, SIZE)
+    assert options.ready().scan(path).faces[0].thumbnail is None
+    assert "thumbnail" not in face.model_dump()
+
+
+def test_memory_does_not_grow_with_the_frames(options: Options, tmp_path: Path, portrait: Pixels) -> None:
+    small = np.asarray(Image.fromarray(portrait).resize((160, 160)))
+    path = clip([small] * 150, tmp_path / "long.mp4", fps=25)
+    scanner = options.model_copy(update={"frames": 150}).ready()
+    gathered = scanner._gather(open_media(path), Clock())
+    assert gathered.read == 150
+    assert len(gathered.seen) == 150
+    assert 40 <= sum(seen.image is not None for seen in gathered.seen.values()) <= KEPT_FRAMES
+
+
+def test_a_report_reads_as_text(scanner: Scanner, portrait: Pixels, tmp_path: Path) -> None:
+    good, bad = save(tinted(portrait, RED), tmp_path / "a.png"), tmp_path / "b\x1b[31m.png"
+    bad.write_text("")
+    files = tuple(scanner.scan(path) for path in (good, bad))
+    report = report_of(scanner).model_copy(update={"files": files})
+    lines = str(report).splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("Likely forged")
+    assert "90 %" in text.number(files[0]).replace("\u00a0", " ") or "to" in text.number(files[0])
+    assert "\x1b" not in str(report)
+    assert lines[2].startswith("2 files: 1 likely forged")
+    assert "not proof" in repr(report.model_copy(update={"files": files[:1]}))
+
+
+# --- heat ------------------------------------------------------------------------------------------------------------
+
+
+def test_heat_is_where_the_score_comes_from() -> None:
+    # A detector that only looks at the red of the lower right quarter.
+    def margins(crops: Pixels) -> np.ndarray:
+        return crops[:, 32:, 32:, 0].mean(axis=(1, 2)).astype(np.float32)
+
+    crop = np.full((64, 64, 3), 255, np.uint8)
+    warm = heat.occlusion(crop, margins, towards_fake=True)
+    assert warm.shape == (heat.GRID, heat.GRID)
+    assert warm[5:, 5:].min() > 0
+    assert warm[:3, :].max() == warm[:, :3].max() == 0
+    assert heat.occlusion(crop, margins, towards_fake=False).max() == 0
+    shown = heat.overlay(crop, warm).astype(int)
+    assert (shown[48, 48, 0] - shown[48, 48, 1]) > 60
+    assert (shown[8, 8] == 255).all()
+
+
+# --- ahead -----------------------------------------------------------------------------------------------------------
+
+
+def test_ahead_keeps_order_and_errors() -> None:
+    def items() -> Iterator[int]:
+        yield from range(5)
+        raise ValueError("here")
+
+    stream = ahead(items())
+    assert [next(stream) for _ in range(5)] == list(range(5))
+    with pytest.raises(ValueError, match="here"):
+        next(stream)
+
+
+def test_ahead_stops_with_its_reader() -> None:
+    made = []
+
+    def items() -> Iterator[int]:
+        for i in range(1000):
+            made.append(i)
+            yield i
+
+    before = threading.active_count()
+    stream = ahead(items())
+    next(stream)
+    stream.close()
+    assert len(made) < 10
+    assert threading.active_count() == before
