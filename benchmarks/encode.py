@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from unmask.bundles.distance import ExportWrapper
 from unmask.detectors.gend import GenD
-from unmask.export.onnx import to_onnx
+from unmask.exporting.onnx import to_onnx
 from unmask.types import Floats
 
 Run = Callable[[Floats], Floats]

@@ -17,7 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ALONE = ("app",)
 TOGETHER = (
-    ("bench", "train", "export", "forging"),
+    ("bench", "train", "exporting", "forging"),
     ("contract", "detectors", "numbers"),
     ("data", "imageops"),
     ("media", "scanning"),

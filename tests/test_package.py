@@ -15,7 +15,7 @@ import unmask
 from unmask.app.cli import app
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SCANNING = ("app", "bundles", "faces", "media", "scan")
+SCANNING = ("app", "bundles", "faces", "media", "scanning")
 # And the commands' files; what those measure and train with is imported when they run.
 APP = ("cli", "cards", "errors", "progress", "scanning")
 HEAVY = ("torch", "cv2", "sklearn", "scipy", "onnx", "openvino", "huggingface_hub", "pyarrow", "ray", "transformers")
@@ -27,6 +27,7 @@ def scanning_modules() -> list[str]:
         f"unmask.{room}.{module.name}"
         for room, folder in zip(SCANNING, folders, strict=True)
         for module in pkgutil.iter_modules([folder])
+        if f"{room}.{module.name}" != "bundles.distance"  # the torch side of a bundle
         if room != "app" or module.name in APP or module.name.endswith("_commands")
     ]
 

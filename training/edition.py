@@ -15,7 +15,7 @@ from unmask._version import __version__
 from unmask.base.detector import Detector
 from unmask.bundles import write
 from unmask.bundles.distance import halved, measured, save
-from unmask.export.onnx import to_onnx
+from unmask.exporting.onnx import to_onnx
 from unmask.measure.calibration import calibrate
 from unmask.types import Card, DataTerms, Pixels
 

@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from unmask.data.loader import FaceSet
 from unmask.data.manifest import Manifest
-from unmask.export.checkpoints import layouts
+from unmask.exporting.checkpoints import layouts
 from unmask.measure.metrics import auroc
 from unmask.nn import iresnet
 from unmask.nn.iresnet import IResNet

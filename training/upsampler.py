@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.export.onnx import cleaned
+from unmask.exporting.onnx import cleaned
 from unmask.types import Pixels, UnmaskError
 
 SIDE, BATCH = 64, 16

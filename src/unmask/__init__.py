@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from unmask.bench.evaluate import evaluate
     from unmask.bundles import load
     from unmask.detectors import card, create, names
-    from unmask.export.export import export
+    from unmask.exporting.bundle import export
     from unmask.media import open_media
     from unmask.scanning import scan
     from unmask.train.loop import train as fit
@@ -26,7 +26,7 @@ _VERBS = {
     "card": "unmask.detectors:card",
     "create": "unmask.detectors:create",
     "evaluate": "unmask.bench.evaluate:evaluate",
-    "export": "unmask.export.export:export",
+    "export": "unmask.exporting.bundle:export",
     "fit": "unmask.train.loop:train",
     "load": "unmask.bundles:load",
     "names": "unmask.detectors:names",

@@ -18,7 +18,7 @@ from unmask.base.detector import Batch, Detector
 from unmask.bundles import Scorer, read, write
 from unmask.bundles.distance import ExportWrapper, save
 from unmask.detectors import family
-from unmask.export.onnx import write_onnx
+from unmask.exporting.onnx import write_onnx
 from unmask.train.engine import Engine
 from unmask.train.recipe import Recipe
 from unmask.types import Card, UnmaskError

@@ -1,6 +1,6 @@
 """Damaged files go through a whole scan: always a report, and never a number where a state belongs.
 
-`UNMASK_FUZZ=20000 pytest tests/scan/test_fuzz.py` looks further; the count below is what a test run can spare.
+`UNMASK_FUZZ=20000 pytest tests/scanning/test_fuzz.py` looks further; the count below is what a test run can spare.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def test_every_runtime_decides_as_the_detector_does(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     from unmask.bundles import load, write
     from unmask.bundles.distance import halved, measured, save
-    from unmask.export.onnx import to_onnx
+    from unmask.exporting.onnx import to_onnx
 
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
@@ -182,7 +182,7 @@ def test_distance_is_one_for_the_typical_and_large_for_the_strange() -> None:
 def test_a_tie_may_fall_either_way_and_nothing_else(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     from unmask.bundles.distance import ExportWrapper
-    from unmask.export.onnx import to_onnx
+    from unmask.exporting.onnx import to_onnx
 
     class Line(torch.nn.Module):
         """Real by 0, forged by a hair, which is less than half precision sees."""

@@ -77,6 +77,6 @@ def _room(name: str) -> Any:
     from unmask.types import UnmaskError
 
     try:
-        return importlib.import_module(f"unmask.export.checkpoints.{name}")
+        return importlib.import_module(f"unmask.exporting.checkpoints.{name}")
     except ImportError as error:
         raise UnmaskError('importing checkpoints needs an extra: pip install "unmask[train]"') from error

@@ -100,7 +100,7 @@ def export(
 ) -> None:
     """Make a bundle of a run's best weights, if it answers as the trained model does on real crops."""
     with errors_in_a_line():
-        from unmask.export.export import export as make
+        from unmask.exporting.bundle import export as make
 
         card, parity = make(run, data, out, runtime=to.value, precision=precision.value, bound=bound)
         typer.echo(

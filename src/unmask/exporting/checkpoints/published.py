@@ -16,7 +16,7 @@ from unmask.base.detector import Detector
 from unmask.bundles import write
 from unmask.bundles.distance import ExportWrapper, save
 from unmask.detectors import family
-from unmask.export.checkpoints import deepfakebench, genconvit, layouts, ucf
+from unmask.exporting.checkpoints import deepfakebench, genconvit, layouts, ucf
 from unmask.nn.backbones import fill
 from unmask.types import Card, UnmaskError
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from unmask.export.checkpoints import layouts
+from unmask.exporting.checkpoints import layouts
 from unmask.types import UnmaskError
 
 State = dict[str, Tensor]

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from unmask.bundles import load
 from unmask.detectors.genconvit import GenConViT
-from unmask.export.checkpoints.published import published, to_bundle
+from unmask.exporting.checkpoints.published import published, to_bundle
 from unmask.types import UnmaskError
 
 State = dict[str, Tensor]

@@ -20,8 +20,8 @@ from unmask.bundles.calibration import margins, probabilities
 from unmask.bundles.distance import ExportWrapper
 from unmask.data.loader import FaceSet
 from unmask.data.manifest import Manifest
-from unmask.export.onnx import write_onnx
-from unmask.export.precision import Precision, large, reduced, rounded
+from unmask.exporting.onnx import write_onnx
+from unmask.exporting.precision import Precision, large, reduced, rounded
 from unmask.measure.calibration import calibrate
 from unmask.measure.interval import bootstrap
 from unmask.measure.metrics import auroc, eer

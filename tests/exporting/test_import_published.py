@@ -13,7 +13,7 @@ from torchvision.models.resnet import Bottleneck, ResNet
 
 from unmask.bundles import load
 from unmask.detectors import family
-from unmask.export.checkpoints.published import published, to_bundle
+from unmask.exporting.checkpoints.published import published, to_bundle
 from unmask.types import UnmaskError
 
 Array = np.ndarray[Any, Any]

@@ -19,8 +19,8 @@ from unmask.bench.evaluate import evaluate
 from unmask.bundles import Scorer, load, read, read_card
 from unmask.bundles.calibration import margins, probabilities
 from unmask.data.manifest import FaceRow, Manifest, write
-from unmask.export import export as boxing
-from unmask.export.export import BOUNDS, export, gap
+from unmask.exporting import bundle as exporting_bundle
+from unmask.exporting.bundle import BOUNDS, export, gap
 from unmask.train.loop import create, restore, train
 from unmask.train.rows import rows
 from unmask.types import UnmaskError
@@ -94,9 +94,9 @@ def test_int8_is_a_file_for_onnx_alone_and_worse_by_what_is_said(run: Path, data
     assert list(card.files) == ["model.onnx"]
     assert parity.worst > 1e-4
     detector, chosen = restore(run)
-    crops = boxing.fixture(rows(chosen, data, detector.input).validate)
+    crops = exporting_bundle.fixture(rows(chosen, data, detector.input).validate)
     assert card.calibration is not None
-    scorer, exact = Scorer(read(tmp_path / "lax")), boxing.torch_margins(detector, crops)
+    scorer, exact = Scorer(read(tmp_path / "lax")), exporting_bundle.torch_margins(detector, crops)
     with pytest.raises(UnmaskError, match=r"on onnx at batch 1, P\(fake\) is off by up to .* choose a higher"):
         gap(scorer, crops, exact, card.calibration, parity.worst * 0.9)
 
@@ -105,14 +105,14 @@ def test_a_model_that_was_exported_wrongly_is_kept_back(
     run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fault of the kind that exporters have: one tensor is not what it was."""
-    right = boxing.write_onnx
+    right = exporting_bundle.write_onnx
 
     def wrong(model: torch.nn.Module, *arguments: Any) -> None:
         with torch.no_grad():
             model.detector.head.weight[1, ::2] += 0.2  # type: ignore[union-attr, index]
         right(model, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(boxing, "write_onnx", wrong)
+    monkeypatch.setattr(exporting_bundle, "write_onnx", wrong)
     with pytest.raises(UnmaskError, match="not exported"):
         export(run, data, tmp_path / "wrong")
     assert not (tmp_path / "wrong").exists()

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from unmask.bundles import load, read
 from unmask.detectors import family
-from unmask.export.checkpoints import deepfakebench
-from unmask.export.checkpoints.published import OPTIONS, published, to_bundle
+from unmask.exporting.checkpoints import deepfakebench
+from unmask.exporting.checkpoints.published import OPTIONS, published, to_bundle
 from unmask.nn.backbones import Encoder
 from unmask.types import UnmaskError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unmask.bundles import hub
-from unmask.export.checkpoints import layouts
+from unmask.exporting.checkpoints import layouts
 from unmask.nn.backbones import BACKBONES, Encoder, fill, save
 from unmask.types import UnmaskError
 

@@ -16,8 +16,8 @@ from unmask.bundles.bundle import CARD
 from unmask.bundles.distance import ExportWrapper
 from unmask.detectors import family
 from unmask.detectors.gend import GenD
-from unmask.export.checkpoints import layouts
-from unmask.export.onnx import to_onnx
+from unmask.exporting.checkpoints import layouts
+from unmask.exporting.onnx import to_onnx
 from unmask.nn.backbones import fill
 from unmask.types import Card, DataTerms, UnmaskError
 

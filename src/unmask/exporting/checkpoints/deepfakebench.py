@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unmask.base.detector import Detector
-from unmask.export.checkpoints import layouts
+from unmask.exporting.checkpoints import layouts
 from unmask.types import UnmaskError
 
 State = dict[str, Tensor]

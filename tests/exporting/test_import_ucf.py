@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unmask.detectors.ucf import UCF
-from unmask.export.checkpoints.published import published
+from unmask.exporting.checkpoints.published import published
 from unmask.types import UnmaskError
 
 State = dict[str, Tensor]

@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 
 from unmask.app.cli import app
 from unmask.bundles import load, read_card
-from unmask.export.checkpoints.encoder import to_file
-from unmask.export.checkpoints.gend import to_bundle
+from unmask.exporting.checkpoints.encoder import to_file
+from unmask.exporting.checkpoints.gend import to_bundle
 from unmask.types import UnmaskError
 
 State = dict[str, Tensor]

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from unmask.export.checkpoints import layouts
+from unmask.exporting.checkpoints import layouts
 from unmask.types import UnmaskError
 
 NAMES = (  # (theirs, ours); the classifier that each Xception brought along is used by nobody
