@@ -19,12 +19,13 @@ from unmask.scanning.words import (
     PROVENANCE_NOTE,
     SHORT,
     STATES,
+    confessed,
     event,
+    facts,
     meaning_of,
     odds,
     percent,
     say,
-    size,
     span,
 )
 from unmask.types import FaceReport, FileReport, Report, State
@@ -107,6 +108,7 @@ def _verdict(file: FileReport, report: Report, level: int) -> str:
 <h{level}>{words}</h{level}>
 <p class="name"><bdi>{say(_name(file.path), 300)}</bdi></p>
 {_number(file, report)}
+{"".join(f'<p class="confession">{say(text)}</p>' for text in confessed(file.provenance))}
 <p>{meaning_of(file, report)}</p>
 {_reasons(file.reasons, "Why")}
 </section>
@@ -128,22 +130,7 @@ def _number(file: FileReport, report: Report) -> str:
 
 def _facts(file: FileReport) -> str:
     rows = [("File", f"<bdi>{say(file.path)}</bdi>")]
-    media = file.media
-    if media:
-        rows.append(("Kind", f"{'Picture' if media.kind == 'image' else 'Clip'}, {say(media.format)}"))
-        rows.append(("Size", f"{media.width} × {media.height} pixels"))
-        if media.seconds is not None:
-            rate = f", {media.fps:.4g} frames per second" if media.fps else ""
-            rows.append(("Length", size(media.seconds) + rate))
-        if media.kind == "video" or media.frames_failed:
-            missing = f"; <strong>{media.frames_failed} could not be read</strong>" if media.frames_failed else ""
-            rows.append(("Frames", f"{media.frames_read} looked at{missing}"))
-    if file.state != "failed":
-        rows.append(("Faces", f"{len(file.faces)}, each below" if file.faces else "none"))
-    if file.seconds_spent:
-        rows.append(("Time taken", size(file.seconds_spent.get("all", sum(file.seconds_spent.values())))))
-    if file.sha256:
-        rows.append(("SHA-256", f"<code>{say(file.sha256)}</code>"))
+    rows += [(name, f"<code>{say(text)}</code>" if name == "SHA-256" else say(text)) for name, text in facts(file)]
     return f'<section class="facts">{_pairs(rows)}</section>\n'
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from rich.text import Text
 
-from unmask.scanning.words import SHORT, STATES, event, meaning_of, percent, span, visible
+from unmask.scanning.words import SHORT, STATES, confessed, event, meaning_of, percent, span, visible
 from unmask.types import FaceReport, FileReport, Report, State
 
 COLOURS: dict[State, str] = {
@@ -49,6 +49,7 @@ def single(file: FileReport, report: Report) -> Text:
     rows = [Text.assemble((STATES[file.state], COLOURS[file.state]), f"  {visible(file.path)}")]
     if file.score is not None:
         rows.append(Text(f"{number(file)}: {event(whole_image)}; in brackets its 90 % interval"))
+    rows += [Text(text, "bold red") for text in map(visible, confessed(file.provenance))]
     rows.append(Text(meaning_of(file, report)))
     rows += [Text(f"  - {visible(reason)}") for reason in file.reasons]
     if not whole_image:

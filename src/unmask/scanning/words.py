@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import unicodedata
+from collections.abc import Mapping
 
 from unmask.types import FileReport, Report, State
 
@@ -164,3 +165,32 @@ def size(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}\u00a0h {minutes:02d}\u00a0min" if hours else f"{minutes}\u00a0min {rest:02d}\u00a0s"
+
+
+def facts(file: FileReport) -> list[tuple[str, str]]:
+    """What is known of a file besides its answer, as (name, text): kind, size, length, frames looked at, SHA-256."""
+    rows: list[tuple[str, str]] = []
+    media = file.media
+    if media:
+        rows.append(("Kind", f"{'Picture' if media.kind == 'image' else 'Video'}, {visible(media.format)}"))
+        rows.append(("Size", f"{media.width} × {media.height} pixels"))
+        if media.seconds is not None:
+            rate = f", {media.fps:.4g} frames per second" if media.fps else ""
+            rows.append(("Length", size(media.seconds) + rate))
+        if media.kind == "video" or media.frames_failed:
+            missing = f"; {media.frames_failed} could not be read" if media.frames_failed else ""
+            rows.append(("Frames", f"{media.frames_read} looked at{missing}"))
+    if file.state != "failed":
+        rows.append(("Faces", str(len(file.faces)) if file.faces else "none"))
+    if file.seconds_spent:
+        rows.append(("Time taken", size(file.seconds_spent.get("all", sum(file.seconds_spent.values())))))
+    if file.sha256:
+        rows.append(("SHA-256", visible(file.sha256)))
+    return rows
+
+
+def confessed(provenance: Mapping[str, str]) -> tuple[str, ...]:
+    """What a file itself says of a generator that made it, in sentences. Nobody writes that into a genuine picture by
+    accident, so it stands beside the verdict; that a file says nothing means nothing."""
+    said = [text for key in ("declared", "generator") if (text := provenance.get(key))]
+    return tuple(f"The file itself says that a generator made it: {text}." for text in said)

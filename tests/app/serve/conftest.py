@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scan.make import clip, save, tinted, write_bundle
+from scanning.make import clip, save, tinted, write_bundle
 from skimage import data
 
 from .process import Server, serving

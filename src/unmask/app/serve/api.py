@@ -32,7 +32,7 @@ from unmask.app.serve.settings import Settings
 from unmask.app.serve.store import Store
 from unmask.app.serve.views import JobState, ScanPage, ScanView, cursor_of, line, read_cursor, view, with_pictures
 from unmask.scanning import html
-from unmask.types import Report
+from unmask.types import Report, State
 
 ALIVE = 15.0  # seconds after which a silent stream says that it is still there
 # What browsers show by themselves; everything else is only handed out as a file.
@@ -191,12 +191,17 @@ def listing(
     here: Here,
     owner: Owner,
     state: Annotated[JobState | None, Query()] = None,
+    verdict: Annotated[State | None, Query()] = None,
+    name: Annotated[str | None, Query(max_length=200, description="only names with this in them")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> ScanPage:
-    scans = here.store.page(owner, state, limit + 1, read_cursor(cursor) if cursor else None)
+    after = read_cursor(cursor) if cursor else None
+    name = name.replace("\0", "") if name else None  # PostgreSQL takes none, and no name holds one
+    scans = here.store.page(owner, limit + 1, after, state=state, verdict=verdict, name=name)
     more = cursor_of(scans[limit - 1]) if len(scans) > limit else None
-    return ScanPage(items=[line(scan) for scan in scans[:limit]], cursor=more)
+    faces = here.store.first_faces([scan.id for scan in scans[:limit]])
+    return ScanPage(items=[line(scan, faces.get(scan.id)) for scan in scans[:limit]], cursor=more)
 
 
 @router.get("/scans/{key}", summary="State, progress and report")

@@ -174,7 +174,7 @@ class Runners:
         with self._lock:
             running = dict(self._running)
         for key, worker in running.items():
-            progress = 0.0
+            progress: float | None = None  # before the first frame, and after the last
             with suppress(OSError, ValueError):
                 progress = float(self._progress(key).read_text("ascii"))
             if not self._store.renew(key, self._who, progress) and key in self._running:

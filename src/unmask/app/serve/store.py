@@ -81,15 +81,34 @@ class Store:
             found = session.scalars(select(Picture).where(Picture.scan == key))
             return {(picture.track, picture.kind): picture.jpeg for picture in found}
 
-    def page(self, owner: str, state: str | None, limit: int, after: tuple[float, str] | None) -> list[Scan]:
-        """Newest first, those after (created, id) in that order."""
+    def page(
+        self,
+        owner: str,
+        limit: int,
+        after: tuple[float, str] | None = None,
+        *,
+        state: str | None = None,
+        verdict: str | None = None,
+        name: str | None = None,
+    ) -> list[Scan]:
+        """Newest first, those after (created, id) in that order. `name`: only names with this in them."""
         wanted = select(Scan).where(Scan.owner == owner)
         if state:
             wanted = wanted.where(Scan.state == state)
+        if verdict:
+            wanted = wanted.where(Scan.verdict == verdict)
+        if name:
+            wanted = wanted.where(Scan.name.icontains(name, autoescape=True))
         if after:
             wanted = wanted.where(tuple_(Scan.created, Scan.id) < tuple_(*after))
         with self._db.read() as session:
             return list(session.scalars(wanted.order_by(Scan.created.desc(), Scan.id.desc()).limit(limit)))
+
+    def first_faces(self, keys: Sequence[str]) -> dict[str, int]:
+        """Scan -> the first of its faces that has a picture."""
+        asked = select(Picture.scan, func.min(Picture.track)).where(Picture.kind == FACE, Picture.scan.in_(keys))
+        with self._db.read() as session:
+            return {row[0]: row[1] for row in session.execute(asked.group_by(Picture.scan))}
 
     def remove(self, key: str, owner: str) -> Scan | None:
         """Forgets a scan and its pictures; the caller deletes its media."""
@@ -130,11 +149,12 @@ class Store:
                 scan.started, scan.attempts, scan.progress = now, scan.attempts + 1, 0.0
             return scan
 
-    def renew(self, key: str, who: str, progress: float) -> bool:
-        """Gives a sign of life. False: the scan was deleted, or given to another."""
+    def renew(self, key: str, who: str, progress: float | None = None) -> bool:
+        """Gives a sign of life, and with it the progress if it is known. False: deleted, or given to another."""
         with self._db.write() as session:
             mine = update(Scan).where(Scan.id == key, Scan.claimed_by == who, Scan.state == RUNNING)
-            done = session.connection().execute(mine.values(lease=time.time() + LEASE, progress=progress))
+            known = {} if progress is None else {"progress": progress}
+            done = session.connection().execute(mine.values(lease=time.time() + LEASE, **known))
             return done.rowcount == 1
 
     def release(self, key: str, who: str, *, innocent: bool) -> None:

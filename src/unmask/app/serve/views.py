@@ -6,13 +6,14 @@ import base64
 import binascii
 import json
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, cast
 
 from pydantic import BaseModel, Field
 
 from unmask.app.serve.errors import RefusedError
 from unmask.app.serve.models import FACE, HEAT, Scan
 from unmask.app.serve.words import Words, words_of
+from unmask.scanning.words import SHORT, percent
 from unmask.types import Report, State
 
 JobState = Literal["queued", "running", "done", "failed"]
@@ -38,6 +39,9 @@ class ScanLine(BaseModel):
     progress: float = Field(ge=0, le=1)
     verdict: State | None = None
     score: float | None = Field(None, description="calibrated P(at least one face is forged); null: no number")
+    answer: str = Field("", description="the verdict in words", examples=["Likely forged"])
+    number: str = Field("", description='the score as the report writes it: "87 %", or "" where there is none')
+    picture: str | None = Field(None, description="address of a face in it, a JPEG")
 
 
 class ScanView(ScanLine):
@@ -57,8 +61,9 @@ class ScanPage(BaseModel):
     cursor: str | None = Field(None, description="pass it on for those that follow; null: there are none")
 
 
-def line(scan: Scan) -> ScanLine:
-    return ScanLine.model_validate(_about(scan))
+def line(scan: Scan, track: int | None = None) -> ScanLine:
+    """`track`: a face of which there is a picture."""
+    return ScanLine.model_validate(_about(scan, track))
 
 
 def view(scan: Scan, pictures: dict[tuple[int, str], bytes]) -> ScanView:
@@ -66,7 +71,7 @@ def view(scan: Scan, pictures: dict[tuple[int, str], bytes]) -> ScanView:
     report = Report.model_validate_json(scan.report) if scan.report else None
     tracks = sorted({track for track, _ in pictures})
     return ScanView.model_validate(
-        _about(scan)
+        _about(scan, min((track for track, kind in pictures if kind == FACE), default=None))
         | {
             "media": f"{here}/media" if scan.media else None,
             "format": scan.format,
@@ -120,7 +125,7 @@ def read_cursor(text: str) -> tuple[float, str]:
     raise RefusedError(422, "this cursor was not given out by this service; leave it out to begin at the newest scan")
 
 
-def _about(scan: Scan) -> dict[str, object]:
+def _about(scan: Scan, track: int | None) -> dict[str, object]:
     return {
         "id": scan.id,
         "state": scan.state,
@@ -131,6 +136,9 @@ def _about(scan: Scan) -> dict[str, object]:
         "progress": min(1.0, max(0.0, scan.progress)),
         "verdict": scan.verdict,
         "score": scan.score,
+        "answer": SHORT.get(cast(State, scan.verdict), ""),
+        "number": percent(scan.score) if scan.score is not None else "",
+        "picture": None if track is None else f"/v1/scans/{scan.id}/faces/{track}/{FACE}.jpg",
     }
 
 

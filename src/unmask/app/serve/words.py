@@ -15,7 +15,9 @@ from unmask.scanning.words import (
     PROVENANCE_NOTE,
     SHORT,
     STATES,
+    confessed,
     event,
+    facts,
     meaning_of,
     percent,
     span,
@@ -46,7 +48,10 @@ class Words(BaseModel):
     event: str = Field(description="what the number is the probability of")
     meaning: str = Field(description="what the verdict means, and what it does not")
     reasons: list[str]
+    confessions: list[str] = Field(description="what the file itself says of a generator that made it")
+    facts: list[tuple[str, str]] = Field(description="size, length, frames looked at, SHA-256 ...")
     faces: list[FaceWords]
+    deciding: int = Field(0, description="position in `faces` of the one that the answer rests on most")
     provenance: list[tuple[str, str]]
     provenance_note: str
     heat_note: str
@@ -65,6 +70,9 @@ def words_of(report: Report) -> Words:
         event=event(report.settings.whole_image),
         meaning=meaning_of(file, report),
         reasons=_shown(file.reasons),
+        confessions=_shown(confessed(file.provenance)),
+        facts=facts(file),
+        deciding=_deciding(file),
         faces=[_face(number, face, report) for number, face in enumerate(file.faces, 1)],
         provenance=_provenance(file),
         provenance_note=PROVENANCE_NOTE,
@@ -84,6 +92,11 @@ def _face(number: int, face: FaceReport, report: Report) -> FaceWords:
         reasons=_shown(face.reasons),
         summary=summary(face.samples) if face.samples else "",
     )
+
+
+def _deciding(file: FileReport) -> int:
+    ranks = [(face.state == file.state, face.score or 0.0) for face in file.faces]
+    return ranks.index(max(ranks)) if ranks else 0
 
 
 def _provenance(file: FileReport) -> list[tuple[str, str]]:
