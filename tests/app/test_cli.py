@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scan.make import save, tinted, write_bundle
 from skimage import data
 from typer.testing import CliRunner, Result
 
 import unmask
+from scanning.make import save, tinted, write_bundle
 from unmask.app.cli import app
 from unmask.scanning.schema import report_schema
 from unmask.types import Report

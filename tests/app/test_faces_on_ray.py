@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 pytest.importorskip("ray.data", reason="needs Ray Data: pip install 'unmask[ray]'")
 import pyarrow.parquet as pq
-from scan.make import save, tinted
 
+from scanning.make import save, tinted
 from unmask.app import cluster, faces_on_ray
 from unmask.app.cli import app
 from unmask.data import extraction

@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 pytest.importorskip("ray.data", reason="needs Ray Data: pip install 'unmask[ray]'")
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scan.make import clip, save, tinted, write_bundle
 
+from scanning.make import clip, save, tinted, write_bundle
 from unmask import scanning as scan
 from unmask.app import cluster, on_ray
 from unmask.app.cli import app

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scan.make import save, write_bundle
 from skimage import data
+
+from scanning.make import save, write_bundle
 
 PORTRAIT = np.asarray(data.astronaut())
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scanning.make import clip, save, tinted, write_bundle
 from skimage import data
+
+from scanning.make import clip, save, tinted, write_bundle
 
 from .process import Server, serving
 

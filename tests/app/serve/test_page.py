@@ -18,8 +18,8 @@ pytest.importorskip("playwright", reason="needs playwright, of the extra dev")
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
-from scanning.make import clip, tinted
 
+from scanning.make import clip, tinted
 from unmask.app.serve.assets import ASSETS
 
 from .conftest import Media
