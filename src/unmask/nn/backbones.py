@@ -17,6 +17,7 @@ from unmask.types import InputSpec, UnmaskError
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+VGGFACE2 = ((0.54822, 0.42341, 0.36547), (0.27892, 0.24385, 0.23494))
 Rgb = tuple[float, float, float]
 
 
@@ -63,7 +64,10 @@ class Encoder(nn.Module):
             self.register_buffer(key, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.kind.feature(self.body, (image - self.mean) / self.std)  # type: ignore[operator]
+        return self.kind.feature(self.body, self.normalised(image))
+
+    def normalised(self, image: Tensor) -> Tensor:
+        return (image - self.mean) / self.std  # type: ignore[operator]
 
 
 # --- families --------------------------------------------------------------------------------------------------------
@@ -104,6 +108,26 @@ def perception(name: str, width: int, size: int) -> Backbone:
 
     norms = ("norm_pre", "norm1", "norm2", "norm")  # the last catches the pooling's norm too, as in the authors' code
     return Backbone(width, size, HALF, norms, "blocks.", ("qkv", "proj", "fc1", "fc2"), build, _called)
+
+
+def plain(size: int, patch: int, width: int, depth: int, heads: int) -> Backbone:
+    """MAE's and FSFM's plain ViT; its feature is the normed mean of the patch tokens, in FSFM's normalisation."""
+
+    def build() -> nn.Module:
+        from timm.models.vision_transformer import VisionTransformer
+
+        return VisionTransformer(
+            img_size=size,
+            patch_size=patch,
+            embed_dim=width,
+            depth=depth,
+            num_heads=heads,
+            num_classes=0,
+            global_pool="avg",
+        )
+
+    linear = ("qkv", "proj", "fc1", "fc2")
+    return Backbone(width, size, VGGFACE2, ("norm1", "norm2", "fc_norm"), "blocks.", linear, build, _called)
 
 
 def dinov2(size: int, width: int, depth: int, heads: int, trained_at: int = 518) -> Backbone:
@@ -167,6 +191,9 @@ BACKBONES = {
     "dinov2-vit-l-14": dinov2(224, 1024, 24, 16),
     "dinov3-vit-b-16": dinov3(224, 768, 12, 12),
     "dinov3-vit-l-16": dinov3(224, 1024, 24, 16),
+    "fsfm-vit-s-16": plain(224, 16, 384, 12, 12),
+    "fsfm-vit-b-16": plain(224, 16, 768, 12, 12),
+    "fsfm-vit-l-16": plain(224, 16, 1024, 24, 16),
     # The same shapes with the plain GELU: LAION's and DataComp's weights, where OpenAI's have the quick one.
     "clip-vit-b-32-gelu": clip(224, 32, 768, 12, 12, "gelu"),
     "clip-vit-b-16-gelu": clip(224, 16, 768, 12, 12, "gelu"),
@@ -177,6 +204,7 @@ BACKBONES = {
     "tiny-pe": perception("vit_pe_core_tiny_patch16_384", 192, 64),
     "tiny-dinov2": dinov2(56, 64, 2, 2, 56),
     "tiny-dinov3": dinov3(64, 64, 2, 2),
+    "tiny-fsfm": plain(64, 8, 128, 4, 4),
 }
 
 

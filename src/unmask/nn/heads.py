@@ -30,7 +30,8 @@ def head(
 ) -> nn.Sequential:
     """Linear layers, with norm and activation behind each; the last has its own.
 
-    A layer before a norm has no bias, which the norm would take away again.
+    A layer before batch normalisation has no bias, which the norm would take away again; a hidden one before a layer
+    norm has. The last layer before a layer norm has none either (SimLAP).
 
     Args:
         widths: of the input, of each hidden layer, and of the output; two numbers are one linear layer.
@@ -48,7 +49,7 @@ def head(
     for n, (wide, next_wide) in enumerate(pairwise(widths)):
         last = n == len(widths) - 2
         kind, act = (last_norm, last_activation) if last else (norm, activation)
-        bias = last_bias if last and last_bias is not None else kind == "none"
+        bias = last_bias if last and last_bias is not None else kind == "none" or (kind == "layer" and not last)
         linear = nn.Conv2d(wide, next_wide, 1, bias=bias) if maps else nn.Linear(wide, next_wide, bias=bias)
         found = (("linear", linear), ("norm", _norm(kind, next_wide, maps)), ("act", _activation(act)))
         layers.update((f"{name}{n}", module) for name, module in found if module is not None)

@@ -12,13 +12,33 @@ CVPR 2025, arXiv 2412.12032. Regions are the authors' groups of FACER's classes 
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import Literal
 
-from unmask.data.parsing import CLASSES
-from unmask.nn.patches import patches
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unmask.data.landmarks import Landmarks, from_five
+from unmask.data.parsing import CLASSES, parsing
+from unmask.faces.align import TEMPLATES
+from unmask.faces.landmarker import landmarks
+from unmask.nn.backbones import Encoder
+from unmask.nn.heads import head as perceptron
+from unmask.nn.momentum import MomentumEncoder
+from unmask.nn.patches import patches, patchify, restore, take, visible
+from unmask.nn.positions import sine_cosine
 from unmask.nn.predictive import negative_cosine
-from unmask.types import UnmaskError
+from unmask.nn.token_decoder import TokenDecoder
+from unmask.types import Face, Floats, InputSpec, UnmaskError
+
+CARD = {
+    "title": "FSFM (face security foundation model)",
+    "paper": "Wang et al., CVPR 2025, arXiv 2412.12032",
+    "task": "one real face -> an encoder that fills in its hidden regions",
+    "licence": "Apache-2.0; published weights and the authors' code are CC BY-NC 4.0, not used",
+    "verified": "masks over 1,000 maps, losses by hand, the published layout by names; no published weights or tables",
+    "small": {"backbone": "tiny-fsfm", "decoder": (1, 64, 4), "summary": (1, 4), "head": (64, 16), "regions": "five"},
+}
 
 GROUPS: dict[str, tuple[str, ...]] = {  # in the order in which they take their patches
     "brows": ("right brow", "left brow"),
@@ -105,3 +125,138 @@ def reconstruction(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 def discrimination(predicted: Tensor, target: Tensor) -> Tensor:
     """-1/2 mean cosine, in -0.5..0.5; no gradient flows to `target`. Both (B, D), of any length."""
     return 0.5 * negative_cosine(predicted, target)
+
+
+class _Branch(nn.Module):
+    """Encoder and summary; the momentum network is a copy of it."""
+
+    def __init__(self, backbone: str, summary: tuple[int, int], widths: tuple[int, int]) -> None:
+        super().__init__()
+        self.encoder = Encoder(backbone)
+        body = self.encoder.body
+        count, width = body.pos_embed.shape[1:]
+        self.side = round((count - 1) ** 0.5)
+        self.mask_token = nn.Parameter(torch.randn(width) * 0.02)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.rep_decoder = TokenDecoder(width, width, *summary, width, self.side)
+        self.projector = perceptron([width, *widths], norm="layer")
+        body.pos_embed.requires_grad_(False).copy_(sine_cosine(width, self.side)[None])
+        body.fc_norm.requires_grad_(False)  # of the pooled feature, for detectors
+        self.apply(_xavier)
+
+    def tokens(self, image: Tensor, index: Tensor) -> Tensor:
+        """(B, 3, S, S) in 0..1 and the places to look at (B, V) -> (B, 1 + V, D): class token, then those places."""
+        body = self.encoder.body
+        seen = body.patch_embed(self.encoder.normalised(image)) + body.pos_embed[:, 1:]
+        start = (body.cls_token + body.pos_embed[:, :1]).expand(len(image), -1, -1)
+        tokens: Tensor = self.norm(body.blocks(torch.cat([start, take(seen, index)], 1)))
+        return tokens
+
+    def summary(self, tokens: Tensor, index: Tensor) -> Tensor:
+        """(B, 1 + V, D) -> (B, K): the mean of all places, read by a small decoder, and projected."""
+        embedded = self.rep_decoder.embed(tokens)
+        projected: Tensor = self.projector(self.rep_decoder(self.filled(embedded, index)).mean(1))
+        return projected
+
+    def filled(self, tokens: Tensor, index: Tensor) -> Tensor:
+        """Mask tokens at the places that were not seen: (B, 1 + N, D)."""
+        return torch.cat([tokens[:, :1], restore(tokens[:, 1:], index, self.side**2, self.mask_token)], 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The summary of the whole image."""
+        index = torch.arange(self.side**2, device=image.device).expand(len(image), -1)
+        return self.summary(self.tokens(image, index), index)
+
+
+def _xavier(module: nn.Module) -> None:
+    """MAE's start of linear layers."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
+class FSFM(nn.Module):
+    """L = reconstruction + `region` reconstruction of the covered region + `discrimination`, the cosine of summaries.
+
+    It learns from images as they are, aligned and not cropped: the regions lie where the alignment puts the face.
+    """
+
+    def __init__(
+        self,
+        backbone: Literal["fsfm-vit-s-16", "fsfm-vit-b-16", "fsfm-vit-l-16", "tiny-fsfm"] = "fsfm-vit-b-16",
+        mask: Literal["crfr-p", "random"] = "crfr-p",
+        ratio: float = 0.75,
+        regions: Literal["landmarks", "five"] = "landmarks",
+        region: float = 0.007,
+        discrimination: float = 0.1,
+        momentum: float = 0.996,
+        decoder: tuple[int, int, int] = (8, 512, 16),
+        summary: tuple[int, int] = (2, 16),
+        head: tuple[int, int] = (4096, 256),
+    ) -> None:
+        """
+        Args:
+            mask: "random" hides any patches: the control.
+            regions: where the landmarks of a face come from: the landmarker, or "five", the standard face over the five
+                points that the alignment puts at fixed places.
+            momentum: of the target at the start; it rises to 1 over the run by a cosine.
+            decoder: blocks, width and heads of what paints the patches.
+            summary: blocks and heads of what reads the summary.
+            head: widths of projector and predictor, inner and outer.
+        """
+        super().__init__()
+        self.online = _Branch(backbone, summary, head)
+        self.target = MomentumEncoder(self.online)
+        kind, side = self.online.encoder.kind, self.online.side
+        self.patch = kind.size // side
+        depth, width, heads = decoder
+        self.painter = TokenDecoder(kind.features, width, depth, heads, 3 * self.patch**2, side)
+        self.predictor = perceptron([head[1], *head], norm="layer")
+        for part in (self.painter, self.predictor):
+            part.apply(_xavier)
+        self.input = kind.input
+        self.mask, self.ratio, self.regions, self.start = mask, ratio, regions, momentum
+        self.weights = {"reconstruction": 1.0, "region": region, "discrimination": discrimination}
+
+    @property
+    def encoder(self) -> Encoder:
+        return self.online.encoder
+
+    def terms(self, image: Tensor) -> dict[str, Tensor]:
+        """(B, 3, S, S) in 0..1 -> the weighted terms."""
+        mask, covered = self.masks(image)
+        index = visible(mask)
+        tokens = self.online.tokens(image, index)
+        painted = self.painter(self.painter.embed(self.online.filled(tokens, index)))[:, 1:]
+        pixels = patchify(self.encoder.normalised(image), self.patch)
+        found = {
+            "reconstruction": reconstruction(painted, pixels, mask),
+            "region": reconstruction(painted, pixels, covered),
+            "discrimination": discrimination(self.predictor(self.online.summary(tokens, index)), self.target(image)),
+        }
+        return {name: self.weights[name] * term for name, term in found.items()}
+
+    def masks(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """What is hidden of each image, and what of it is the covered region; bool (B, N) both."""
+        count = self.online.side**2
+        if self.mask == "random":
+            everything = torch.ones(len(image), 1, count, dtype=torch.bool, device=image.device)
+            mask, _ = crfr_p(everything, 0, self.ratio)
+            return mask, mask & False
+        regions = patch_regions(self.parsed(image), self.patch)
+        return crfr_p(regions, int(torch.randint(len(COVERABLE), ())), self.ratio)
+
+    def parsed(self, image: Tensor) -> Tensor:
+        """The parsing maps of aligned faces, (B, S, S)."""
+        size, five = self.input.size, aligned(self.input)
+        if self.regions == "five":
+            return torch.from_numpy(parsing(from_five(five), size)).to(image.device).expand(len(image), -1, -1)
+        face = Face(0, 0.0, (0.0, 0.0, float(size), float(size)), five, 1.0)
+        pixels = (image.float() * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        maps = [parsing(Landmarks(landmarks(np.ascontiguousarray(p), face)), size) for p in pixels]
+        return torch.from_numpy(np.stack(maps)).to(image.device)
+
+
+def aligned(spec: InputSpec) -> Floats:
+    """Where the five points lie in every crop of this specification, (5, 2)."""
+    return np.asarray(spec.size * (0.5 + (TEMPLATES[spec.template] - 0.5) / spec.margin), np.float32)

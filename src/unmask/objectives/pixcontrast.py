@@ -11,11 +11,19 @@ CVPR 2021, arXiv 2011.10043, section 3.1; from memory, for the authors' code doe
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmask.nn.contrastive import info_nce
+from unmask.nn.convnets import ConvNet
+from unmask.nn.correspondence import bin_distance
+from unmask.nn.heads import head
+from unmask.nn.momentum import MomentumEncoder
 from unmask.nn.precision import full
 
 CARD = {
@@ -24,6 +32,7 @@ CARD = {
     "task": "two crops of an image and their boxes -> maps in which each place knows its own",
     "licence": "Apache-2.0",
     "verified": "positive pairs against a brute-force search, loss by loops; from memory, the authors' code lacks it",
+    "small": {"network": "tiny-resnet", "size": 96, "width": 16, "hidden": 32},
 }
 
 
@@ -56,3 +65,43 @@ def pixcontrast_loss(
     forth = pixel_contrast(x1, target2.detach(), positive, temperature)
     back = pixel_contrast(x2, target1.detach(), positive.transpose(1, 2), temperature)
     return (forth + back) / 2
+
+
+class PixContrast(nn.Module):
+    """The encoder's last maps and a 1 x 1 projector, against a momentum copy of them."""
+
+    def __init__(
+        self,
+        network: Literal["resnet-50", "resnet-34", "small-resnet", "tiny-resnet"] = "resnet-50",
+        size: int = 224,
+        width: int = 256,
+        hidden: int = 4096,
+        temperature: float = 0.3,
+        threshold: float = 0.7,
+        momentum: float = 0.99,
+    ) -> None:
+        """
+        Args:
+            width, hidden: channels of the projection, and of the projector's inner layer.
+            threshold: distance in bins' diagonals below which two places are a pair, see `pixpro`.
+            momentum: at the start; it rises to 1 over the run by a cosine.
+        """
+        super().__init__()
+        encoder = ConvNet(network)
+        projector = head([encoder.features, hidden, width], maps=True)
+        self.online = nn.Sequential(OrderedDict(encoder=encoder, projector=projector))
+        self.target = MomentumEncoder(self.online)
+        self.input = encoder.input(size)
+        self.temperature, self.threshold, self.start = temperature, threshold, momentum
+
+    @property
+    def encoder(self) -> ConvNet:
+        encoder = self.online.encoder
+        assert isinstance(encoder, ConvNet)
+        return encoder
+
+    def terms(self, views: Sequence[Tensor], boxes: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Two views (B, 3, S, S) in 0..1 and their boxes (B, 4), as `bin_centres` wants them -> the term."""
+        x, target = [self.online(v) for v in views], [self.target(v) for v in views]
+        positive = bin_distance(boxes[0], boxes[1], *x[0].shape[2:]) < self.threshold
+        return {"pixel": pixcontrast_loss(*x, *target, positive, self.temperature)}

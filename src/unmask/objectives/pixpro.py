@@ -11,11 +11,20 @@ CVPR 2021, arXiv 2011.10043. The paper's loss is half of that of the authors' co
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unmask.nn.convnets import ConvNet
+from unmask.nn.correspondence import bin_distance
+from unmask.nn.heads import head
+from unmask.nn.momentum import MomentumEncoder
 from unmask.nn.precision import full
+from unmask.nn.predictive import negative_cosine
 
 CARD = {
     "title": "PixPro (pixel-level consistency)",
@@ -23,6 +32,7 @@ CARD = {
     "task": "two crops of an image and their boxes -> maps that agree place by place",
     "licence": "Apache-2.0",
     "verified": "pairs against a brute-force search, propagation and loss by hand; no published weights or tables",
+    "small": {"network": "tiny-resnet", "size": 96, "width": 16, "hidden": 32},
 }
 
 
@@ -66,3 +76,65 @@ def pixpro_loss(y1: Tensor, y2: Tensor, target1: Tensor, target2: Tensor, positi
         positive: (B, HW, HW), places of view 1 by places of view 2.
     """
     return consistency(y1, target2.detach(), positive) + consistency(y2, target1.detach(), positive.transpose(1, 2))
+
+
+class PixPro(nn.Module):
+    """The encoder's last maps, a 1 x 1 projector and propagation, against a momentum copy of the first two."""
+
+    def __init__(
+        self,
+        network: Literal["resnet-50", "resnet-34", "small-resnet", "tiny-resnet"] = "resnet-50",
+        size: int = 224,
+        width: int = 256,
+        hidden: int = 4096,
+        gamma: float = 2.0,
+        transform: Literal[0, 1, 2] = 1,
+        threshold: float = 0.7,
+        momentum: float = 0.99,
+        instance: float = 0.0,
+    ) -> None:
+        """
+        Args:
+            width, hidden: channels of the projection, and of the projector's inner layer.
+            gamma: sharpness of propagation.
+            transform: layers that make the values from the projection.
+            threshold: distance in bins' diagonals below which two places are a pair. 0.7 lies just under that of
+                neighbours, 1 / sqrt 2: at 0.71 all of them are pairs.
+            momentum: at the start; it rises to 1 over the run by a cosine.
+            instance: weight of the same comparison of whole images; 0 leaves it out.
+        """
+        super().__init__()
+        encoder = ConvNet(network)
+        sizes = [encoder.features, hidden, width]
+        self.online = nn.Sequential(OrderedDict(encoder=encoder, projector=head(sizes, maps=True)))
+        self.target = MomentumEncoder(self.online)
+        self.value = head([width] * (transform + 1), maps=True) if transform else nn.Identity()
+        self.input = encoder.input(size)
+        self.gamma, self.threshold, self.start, self.instance = gamma, threshold, momentum, instance
+        if instance:
+            self.whole = head(sizes)
+            self.whole_target = MomentumEncoder(self.whole)
+            self.predictor = head([width, hidden, width])
+
+    @property
+    def encoder(self) -> ConvNet:
+        encoder = self.online.encoder
+        assert isinstance(encoder, ConvNet)
+        return encoder
+
+    def terms(self, views: Sequence[Tensor], boxes: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Two views (B, 3, S, S) in 0..1 and their boxes (B, 4), as `bin_centres` wants them -> the terms."""
+        z, target = [self.online(v) for v in views], [self.target(v) for v in views]
+        y = [propagate(x, F.normalize(self.value(x), dim=1), self.gamma) for x in z]
+        positive = bin_distance(boxes[0], boxes[1], *z[0].shape[2:]) < self.threshold
+        found = {"pixel": pixpro_loss(*y, *target, positive)}
+        if self.instance:
+            found["instance"] = self.instance * self.alike(views)
+        return found
+
+    def alike(self, views: Sequence[Tensor]) -> Tensor:
+        """-2 cos of whole images, both directions, in -4..4: BYOL's."""
+        predicted = [self.predictor(self.whole(self.encoder.pooled(v))) for v in views]
+        with torch.no_grad():
+            target = [self.whole_target(self.target.module.encoder.pooled(v)) for v in views]
+        return 2 * (negative_cosine(predicted[0], target[1]) + negative_cosine(predicted[1], target[0]))

@@ -11,9 +11,15 @@ arXiv 2402.11928. Weights are those of the authors' scripts.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Sequence
+from typing import Literal
 
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unmask.nn.convnets import ConvNet
+from unmask.nn.heads import head
 from unmask.nn.hypersphere import kernel_entropy, uniformity
 from unmask.nn.precision import full
 
@@ -23,6 +29,7 @@ CARD = {
     "task": "two views of real and fake images -> a code of both, and one of the fakes alone",
     "licence": "Apache-2.0; the authors' code has no licence, formulas only",
     "verified": "terms by hand and by loops, gradients to background images; no published weights or tables",
+    "small": {"network": "tiny-resnet", "size": 32, "codes": (8, 8), "hidden": 16},
 }
 
 
@@ -64,3 +71,64 @@ def _mean(values: Tensor, among: Tensor | None = None) -> Tensor:
     if among is None:
         return values.mean()
     return (values * among).sum() / among.sum().clamp(min=1)
+
+
+class SepCLR(nn.Module):
+    """Two encoders that share nothing, each with a code and a projector that is thrown away after training.
+
+    L = common + `salient` (salient + null) + `joint` joint. The common projection is a unit vector, the salient one is
+    not: it must be able to be null. A batch needs real and fake images, and two views of each.
+    """
+
+    def __init__(
+        self,
+        network: Literal["resnet-50", "resnet-34", "small-resnet", "tiny-resnet"] = "resnet-34",
+        size: int = 128,
+        codes: tuple[int, int] = (16, 16),
+        hidden: int = 128,
+        temperature: float = 0.5,
+        salient: float = 1000.0,
+        joint: float = 10.0,
+    ) -> None:
+        """
+        Args:
+            codes: lengths of the common and the salient code.
+            hidden: width of the projectors inside.
+        """
+        super().__init__()
+        self.common, self.salient = (_Coder(network, code, hidden) for code in codes)
+        self.input = self.common.encoder.input(size)
+        self.temperature = temperature
+        self.weights = {"common": 1.0, "salient": salient, "null": salient, "joint": joint}
+
+    @property
+    def encoder(self) -> ConvNet:
+        """Of the salient code: what fakes alone have."""
+        return self.salient.encoder
+
+    def codes(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, S, S) in 0..1 -> the common and the salient code, before their projectors."""
+        return self.common.code(image), self.salient.code(image)
+
+    def terms(self, views: Sequence[Tensor], target: Tensor) -> dict[str, Tensor]:
+        """Two views (B, 3, S, S) in 0..1 and which images are fake (B,) -> the weighted terms."""
+        common = torch.stack([F.normalize(full(self.common(v)), dim=1) for v in views])
+        salient = torch.stack([self.salient(v) for v in views])
+        found = sepclr_terms(common, salient, target, self.temperature)
+        return {name: self.weights[name] * term for name, term in found.items()}
+
+
+class _Coder(nn.Module):
+    def __init__(self, network: str, code: int, hidden: int) -> None:
+        super().__init__()
+        self.encoder = ConvNet(network)
+        self.linear = nn.Linear(self.encoder.features, code)
+        self.projector = head([code, hidden, code])
+
+    def code(self, image: Tensor) -> Tensor:
+        code: Tensor = self.linear(self.encoder.pooled(image))
+        return code
+
+    def forward(self, image: Tensor) -> Tensor:
+        projected: Tensor = self.projector(self.code(image))
+        return projected
