@@ -2,9 +2,9 @@
 
     python experiments/pretraining/selfie_digits.py --out docs/tables/pretraining-selfie.md
 
-An 8 x 8 digit is 16 patches of 2 x 2, of which four are hidden. One small network is trained by `selfie_loss` in five
-ways: as published; without positions of the context; from the place alone (the pooled vector is replaced by a constant);
-from another image's context; and with the patches' own pixels as candidates untrained. Chance is 1/4.
+An 8 x 8 digit is 16 patches of 2 x 2, of which four are hidden. One small network is trained by `selfie_loss` in four
+ways: as published; without positions of the context; from the place alone (a constant in the place of the pooled
+vector); and from another image's context. Chance is 1/4.
 """
 
 from __future__ import annotations
