@@ -12,9 +12,9 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from unmask.media import sampling
+from unmask.media import jpeg, sampling, tiff
 from unmask.media.limits import Clock, Limits, MediaError, over
-from unmask.media.provenance import TAG_DAMAGE, exif_fields
+from unmask.media.provenance import TAG_DAMAGE, exif_fields, exif_of
 from unmask.media.sniff import HEAD, Kind
 from unmask.media.source import Source
 from unmask.types import Frame, Pixels, Unread
@@ -37,6 +37,7 @@ class Picture:
     seconds: float
     notes: tuple[str, ...]
     exif: dict[str, str]
+    page: int = 0  # of a file with several stills, the one that is looked at
 
     @property
     def moves(self) -> bool:
@@ -55,8 +56,8 @@ class Picture:
                 for index in range(wanted[-1] + 1):
                     if clock.spent > clock.allowed:
                         raise MediaError(over("decode_seconds", clock.spent, clock.allowed))
-                    if index:
-                        image.seek(index)
+                    if index or self.page:
+                        image.seek(index + self.page)
                     if index == wanted[done]:
                         pixels = self._read(image)
                         yield Frame(index, self.times[index], pixels)
@@ -94,7 +95,7 @@ def opened(source: Source, kind: Kind, limits: Limits) -> Iterator[Image.Image]:
     with source.open() as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about damaged tags: they are as untrusted as the rest
         try:
-            _check_canvas(file, kind, limits)
+            _check_header(file, kind, limits)
             with Image.open(file, formats=[kind.name]) as image:
                 limits.check("pixels", image.width * image.height)
                 yield image
@@ -113,33 +114,49 @@ def opened(source: Source, kind: Kind, limits: Limits) -> Iterator[Image.Image]:
             raise MediaError(f"looks like {kind.format}, but cannot be read: {text}") from error
 
 
-def _check_canvas(file: BinaryIO, kind: Kind, limits: Limits) -> None:
-    """Animated WebP: its library allocates the canvas when the header is opened, so look before."""
+def _check_header(file: BinaryIO, kind: Kind, limits: Limits) -> None:
+    """What Pillow, or the library behind it, would pay for before anybody can look."""
     head = file.read(HEAD)
-    file.seek(0)
+    # Animated WebP: its library allocates the canvas when the header is opened.
     if kind.format == "webp" and head[12:16] == b"VP8X" and len(head) >= 30:
         width, height = (1 + int.from_bytes(head[at : at + 3], "little") for at in (24, 27))
         limits.check("pixels", width * height)
+    if kind.format == "jpeg":
+        jpeg.check(file)
+    if kind.format == "tiff":
+        tiff.pages(file)
+    file.seek(0)
 
 
 def open_picture(source: Source, kind: Kind, limits: Limits) -> Picture:
     """Raises MediaError: not readable, or over a limit."""
     clock = Clock(limits.decode_seconds)
     notes: list[str] = []
+    page = 0
+    if kind.format == "tiff":
+        with source.open() as file:
+            page, note = tiff.chosen(file)
+        notes += [note] if note else []
     with clock, opened(source, kind, limits) as image:
+        if page:
+            image.seek(page)
+            limits.check("pixels", image.width * image.height)
         width, height = image.size
         if _orientation(image) in _TURNED and kind.format not in _TURNED_BY_PLUGIN:
             width, height = height, width
         exif = exif_fields(image)
         moves = kind.format in _MOVING and bool(getattr(image, "is_animated", False))
         times, seconds = _durations(image, limits, clock, notes) if moves else ((0.0,), 0.0)
-        if getattr(image, "n_frames", 1) > 1 and not moves and kind.format in ("tiff", "heic"):
+        if kind.format == "heic" and getattr(image, "n_frames", 1) > 1 and not moves:
             notes.append(f"holds {image.n_frames} pictures; only the first is looked at")  # type: ignore[attr-defined]
     if kind.format == "jpeg":
         with source.open() as file:
-            if is_cut(file):
+            end = jpeg.end(file)
+            if end is None:
                 notes.append("the JPEG is cut off: what is missing is shown grey")
-    return Picture(source, kind, limits, width, height, times, seconds, tuple(notes), exif)
+            elif note := jpeg.attached(file, end):
+                notes.append(note)
+    return Picture(source, kind, limits, width, height, times, seconds, tuple(notes), exif, page)
 
 
 def _durations(image: Image.Image, limits: Limits, clock: Clock, notes: list[str]) -> tuple[tuple[float, ...], float]:
@@ -167,7 +184,7 @@ def _durations(image: Image.Image, limits: Limits, clock: Clock, notes: list[str
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(0x0112, 1))
+        return int(exif_of(image).get(0x0112, 1))
     except TAG_DAMAGE:
         return 1
 
@@ -225,21 +242,3 @@ def _srgb(image: Image.Image) -> Image.Image:
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         done = None  # a damaged profile, or one for other channels: viewers ignore it, and so do we
     return done if done is not None else image.convert("RGB")
-
-
-def is_cut(file: BinaryIO) -> bool:
-    """Whether a JPEG has no end marker after its first scan began (thumbnails inside its tags have their own)."""
-    file.seek(2)
-    while True:
-        marker = file.read(4)
-        if len(marker) < 4 or marker[0] != 0xFF:
-            return len(marker) < 4
-        if marker[1] == 0xDA:
-            break
-        file.seek(int.from_bytes(marker[2:], "big") - 2, 1)
-    tail = b""
-    while chunk := file.read(1 << 20):
-        if b"\xff\xd9" in tail + chunk:
-            return False
-        tail = chunk[-1:]
-    return True

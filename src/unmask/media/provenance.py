@@ -11,6 +11,7 @@ from PIL import ExifTags, Image
 
 from unmask.media.sniff import Kind
 from unmask.media.source import Source
+from unmask.media.tiff import excessive
 
 _EXIF = {
     "make": ExifTags.Base.Make,
@@ -61,11 +62,19 @@ TAG_DAMAGE = (
 )
 
 
+def exif_of(image: Image.Image) -> Image.Exif:
+    """The picture's EXIF tags. Raises: one of TAG_DAMAGE."""
+    stored = image.info.get("exif")
+    if isinstance(stored, bytes) and excessive(stored):
+        raise ValueError("its tags reach for more than they can hold")
+    return image.getexif()
+
+
 def exif_fields(image: Image.Image) -> dict[str, str]:
     """make, model, software, date, lens; that there is a position, not where; traces of picture generators."""
     found: dict[str, str] = {}
     try:
-        exif = image.getexif()
+        exif = exif_of(image)
         detail = exif.get_ifd(ExifTags.IFD.Exif)
         for tags, names in ((exif, _EXIF), (detail, _EXIF_DETAIL)):
             found |= {name: text for name, tag in names.items() if (text := _plain(tags.get(tag)))}

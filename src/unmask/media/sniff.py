@@ -89,6 +89,13 @@ _OTHER: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 picture; convert it to PNG"),
     (0, b"\xff\x0a", "a JPEG XL picture; convert it to PNG"),
     (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture; convert it to PNG"),
+    (0, b"IIRO", "a camera RAW (ORF); develop it to JPEG or TIFF first"),
+    (0, b"IIRS", "a camera RAW (ORF); develop it to JPEG or TIFF first"),
+    (0, b"IIU\0", "a camera RAW (RW2); develop it to JPEG or TIFF first"),
+    (0, b"FUJIFILMCCD-RAW", "a camera RAW (RAF); develop it to JPEG or TIFF first"),
+    (0, b"FOVb", "a camera RAW (X3F); develop it to JPEG or TIFF first"),
+    (0, b"\0MRM", "a camera RAW (MRW); develop it to JPEG or TIFF first"),
+    (4, b"ftypcrx ", "a camera RAW (CR3); develop it to JPEG or TIFF first"),
     (0, b"SQLite format 3\0", "a database"),
     (0, b"PAR1", "a Parquet table"),
 )
