@@ -13,7 +13,7 @@ from PIL import Image
 
 from unmask.media import Limits, open_media
 from unmask.scanning import heat, text
-from unmask.scanning.ahead import ahead
+from unmask.scanning.ahead import ahead, within
 from unmask.scanning.options import Options, report_of
 from unmask.scanning.pipeline import KEPT_FRAMES, Clock, Scanner
 from unmask.types import FileReport, Pixels, UnmaskError
@@ -237,6 +237,15 @@ def test_ahead_keeps_order_and_errors() -> None:
     assert [next(stream) for _ in range(5)] == list(range(5))
     with pytest.raises(ValueError, match="here"):
         next(stream)
+
+
+def test_within_gives_up_on_what_takes_too_long() -> None:
+    held = threading.Event()
+    assert within(5.0, lambda: 7) == 7
+    assert within(0.05, held.wait) is None
+    held.set()
+    with pytest.raises(ZeroDivisionError):
+        within(5.0, lambda: 1 // 0)
 
 
 def test_ahead_stops_with_its_reader() -> None:

@@ -167,9 +167,7 @@ def scan(
     max_decode_seconds: Annotated[
         float | None, typer.Option(min=0.1, help="Time to decode it.", rich_help_panel=LIMITS, show_default="120")
     ] = None,
-    max_file_seconds: Annotated[
-        float, typer.Option(min=1, help="Time in all, when several files are scanned.", rich_help_panel=LIMITS)
-    ] = 900,
+    max_file_seconds: Annotated[float, typer.Option(min=1, help="Time in all.", rich_help_panel=LIMITS)] = 900,
 ) -> None:
     """Look for forged faces in pictures and clips.
 

@@ -1,10 +1,13 @@
-"""Work ahead: the next items are made in another thread while this one looks at those before."""
+"""Work beside this thread: the next items are made in advance, and what takes too long is left behind.
+
+Daemon threads, because a codec that is stuck in a damaged file must not keep the process from ending.
+"""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import queue
+import threading
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -15,11 +18,48 @@ def ahead(items: Iterator[T], most: int = 2) -> Iterator[T]:
 
     Closing the returned generator stops the other thread after the item at hand.
     """
-    pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+    asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    made: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+
+    def make() -> None:
+        while asked.get():
+            made.put(_tried(lambda: next(items, None)))
+
+    thread = threading.Thread(target=make, name="ahead", daemon=True)
+    thread.start()
     try:
-        coming = deque(pool.submit(next, items, None) for _ in range(most + 1))
-        while (item := coming.popleft().result()) is not None:
-            coming.append(pool.submit(next, items, None))
+        for _ in range(most + 1):
+            asked.put(True)
+        while True:
+            item, error = made.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            asked.put(True)
             yield item
     finally:
-        pool.shutdown(cancel_futures=True)
+        while not asked.empty():
+            asked.get()
+        asked.put(False)
+        thread.join()
+
+
+def within(seconds: float, work: Callable[[], T]) -> T | None:
+    """What `work` returns, or None when it takes longer than `seconds`: it goes on by itself until the process ends."""
+    done: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+    threading.Thread(target=lambda: done.put(_tried(work)), name="within", daemon=True).start()
+    try:
+        result, error = done.get(timeout=seconds)
+    except queue.Empty:
+        return None
+    if error is not None:
+        raise error
+    return result
+
+
+def _tried(work: Callable[[], T]) -> tuple[T | None, BaseException | None]:
+    try:
+        return work(), None
+    except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+        return None, error

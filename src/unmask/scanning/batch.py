@@ -11,6 +11,7 @@ from pathlib import Path
 from unmask.media import Limits, MediaError
 from unmask.media.sniff import HEAD, PICTURES, VIDEOS, sniff
 from unmask.media.source import from_path
+from unmask.scanning.ahead import within
 from unmask.scanning.ledger import Ledger, asked_of
 from unmask.scanning.options import Options
 from unmask.scanning.pipeline import Scanner
@@ -66,9 +67,10 @@ def scan_many(
 ) -> Iterator[tuple[int, FileReport]]:
     """Scans `paths`; yields (position in `paths`, report) as they finish. `scanner` is what `options` made.
 
-    One file is scanned here, several in `jobs` processes with `options.threads` threads each. Closing the generator
-    ends them at once. With `out`, a Parquet table, content that it knows is not scanned again, nor the same content
-    twice in one run, and every answer is on disk before it is yielded.
+    One file is scanned here, in a thread of its own, several in `jobs` processes with `options.threads` threads each;
+    none may take longer than `options.seconds_per_file`. Closing the generator ends the processes at once. With `out`,
+    a Parquet table, content that it knows is not scanned again, nor the same content twice in one run, and every
+    answer is on disk before it is yielded.
 
     Raises: UnmaskError when `out` cannot be used.
     """
@@ -90,7 +92,11 @@ def _answers(
         yield from scan_all(tasks, options, min(jobs, count), options.seconds_per_file)
         return
     for key, task in tasks:  # a process of its own would cost more than one file
-        yield key, task if isinstance(task, FileReport) else scan_safely(scanner, task)
+        yield key, task if isinstance(task, FileReport) else _alone(scanner, task, options.seconds_per_file)
+
+
+def _alone(scanner: Scanner, path: str, seconds: float) -> FileReport | WorkerError:
+    return within(seconds, lambda: scan_safely(scanner, path)) or WorkerError(f"given up after {seconds:g} s")
 
 
 class _Known:
