@@ -20,12 +20,11 @@ import cv2
 from common import CLIP, Times, machine, table, take_turns
 from skimage.transform import PiecewiseAffineTransform, warp
 
-from unmask import open_media
+from unmask import create, names, open_media
 from unmask.data.donors import Reals
 from unmask.data.manifest import FaceRow, Manifest, write
 from unmask.faces import FaceDetector, crop
 from unmask.forging.offline import grey, png, seeded
-from unmask.generators import create, names
 from unmask.imageops.warping import piecewise
 from unmask.types import Frame, InputSpec
 
@@ -41,14 +40,14 @@ def main() -> None:
         reals = cut(Path(folder), asked.crops, asked.size)
         print(machine("unmask", "opencv-python-headless", "scikit-image", "scipy"), end="\n\n", flush=True)
         variants = {"decode + encode (OpenCV)": lambda: peer(reals)}
-        variants |= {name: lambda name=name: forged(reals, name) for name in names()}
+        variants |= {name: lambda name=name: forged(reals, name) for name in names("generator")}
         found = take_turns(variants, asked.repeat)
         warps = take_turns({"ours": lambda: warped(reals), "scikit-image": lambda: naive(reals)}, asked.repeat)
     print(
         f"{len(reals)} crops of {asked.size} pixels, medians of {asked.repeat}, milliseconds a crop\n{table(found)}\n"
     )
     plain = found["decode + encode (OpenCV)"]["cpu"]
-    for name in names():
+    for name in names("generator"):
         cost = found[name]["cpu"]
         print(f"{name:12} {1000 / cost:6.0f} a second and core, {cost / plain:5.1f} x decode + encode")
     print(f"\nwarp of 81 points: {table(warps)}\nratio {warps['scikit-image']['cpu'] / warps['ours']['cpu']:.1f}")
@@ -83,7 +82,7 @@ def peer(reals: Reals) -> Times:
 
 
 def forged(reals: Reals, name: str) -> Times:
-    maker, spent = create(name), [0.0]
+    maker, spent = create("generator", name), [0.0]
 
     def one(i: int) -> None:
         image, face = reals.read(i)

@@ -14,13 +14,13 @@ from make import COLLINS, HOPPER
 from PIL import ExifTags, Image
 from skimage import data
 
+from unmask import create, names
 from unmask.data.donors import Donor
 from unmask.data.landmarks import Landmarks
 from unmask.faces import align, matrix
 from unmask.forging.contact_sheet import MARK, Panel, drawn
 from unmask.forging.landmarkers import landmarker
 from unmask.forging.offline import seeded
-from unmask.generators import create, names
 from unmask.types import Floats, InputSpec, Pixels
 
 SPEC = InputSpec(size=256, margin=1.3)
@@ -41,8 +41,8 @@ def main(path: Path) -> None:
     hopper = Image.open(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg").convert("RGB")
     people = {"collins": cut(np.asarray(data.astronaut()), COLLINS), "hopper": cut(np.asarray(hopper), HOPPER)}
     panels: dict[str, list[Panel]] = {}
-    for name in names():
-        maker, panels[name] = create(name), []
+    for name in names("generator"):
+        maker, panels[name] = create("generator", name), []
         for who, other in (("collins", "hopper"), ("hopper", "collins")):
             for number in range(EACH):
                 image, face = people[who]

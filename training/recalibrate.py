@@ -18,7 +18,7 @@ from training.second import SECOND, finish
 from unmask.bundles import read
 from unmask.bundles.distance import restored
 from unmask.data.manifest import Manifest
-from unmask.detectors import family
+from unmask.registry import FAMILIES
 from unmask.types import UnmaskError
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     bundle = read(asked.bundle)
     if bundle.card.name != SECOND.name:
         raise UnmaskError(f"{asked.bundle} holds {bundle.card.name}: only {SECOND.name} can be calibrated anew here")
-    detector = family.create(bundle.card.method, bundle.card.options)
+    detector = FAMILIES["detector"].create(bundle.card.method, bundle.card.options)
     restored(detector, bundle.files["model.safetensors"])  # fills it
     said = {**bundle.card.recipe, "calibrated_on": Manifest(asked.data).digest}
     asked.out.mkdir(parents=True, exist_ok=True)

@@ -9,9 +9,9 @@ from unmask._version import __version__
 if TYPE_CHECKING:
     from unmask.bench.evaluate import evaluate
     from unmask.bundles import load
-    from unmask.detectors import card, create, names
     from unmask.exporting.bundle import export
     from unmask.media import open_media
+    from unmask.registry import card, create, names
     from unmask.scanning import scan
     from unmask.train.loop import train as fit
 
@@ -23,13 +23,13 @@ __all__ = ["__version__", "card", "create", "evaluate", "export", "fit", "load",
 
 # Where the verbs live. They are imported when first asked for: `import unmask` and `unmask --help` stay quick.
 _VERBS = {
-    "card": "unmask.detectors:card",
-    "create": "unmask.detectors:create",
+    "card": "unmask.registry:card",
+    "create": "unmask.registry:create",
     "evaluate": "unmask.bench.evaluate:evaluate",
     "export": "unmask.exporting.bundle:export",
     "fit": "unmask.train.loop:train",
     "load": "unmask.bundles:load",
-    "names": "unmask.detectors:names",
+    "names": "unmask.registry:names",
     "open_media": "unmask.media:open_media",
     "scan": "unmask.scanning:scan",
 }

@@ -1,6 +1,7 @@
 """A method's file name is its name: `detectors/mobilenet.py` is "mobilenet". Nothing is imported until asked for.
 
-Installed packages add methods of their own through an entry point in the group of the family's name:
+`FAMILIES` is the one table of kinds: which package holds the methods of a kind, and which base class they derive from.
+Installed packages add methods of their own through an entry point in the group of that package:
 
     [project.entry-points."unmask.detectors"]
     mine = "my_package.mine"
@@ -35,6 +36,7 @@ class MethodCard(Plain):
     task: str  # what goes in and what comes out, in a few words
     licence: str  # of the code here, and of published weights where there are any
     verified: str  # what was held against the paper or its weights, and what was not
+    needs: tuple[str, ...] = ()  # extras of this package that it cannot run without
     # Options of one that a laptop trains in seconds; for tests, and not shown.
     small: dict[str, Any] = Field(default_factory=dict, exclude=True)
 
@@ -106,8 +108,9 @@ class Family:
     @cached_property
     def _modules(self) -> dict[str, str]:
         """Name -> module. A name of ours stays ours: results under it must mean the same everywhere."""
-        folder = importlib.import_module(self.package).__path__
-        own = {m.name: f"{self.package}.{m.name}" for m in pkgutil.iter_modules(folder) if not m.name.startswith("_")}
+        spec = importlib.util.find_spec(self.package)  # None for a kind that has no method of ours yet
+        found = pkgutil.iter_modules(spec.submodule_search_locations if spec else [])
+        own = {m.name: f"{self.package}.{m.name}" for m in found if not m.name.startswith("_")}
         others = {e.name: e.module for e in entry_points(group=self.package)}
         for name in sorted(own.keys() & others.keys()):
             warnings.warn(f"{others[name]} is left out: {self.package} has a {name!r} of its own", stacklevel=2)
@@ -117,6 +120,47 @@ class Family:
         if name not in self._modules:
             raise UnmaskError(f"no method {name!r} in {self.package}; {nearest(name, self.names())}")
         return self._modules[name]
+
+
+FAMILIES: dict[str, Family] = {
+    "detector": Family("unmask.detectors", "unmask.base.detector:Detector"),
+    "objective": Family("unmask.objectives", "unmask.base.objective:Objective"),
+    "attack": Family("unmask.attacks", "unmask.base.attack:Attack"),
+    "explainer": Family("unmask.explainers", "unmask.base.explainer:Explainer"),
+    "generator": Family("unmask.generators", "unmask.base.generator:Generator"),
+    "decoder": Family("unmask.decoders", "unmask.base.decoder:Decoder"),
+}
+
+
+def names(kind: str = "detector") -> list[str]:
+    """The methods of a kind. Raises: UnmaskError for an unknown kind."""
+    return _family(kind).names()
+
+
+def card(kind: str, name: str | None = None) -> MethodCard:
+    """What a method's file says of itself: `card("attack", "pgd")`; `card("xception")` is a detector's.
+
+    Raises: UnmaskError for an unknown kind or name, with the nearest known one.
+    """
+    return FAMILIES["detector"].card(kind) if name is None else _family(kind).card(name)
+
+
+def create(kind: str, name: str | None = None, options: Mapping[str, Any] | None = None) -> Any:
+    """Build a method: `create("attack", "pgd", {"steps": 10})`; `create("xception")` is a detector.
+
+    Args:
+        options: of the class's constructor; what is left out is its default.
+    Raises: UnmaskError for an unknown kind, name or option, with the nearest known one.
+    """
+    if name is None:
+        kind, name = "detector", kind
+    return _family(kind).create(name, options)
+
+
+def _family(kind: str) -> Family:
+    if kind not in FAMILIES:
+        raise UnmaskError(f"no kind of method {kind!r}; {nearest(kind, FAMILIES)}")
+    return FAMILIES[kind]
 
 
 def _checked(method: str, kind: type, options: dict[str, Any]) -> dict[str, Any]:

@@ -17,18 +17,18 @@ from torch.nn import functional as F
 from unmask.base.detector import Batch, Detector
 from unmask.bundles import Scorer, read, write
 from unmask.bundles.distance import ExportWrapper, save
-from unmask.detectors import family
 from unmask.exporting.onnx import write_onnx
+from unmask.registry import FAMILIES
 from unmask.train.engine import Engine
 from unmask.train.recipe import Recipe
 from unmask.types import Card, UnmaskError
 
-pytestmark = pytest.mark.parametrize("name", family.names())
+pytestmark = pytest.mark.parametrize("name", FAMILIES["detector"].names())
 
 
 def create(name: str) -> Detector:
     torch.manual_seed(0)
-    detector: Detector = family.create(name, family.card(name).small)
+    detector: Detector = FAMILIES["detector"].create(name, FAMILIES["detector"].card(name).small)
     return detector
 
 
@@ -123,7 +123,7 @@ def test_a_bundle_of_it_answers_as_it_does(name: str, tmp_path: Path) -> None:
     files = {n: tmp_path / n for n in ("model.onnx", "model.safetensors")}
     write_onnx(boxed, files["model.onnx"], image[:2])
     save(boxed, str(files["model.safetensors"]))
-    options = family.card(name).small
+    options = FAMILIES["detector"].card(name).small
     card = Card(
         name="c", version="0", summary="", method=name, options=options, input=detector.input, licence="", files={}
     )

@@ -10,15 +10,15 @@ from tests.portraits import Everyone, face
 from unmask.base.generator import Forgery, Generator, Unforgeable
 from unmask.data.landmarks import Landmarks
 from unmask.faces import FaceDetector
-from unmask.generators import family
+from unmask.registry import FAMILIES
 from unmask.types import InputSpec, Pixels, UnmaskError
 
-pytestmark = pytest.mark.parametrize("name", family.names())
+pytestmark = pytest.mark.parametrize("name", FAMILIES["generator"].names())
 SEEDS = 8
 
 
 def create(name: str) -> Generator:
-    generator: Generator = family.create(name, family.card(name).small)
+    generator: Generator = FAMILIES["generator"].create(name, FAMILIES["generator"].card(name).small)
     return generator
 
 
@@ -93,7 +93,7 @@ def test_the_page_of_generators_names_it(name: str) -> None:
 
 
 def test_its_card_says_where_it_comes_from(name: str) -> None:
-    card = family.card(name)
+    card = FAMILIES["generator"].card(name)
     assert card.title
     assert card.paper
     assert card.verified

@@ -9,8 +9,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from unmask.detectors import family
 from unmask.nn.convnets import NETWORKS, ConvNet
+from unmask.registry import FAMILIES
 from unmask.types import UnmaskError
 
 TIMM = {"xception": "legacy_xception", "efficientnet_b4": "efficientnet_b4", "resnet34": "resnet34"}
@@ -20,7 +20,7 @@ MILLIONS = {"xception": 20.81, "efficientnet_b4": 17.55, "resnet34": 21.29}  # w
 @pytest.mark.parametrize("name", TIMM)
 def test_the_default_is_the_published_network(name: str) -> None:
     with torch.device("meta"):
-        detector = family.create(name)
+        detector = FAMILIES["detector"].create(name)
         theirs = timm.create_model(TIMM[name], num_classes=2)
     count = sum(p.numel() for p in detector.parameters())
     assert count == sum(p.numel() for p in theirs.parameters())
@@ -31,7 +31,7 @@ def test_it_answers_as_timm_does_and_starts_from_timms_file(tmp_path: Path) -> N
     torch.manual_seed(0)
     theirs = timm.create_model("test_efficientnet", num_classes=2).eval()
     save_file(theirs.state_dict(), tmp_path / "model.safetensors")
-    detector = family.create("efficientnet_b4", {"network": "tiny-efficientnet", "size": 64}).eval()
+    detector = FAMILIES["detector"].create("efficientnet_b4", {"network": "tiny-efficientnet", "size": 64}).eval()
     detector.start(tmp_path / "model.safetensors")
     detector.head.load_state_dict(theirs.get_classifier().state_dict())
     image = torch.rand(3, 3, 64, 64)

@@ -10,11 +10,11 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from unmask.base.detector import Batch
-from unmask.detectors import family
 from unmask.detectors.gend import GenD
 from unmask.nn.adapt import adapt
 from unmask.nn.backbones import BACKBONES, Encoder
 from unmask.nn.hypersphere import alignment, uniformity
+from unmask.registry import FAMILIES
 from unmask.types import UnmaskError
 
 SMALL = ("tiny-vit", "tiny-pe", "tiny-dinov2", "tiny-dinov3")
@@ -67,7 +67,8 @@ def test_a_feature_is_as_long_as_its_entry_says() -> None:
 
 @pytest.mark.parametrize("head", ["norm", "linear"])
 def test_the_loss_is_the_papers_sum(head: str) -> None:
-    detector, label = family.create("gend", {"backbone": "tiny-vit", "head": head}), torch.tensor([0, 1, 1, 0])
+    detector = FAMILIES["detector"].create("gend", {"backbone": "tiny-vit", "head": head})
+    label = torch.tensor([0, 1, 1, 0])
     image = pictures(detector)
     terms = detector.loss(Batch(image, label))
     x = detector.encoder(image)
@@ -129,7 +130,7 @@ def test_pairs_mix_as_pairs() -> None:
 @pytest.mark.parametrize("how", ["lora", "dora"])
 @pytest.mark.parametrize("name", ["tiny-vit", "tiny-pe"])
 def test_low_rank_updates_fold_into_the_encoder_without_a_trace(name: str, how: str) -> None:
-    detector = family.create("gend", {"backbone": name, "adaptation": how, "rank": 2}).eval()
+    detector = FAMILIES["detector"].create("gend", {"backbone": name, "adaptation": how, "rank": 2}).eval()
     with torch.no_grad():
         for key, value in detector.named_parameters():
             if "lora_B" in key:
@@ -182,4 +183,4 @@ def test_unknown_words_are_refused_with_the_known_ones() -> None:
     with pytest.raises(UnmaskError, match="there is no backbone 'clip'; there is clip-vit-b-32"):
         GenD("clip")
     with pytest.raises(UnmaskError, match="adaptation: Input should be 'ln'"):
-        family.create("gend", {"backbone": "tiny-vit", "adaptation": "layernorm"})
+        FAMILIES["detector"].create("gend", {"backbone": "tiny-vit", "adaptation": "layernorm"})

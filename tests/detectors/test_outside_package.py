@@ -72,11 +72,11 @@ def test_it_keeps_every_promise_of_a_detector(site: Path) -> None:
 def test_a_name_of_ours_stays_ours_and_a_missing_module_is_named(site: Path) -> None:
     code = (
         "import warnings; warnings.simplefilter('always')\n"
-        "from unmask.detectors import family\n"
-        "print(family.card('mobilenet').title)\n"
-        "try: family.create('gone')\n"
+        "from unmask.registry import FAMILIES\n"
+        "print(FAMILIES['detector'].card('mobilenet').title)\n"
+        "try: FAMILIES['detector'].create('gone')\n"
         "except Exception as error: print(type(error).__name__, error)\n"
-        "try: family.card('gone')\n"
+        "try: FAMILIES['detector'].card('gone')\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )
     said = run(site, "-c", code)

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unmask.bundles import load, read
-from unmask.detectors import family
 from unmask.exporting.checkpoints import deepfakebench
 from unmask.exporting.checkpoints.published import OPTIONS, published, to_bundle
 from unmask.nn.backbones import Encoder
+from unmask.registry import FAMILIES
 from unmask.types import UnmaskError
 
 State = dict[str, Tensor]
@@ -214,7 +214,7 @@ def test_efficientnet_answers_as_its_layout_says_pads_included(tmp_path: Path) -
         # 32 blocks deep: processors differ by some 2e-4 in the order of their sums.
         torch.testing.assert_close(detector(image).logits, want, atol=1e-4, rtol=1e-3)
         # The pads matter: timm's own network gives other answers with the same weights.
-        plain = family.create("efficientnet_b4").eval()
+        plain = FAMILIES["detector"].create("efficientnet_b4").eval()
         plain.load_state_dict(detector.state_dict())
         assert (plain(image).logits - want).abs().max() > 1e-2
 
@@ -264,7 +264,7 @@ def test_effort_answers_as_transformers_with_the_maps_put_together(tmp_path: Pat
             whole[name] = state[f"{place}weight_main"] + u @ torch.diag(s) @ v
     encoder.body.load_state_dict(whole)
     image = torch.rand(2, 3, 128, 128)
-    detector = family.create("effort", {"backbone": "face-vit-128", "rank": 3}).eval()
+    detector = FAMILIES["detector"].create("effort", {"backbone": "face-vit-128", "rank": 3}).eval()
     torch.save({f"module.{k}": v for k, v in state.items()}, tmp_path / "effort.pth")
     detector.load_state_dict(deepfakebench.effort(detector, tmp_path / "effort.pth"))
     with torch.inference_mode():
@@ -282,7 +282,7 @@ def test_the_published_effort_has_the_names_and_shapes_of_ours() -> None:
     sizes = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
     with torch.device("meta"):
         tower = CLIPVisionModel(CLIPVisionConfig(**sizes, image_size=224, patch_size=14))
-        detector = family.create("effort")
+        detector = FAMILIES["detector"].create("effort")
     shapes = {k.removeprefix("vision_model."): tuple(v.shape) for k, v in tower.state_dict().items()}
     theirs = {f"encoder.body.{k}": s for k, s in shapes.items() if not (".self_attn." in k and k.endswith(".weight"))}
     split = {k.removesuffix("weight") for k in shapes if ".self_attn." in k and k.endswith(".weight")}
@@ -304,4 +304,4 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         ours("xception", state, tmp_path)
     torch.save({"backbone.encoder.layers.0.self_attn.q_proj.weight_main": torch.rand(4, 4)}, tmp_path / "e.pth")
     with pytest.raises(UnmaskError, match="no trained directions for encoder"):
-        deepfakebench.effort(family.create("effort", {"backbone": "face-vit-128"}), tmp_path / "e.pth")
+        deepfakebench.effort(FAMILIES["detector"].create("effort", {"backbone": "face-vit-128"}), tmp_path / "e.pth")

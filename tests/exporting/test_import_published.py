@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from unmask.bundles import load
-from unmask.detectors import family
 from unmask.exporting.checkpoints.published import published, to_bundle
+from unmask.registry import FAMILIES
 from unmask.types import UnmaskError
 
 Array = np.ndarray[Any, Any]
@@ -153,7 +153,7 @@ def test_import_detector_writes_a_bundle(tmp_path: Path) -> None:
 
     from unmask.app.cli import app
 
-    detector = family.create("npr")
+    detector = FAMILIES["detector"].create("npr")
     body = {k.removeprefix("body."): v for k, v in detector.state_dict().items() if k.startswith("body.")}
     torch.save({**body, "fc1.weight": torch.ones(1, 512), "fc1.bias": torch.ones(1)}, tmp_path / "NPR.pth")
     done = CliRunner().invoke(

@@ -7,13 +7,13 @@ import pytest
 
 from tests.portraits import Everyone, face
 from unmask.base.generator import Unforgeable
-from unmask.generators import create
 from unmask.generators.clockmix import hard_label, mixed, sectors, soft_label
 from unmask.generators.face_xray import boundary
 from unmask.generators.fwa import warped
 from unmask.generators.i2g import consistency
 from unmask.generators.region_edit import PARTS, ROOM, surroundings
 from unmask.generators.sbi import RATIOS, self_blend
+from unmask.registry import create
 from unmask.types import Floats, Pixels, UnmaskError
 
 FULL = 2 * np.pi

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from unmask.media import Limits, open_media
-from unmask.scanning import heat, text
+from unmask.scanning import overlay, text
 from unmask.scanning.ahead import ahead, within
 from unmask.scanning.options import Options, report_of
 from unmask.scanning.pipeline import KEPT_FRAMES, Clock, Scanner
@@ -209,18 +209,10 @@ def test_a_report_reads_as_text(scanner: Scanner, portrait: Pixels, tmp_path: Pa
 # --- heat ------------------------------------------------------------------------------------------------------------
 
 
-def test_heat_is_where_the_score_comes_from() -> None:
-    # A detector that only looks at the red of the lower right quarter.
-    def margins(crops: Pixels) -> np.ndarray:
-        return crops[:, 32:, 32:, 0].mean(axis=(1, 2)).astype(np.float32)
-
-    crop = np.full((64, 64, 3), 255, np.uint8)
-    warm = heat.occlusion(crop, margins, towards_fake=True)
-    assert warm.shape == (heat.GRID, heat.GRID)
-    assert warm[5:, 5:].min() > 0
-    assert warm[:3, :].max() == warm[:, :3].max() == 0
-    assert heat.occlusion(crop, margins, towards_fake=False).max() == 0
-    shown = heat.overlay(crop, warm).astype(int)
+def test_the_overlay_reddens_what_the_map_marks() -> None:
+    crop, heat = np.full((64, 64, 3), 255, np.uint8), np.zeros((8, 8), np.float32)
+    heat[5:, 5:] = 2
+    shown = overlay.overlay(crop, heat).astype(int)
     assert (shown[48, 48, 0] - shown[48, 48, 1]) > 60
     assert (shown[8, 8] == 255).all()
 

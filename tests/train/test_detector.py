@@ -157,11 +157,11 @@ def test_weights_of_another_method_are_named(tmp_path: Path) -> None:
 
 
 def test_a_wrong_method_suggests_the_right_one() -> None:
-    from unmask.detectors import family
+    from unmask.registry import FAMILIES
 
-    assert "mobilenet" in family.names()
+    assert "mobilenet" in FAMILIES["detector"].names()
     with pytest.raises(UnmaskError, match="did you mean 'mobilenet'"):
-        family.create("mobilnet")
+        FAMILIES["detector"].create("mobilnet")
 
 
 def test_distance_is_one_for_the_typical_and_large_for_the_strange() -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tests.train.faces import recipe
 from tests.train.runs import in_processes, rows, stopped, unlike
 from unmask.base.detector import Batch, Detector
-from unmask.detectors import family
+from unmask.registry import FAMILIES
 from unmask.train.engine import Engine
 from unmask.train.loop import train
 from unmask.types import UnmaskError
@@ -54,10 +54,10 @@ def test_two_processes_are_one(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("name", family.names())
+@pytest.mark.parametrize("name", FAMILIES["detector"].names())
 def test_every_detector_takes_it_or_says_why_not(name: str, part: str) -> None:
     torch.manual_seed(0)
-    detector: Detector = family.create(name, family.card(name).small)
+    detector: Detector = FAMILIES["detector"].create(name, FAMILIES["detector"].card(name).small)
     label = torch.arange(4) % len(detector.classes)
     image = torch.rand(4, 3, detector.input.size, detector.input.size)
     batch = Batch(image, label, group=label, pair=torch.full_like(label, -1), method=label, index=torch.arange(4))

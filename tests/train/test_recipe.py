@@ -10,7 +10,7 @@ import yaml
 
 from tests.conftest import REPOSITORY
 from unmask.data import datasets
-from unmask.detectors import family
+from unmask.registry import FAMILIES
 from unmask.train.loop import create
 from unmask.train.optim import Average, Sharpness, optimizer, rate
 from unmask.train.recipe import AdvScm, Data, Difficulty, Optimizer, Recipe, Sampler, Schedule, Span, Words, load
@@ -32,7 +32,7 @@ def test_every_shipped_recipe_fits_and_builds(path: Path) -> None:
     recipe = load(path, ["start=null"])
     assert recipe.name == path.stem
     with torch.device("meta"):  # the large ones would take gigabytes
-        detector = family.create(recipe.method, recipe.options)
+        detector = FAMILIES["detector"].create(recipe.method, recipe.options)
     trained = [p for p in detector.parameters() if p.requires_grad]
     assert trained
     optimizer(recipe.optimizer, trained)

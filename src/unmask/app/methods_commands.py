@@ -1,4 +1,4 @@
-"""`unmask methods`: what can be trained and forged, read from the files of the methods without importing them."""
+"""`unmask methods`: every method of every family, read from the files of the methods without importing them."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ import typer
 
 def methods(
     name: Annotated[str | None, typer.Argument(help="One method alone.", show_default=False)] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="detector, objective, attack, explainer, generator or decoder.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """List the detectors that can be trained and the generators that forge for them: whose, and what is verified."""
+    """List the methods by family: title, paper, licence, and what was verified."""
     from unmask.app.errors import errors_in_a_line
 
     with errors_in_a_line():
         from rich.table import Table
 
-        from unmask import detectors, generators
         from unmask.app.console import stdout
-        from unmask.registry import nearest
+        from unmask.registry import FAMILIES, card, names, nearest
         from unmask.types import UnmaskError
 
-        families = {"detector": detectors.family, "generator": generators.family}
-        known = [(kind, each) for kind, family in families.items() for each in family.names()]
-        shown = [(kind, each) for kind, each in known if name in (None, each)]  # one paper may be both
+        known = [(each, n) for each in ([kind] if kind else FAMILIES) for n in names(each)]
+        shown = [(each, n) for each, n in known if name in (None, n)]  # one paper may be in two families
         if not shown:
-            raise UnmaskError(f"no method {name!r}; {nearest(str(name), [each for _, each in known])}")
+            raise UnmaskError(f"no method {name!r}; {nearest(str(name), [n for _, n in known])}")
         console = stdout()
         if as_json:
-            cards = [{"name": n, "kind": k, **families[k].card(n).model_dump()} for k, n in shown]
-            console.print_json(data=cards)
+            console.print_json(data=[{"name": n, "kind": k, **card(k, n).model_dump()} for k, n in shown])
             return
-        for kind in families:
-            table = Table(f"{kind}s", "", box=None, padding=(0, 2, 1, 0))
-            for each in [n for k, n in shown if k == kind]:
-                card = families[kind].card(each)
-                about = f"{card.title}\n{card.task}\n{card.paper}\nlicence: {card.licence}\nverified: {card.verified}"
-                table.add_row(f"[bold]{each}[/]", about.replace("[", "\\["), end_section=True)
-            if table.rows:
-                console.print(table)
+        for each in dict.fromkeys(k for k, _ in shown):
+            table = Table(f"{each}s", "", box=None, padding=(0, 2, 1, 0))
+            for n in [n for k, n in shown if k == each]:
+                of = card(each, n)
+                needs = f"\nneeds: unmask[{','.join(of.needs)}]" if of.needs else ""
+                about = f"{of.title}\n{of.task}\n{of.paper}\nlicence: {of.licence}\nverified: {of.verified}{needs}"
+                table.add_row(f"[bold]{n}[/]", about.replace("[", "\\["), end_section=True)
+            console.print(table)

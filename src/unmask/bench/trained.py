@@ -25,8 +25,8 @@ from unmask.bench.scorers import Detector, Sides, combined
 from unmask.bench.scoring import Margins
 from unmask.bench.training import Run, train_all
 from unmask.data.manifest import Manifest, Writer
-from unmask.detectors import family
 from unmask.measure.protocol import Mask
+from unmask.registry import FAMILIES
 from unmask.train import recipe as recipes
 from unmask.train.loop import finished, restore
 from unmask.train.recipe import Data, Recipe
@@ -116,7 +116,7 @@ class Taught:
     def _runs(self, sides: Sides) -> list[Run]:
         rows, taught = self._rows(sides), self._without(sides.held_out)
         kept = {k: getattr(taught.data, k) for k in ("leave_out", "frames", "pick")}
-        of = (RULES, self._sha256(taught), rows.digest, family.sha256(taught.method))
+        of = (RULES, self._sha256(taught), rows.digest, FAMILIES["detector"].sha256(taught.method))
         found = []
         for seed in self.seeds:
             recipe = taught.model_copy(update={"seed": seed, "data": Data(**kept)})

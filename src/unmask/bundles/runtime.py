@@ -90,12 +90,12 @@ def _torch(weights: bytes, method: str, options: Mapping[str, Any], threads: int
     try:
         torch = importlib.import_module("torch")
         # By name: the rooms of training lie above this one, and a scan must start without them.
-        family = importlib.import_module("unmask.detectors").family
+        create = importlib.import_module("unmask.registry").create
         restored = importlib.import_module("unmask.bundles.distance").restored
     except ImportError as error:
         raise UnmaskError('the runtime torch is an extra: pip install "unmask[train]"') from error
     try:
-        model = restored(family.create(method, options), weights)
+        model = restored(create("detector", method, options), weights)
     except (RuntimeError, ValueError, KeyError) as error:
         raise UnmaskError(f"{WEIGHTS} does not fit the detector {method!r}: {error}") from error
     torch.set_num_threads(threads)

@@ -35,8 +35,8 @@ from unmask.data.donors import Reals
 from unmask.data.manifest import FaceRow, Manifest, Split, Writer
 from unmask.forging.contact_sheet import MARK, sheet
 from unmask.forging.landmarkers import landmarker
-from unmask.generators import create
 from unmask.journal import appended, lock
+from unmask.registry import create
 from unmask.types import Floats, Pixels, Plain, UnmaskError
 from unmask.workers import Worker, WorkerError, ask_all, serve
 
@@ -126,7 +126,7 @@ def chosen(names: Sequence[str], changes: Sequence[str] = ()) -> dict[str, dict[
         except yaml.YAMLError:
             raise UnmaskError(f"the value of {change!r} is no YAML: quote it") from None
     for name, options in found.items():
-        create(name, options)
+        create("generator", name, options)
     return found
 
 
@@ -249,7 +249,7 @@ def _ready(order: bytes) -> Callable[[bytes], bytes]:
     asked = json.loads(order)
     options, out = Options.model_validate(asked["options"]), Path(asked["out"])
     reals = sources(Manifest(Path(asked["manifest"])), options)
-    makers = {name: create(name, given) for name, given in options.generators.items()}
+    makers = {name: create("generator", name, given) for name, given in options.generators.items()}
 
     def handle(line: bytes) -> bytes:
         try:

@@ -26,7 +26,7 @@ from unmask.base.generator import Generator, Unforgeable
 from unmask.data.donors import Reals
 from unmask.data.landmarks import Landmarker, standard
 from unmask.data.loader import FaceSet, Item, Key
-from unmask.generators import create
+from unmask.registry import create
 from unmask.types import Pixels, UnmaskError
 
 TRIES = 8  # draws for one forgery before it is an error: a draw may fail, a picture of one colour always does
@@ -69,7 +69,7 @@ class ForgedSet(Dataset[Item]):
         Raises: UnmaskError for unknown generators or options, and for real crops whose five points are not known.
         """
         self.faces, self.shares = faces, dict(shares)
-        self.makers: list[Generator] = [create(name, (options or {}).get(name)) for name in shares]
+        self.makers: list[Generator] = [create("generator", name, (options or {}).get(name)) for name in shares]
         self.real = np.flatnonzero(faces.label == 0)
         mask = np.zeros(len(faces.manifest), bool)
         mask[faces.row[self.real]] = True

@@ -28,7 +28,8 @@ def bin_distance(box1: Tensor, box2: Tensor, height: int, width: int) -> Tensor:
     bins = torch.tensor([width, height], device=box1.device, dtype=box1.dtype)
     diagonal = torch.stack([((b[:, 2:] - b[:, :2]) / bins).norm(dim=1) for b in (box1, box2)]).amax(0)
     one, two = (bin_centres(b, height, width) for b in (box1, box2))
-    return (one[:, :, None] - two[:, None]).norm(dim=3) / diagonal[:, None, None]
+    gap: Tensor = (one[:, :, None] - two[:, None]).norm(dim=3) / diagonal[:, None, None]
+    return gap
 
 
 def overlapping(box1: Tensor, box2: Tensor, height: int, width: int) -> Tensor:

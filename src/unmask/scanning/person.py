@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from unmask.bundles.calibration import probability
-from unmask.scanning import checks, heat
+from unmask.explainers.occlusion import Occlusion
+from unmask.scanning import checks, overlay
 from unmask.scanning.verdict import Verdict, face_verdict
 from unmask.types import Calibration, Face, FaceReport, Floats, Pixels, Sample, Settings
 
@@ -82,8 +83,8 @@ class Judge:
             return None, None
         telling = max(kept, key=lambda s: s.margin if towards_fake else -s.margin).image
         assert telling is not None  # kept above for having one
-        warm = heat.occlusion(telling, self.margins, towards_fake)
-        return heat.jpeg(telling), heat.jpeg(heat.overlay(telling, warm))
+        heat = Occlusion()(self.margins, telling, towards_fake=towards_fake)
+        return overlay.jpeg(telling), overlay.jpeg(overlay.overlay(telling, heat))
 
     def _sample(self, seen: Seen) -> Sample:
         x0, y0, x1, y1 = (round(v, 1) for v in seen.face.box)

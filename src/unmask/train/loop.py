@@ -22,7 +22,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from unmask.base.detector import Batch, Detector
-from unmask.detectors import family
+from unmask.registry import FAMILIES
 from unmask.train import checkpoint
 from unmask.train.batches import batches
 from unmask.train.engine import Engine, seeded
@@ -55,7 +55,7 @@ Report = Callable[[int, int, dict[str, float] | None], None]  # steps done, step
 def create(recipe: Recipe) -> Detector:
     """The detector of a recipe with the weights it starts from."""
     seeded(recipe.seed, INITIAL)
-    detector: Detector = family.create(recipe.method, recipe.options)
+    detector: Detector = FAMILIES["detector"].create(recipe.method, recipe.options)
     if recipe.start:
         begin(detector, recipe.method, Path(recipe.start))
     return detector
@@ -275,7 +275,7 @@ def restore(folder: Path) -> tuple[Detector, Recipe]:
     recipe = run.recipe()
     if not (run / BEST).is_file():
         raise UnmaskError(f"{folder} has no best weights yet: train it until its first validation")
-    detector: Detector = family.create(recipe.method, recipe.options)
+    detector: Detector = FAMILIES["detector"].create(recipe.method, recipe.options)
     if frozen := checkpoint.frozen(detector):
         checkpoint.fill(frozen, checkpoint.load(run / FROZEN)[0], str(run / FROZEN))
     held, _ = checkpoint.load(run / BEST)

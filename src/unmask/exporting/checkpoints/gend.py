@@ -14,11 +14,11 @@ from unmask._version import __version__
 from unmask.bundles import hub, write
 from unmask.bundles.bundle import CARD
 from unmask.bundles.distance import ExportWrapper
-from unmask.detectors import family
 from unmask.detectors.gend import GenD
 from unmask.exporting.checkpoints import layouts
 from unmask.exporting.onnx import to_onnx
 from unmask.nn.backbones import fill
+from unmask.registry import FAMILIES
 from unmask.types import Card, DataTerms, UnmaskError
 
 HEADS = {"LinearNorm": "norm", "linear": "linear"}
@@ -80,7 +80,7 @@ def published(source: str, head: str | None = None) -> Published:
     settings = {**_settings(held.get("hyper_parameters")), **_settings(_config(file.parent / CONFIG))}
     encoder, linear = layouts.gend(layouts.weights(held, file))
     options = {"backbone": layouts.backbone_of(encoder), "head": head or HEADS[settings.get("head", "LinearNorm")]}
-    detector: GenD = family.create("gend", options)
+    detector: GenD = FAMILIES["detector"].create("gend", options)
     fill(detector.encoder.body, encoder, f"the encoder of {file.name}")
     fill(detector.head, linear, f"the head of {file.name}")
     return Published(detector.eval(), options, source, file.name)

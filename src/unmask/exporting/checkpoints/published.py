@@ -15,9 +15,9 @@ from unmask._version import __version__
 from unmask.base.detector import Detector
 from unmask.bundles import write
 from unmask.bundles.distance import ExportWrapper, save
-from unmask.detectors import family
 from unmask.exporting.checkpoints import deepfakebench, genconvit, layouts, ucf
 from unmask.nn.backbones import fill
+from unmask.registry import FAMILIES, create
 from unmask.types import Card, UnmaskError
 
 State = dict[str, Tensor]
@@ -37,7 +37,7 @@ def to_bundle(method: str, source: Path, out: Path) -> Card:
         card = Card(
             name=f"{method}-imported",
             version=__version__,
-            summary=f"Published weights of {family.card(method).title}, imported; not measured here.",
+            summary=f"Published weights of {FAMILIES['detector'].card(method).title}, imported; not measured here.",
             method=method,
             options=options,
             input=detector.input,
@@ -61,10 +61,10 @@ def _made(method: str, source: Path) -> tuple[Detector, dict[str, Any]]:
     """The detector, and the options it was built with."""
     if method in WITH_OPTIONS:
         options, state = WITH_OPTIONS[method](source)
-        detector: Detector = family.create(method, options)
+        detector: Detector = create("detector", method, options)
     elif method in LAYOUTS:
         options = OPTIONS.get(method, {})
-        detector = family.create(method, options)
+        detector = create("detector", method, options)
         state = LAYOUTS[method](detector, source)
     else:
         known = ", ".join(sorted([*LAYOUTS, *WITH_OPTIONS]))

@@ -1,0 +1,38 @@
+"""FGSM: one step of the budget's size along the sign of the loss's gradient.
+
+The idea in three sentences. A network is nearly linear around an image. So the change of each pixel by at most eps that
+raises the loss most is eps times the sign of the gradient. One backward pass gives it, which makes it the cheapest
+attack and a lower bound on what others do.
+
+Goodfellow, Shlens and Szegedy, "Explaining and Harnessing Adversarial Examples", ICLR 2015, arXiv 1412.6572, section 4.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from unmask.base.attack import Attack, Logits
+
+CARD = {
+    "title": "FGSM (fast gradient sign method)",
+    "paper": "Goodfellow, Shlens and Szegedy, ICLR 2015, arXiv 1412.6572",
+    "task": "images and a differentiable model -> images changed by at most eps a pixel value",
+    "licence": "Apache-2.0",
+    "verified": "the step on a linear model by hand; stays in its budget after saving to 8 bits",
+}
+
+
+def loss_gradient(model: Logits, image: Tensor, label: Tensor) -> Tensor:
+    """(B, 3, H, W), the gradient of the summed cross-entropy with respect to the images."""
+    moving = image.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(F.cross_entropy(model(moving), label, reduction="sum"), moving)
+    return gradient
+
+
+class FGSM(Attack):
+    """x + eps sign(dL/dx)."""
+
+    def run(self, model: Logits, image: Tensor, label: Tensor, budget: float) -> Tensor:
+        return image + budget * loss_gradient(model, image, label).sign()
