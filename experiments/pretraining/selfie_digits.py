@@ -21,7 +21,7 @@ from unmask.nn.token_pool import TokenPool
 from unmask.objectives.selfie import pointing_logits, selfie_loss
 
 WAYS = ("full", "no context positions", "position only", "another image's context")
-SIDE, HIDDEN, WIDTH, STEPS, BATCH = 4, 4, 64, 700, 128
+SIDE, HIDDEN, WIDTH, STEPS, BATCH = 4, 4, 32, 700, 64
 
 
 class Pointer(nn.Module):
@@ -29,7 +29,7 @@ class Pointer(nn.Module):
         super().__init__()
         self.way = way
         self.patch = nn.Sequential(nn.Linear(4, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH))
-        self.pool = TokenPool(WIDTH, 2, 4, 128, 0.0)
+        self.pool = TokenPool(WIDTH, 1, 4, 64, 0.0)
         self.place = nn.Parameter(torch.randn(SIDE * SIDE, WIDTH) * 0.1)
         self.constant = nn.Parameter(torch.zeros(WIDTH))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import re
 from functools import cache
@@ -29,7 +30,8 @@ def read(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # plain settings: MAE and its kin keep them
+            held = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UnmaskError(
             f"{path} holds objects besides tensors, and they are not unpickled: save its state_dict as safetensors"
@@ -42,8 +44,11 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def weights(held: dict[str, Any], path: Path) -> State:
-    """The named tensors of what `read` gave: all of it, or its `state_dict`. Raises: UnmaskError without any."""
-    inner = held.get("state_dict", held)
+    """The named tensors of what `read` gave: all of it, or its `state_dict` or `model`.
+
+    Raises: UnmaskError without any.
+    """
+    inner = next((held[key] for key in ("state_dict", "model") if isinstance(held.get(key), dict)), held)
     if not isinstance(inner, dict) or not inner or not all(isinstance(v, Tensor) for v in inner.values()):
         raise UnmaskError(f"{path} holds no named tensors")
     return {str(k): v.float() if v.is_floating_point() else v for k, v in inner.items()}
@@ -83,14 +88,31 @@ def gend(state: State) -> tuple[State, State]:
 def vision_tower(state: State) -> tuple[State, bool]:
     """A published encoder -> its vision tower's weights, and whether they come in OpenAI's and open_clip's layout.
 
-    Known are that layout, transformers' CLIPModel and CLIPVisionModel, and bare DINOv2, DINOv3 and Perception Encoder.
+    Known are that layout, transformers' CLIPModel and CLIPVisionModel, bare DINOv2, DINOv3 and Perception Encoder, and
+    FSFM's plain ViT, pre-trained or fine-tuned.
     """
+    if "patch_embed.proj.weight" in state and "cls_token" in state and not any("attn_pool" in k for k in state):
+        return plain_vit(state), False
     if "visual.conv1.weight" in state or "conv1.weight" in state:
         prefix = "visual." if "visual.conv1.weight" in state else ""
         return _from_open_clip({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}), True
     if any(k.startswith("vision_model.") for k in state):
         state = {k.removeprefix("vision_model."): v for k, v in state.items() if k.startswith("vision_model.")}
     return _as_installed({k: v for k, v in state.items() if not k.endswith(LEFT_OUT)}), False
+
+
+MASKED = ("mask_token", "decoder", "rep_decoder", "projector", "predictor", "norm", "head")
+
+
+def plain_vit(state: State) -> State:
+    """MAE's and FSFM's checkpoints -> the encoder alone, without decoders, projector, predictor and classifier.
+
+    A pre-trained one has no norm of the pooled feature: it begins as 1 and 0, as in the authors' fine-tuning, where
+    the norm of single tokens is left out. A fine-tuned one has it.
+    """
+    ours = {k: v for k, v in state.items() if not re.match(rf"({'|'.join(MASKED)})(_|\.|$)", k)}
+    width = state["cls_token"].shape[-1]
+    return {"fc_norm.weight": torch.ones(width), "fc_norm.bias": torch.zeros(width)} | ours
 
 
 OPEN_CLIP = (  # (theirs, ours), applied in this order

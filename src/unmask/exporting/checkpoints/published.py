@@ -75,8 +75,7 @@ def _made(method: str, source: Path) -> tuple[Detector, dict[str, Any]]:
 
 def _npr(detector: Detector, source: Path) -> State:
     """`NPR.pth`: a bare table, or one under "model"; one logit, that of fake."""
-    held = layouts.read(source)
-    state = layouts.weights({"state_dict": held["model"]} if isinstance(held.get("model"), dict) else held, source)
+    state = layouts.weights(layouts.read(source), source)
     state = {k.removeprefix("module."): v for k, v in state.items()}
     ours = {f"body.{k}": v for k, v in state.items() if not k.startswith("fc1.")}
     for part in ("weight", "bias"):
