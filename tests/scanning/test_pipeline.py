@@ -84,6 +84,33 @@ def test_no_face_is_a_state(scanner: Scanner, tmp_path: Path) -> None:
     assert grey.reasons == ("no face was found in 12 frames",)
 
 
+def test_which_faces_were_looked_for_is_said(scanner: Scanner, tmp_path: Path) -> None:
+    wide = scanner.scan(save(np.full((400, 3000, 3), 90, np.uint8), tmp_path / "wide.png"))
+    assert wide.reasons == ("no face was found in the picture",)  # 40 px would have been found
+    hd = scanner.scan(clip([np.full((1080, 1920, 3), 90, np.uint8)] * 2, tmp_path / "hd.mp4"))
+    assert hd.reasons == ("no face of about 48 px or more was found in 2 frames",)
+
+
+def test_a_file_on_its_side_is_judged_and_doubted(scanner: Scanner, portrait: Pixels, tmp_path: Path) -> None:
+    upright = scanner.scan(save(tinted(portrait, RED), tmp_path / "a.png"))
+    for quarters, how in ((1, "lies on its side"), (2, "stands on its head"), (3, "lies on its side")):
+        turned = np.ascontiguousarray(np.rot90(tinted(portrait, RED), quarters))
+        report = scanner.scan(save(turned, tmp_path / f"{quarters}.png"))
+        assert report.state == "uncertain"
+        assert report.score == pytest.approx(upright.score, abs=0.02)  # the crop is the same face, upright
+        assert any(how in reason for reason in report.reasons)
+        (sample,) = report.faces[0].samples
+        matrix, points = np.array(sample.matrix), np.array(sample.points)
+        eyes = points @ matrix[:, :2].T + matrix[:, 2]  # where the five points come to lie in the crop
+        assert eyes[0, 0] < eyes[1, 0]
+        assert eyes[:2, 1].max() < eyes[3:, 1].min()  # eyes above the mouth
+    side = [np.ascontiguousarray(np.rot90(tinted(portrait, RED)[:320]))] * 10
+    report = scanner.scan(clip(side, tmp_path / "side.mp4"))
+    assert report.state == "uncertain"
+    assert len(report.faces[0].samples) == 10
+    assert any("turning it by 90°" in reason for reason in report.reasons)
+
+
 def test_unreadable_is_a_state(scanner: Scanner, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("not a picture")
     for source in (tmp_path / "a.jpg", tmp_path / "absent.mp4", b""):

@@ -4,12 +4,14 @@ from unmask.faces.align import TEMPLATES, align, crop, matrix, whole
 from unmask.faces.detector import FaceDetector
 from unmask.faces.landmarker import Landmarker, landmarks
 from unmask.faces.pull import pull
+from unmask.faces.search import FaceSearch
 from unmask.faces.standard import from_five
 from unmask.faces.track import track
 
 __all__ = [
     "TEMPLATES",
     "FaceDetector",
+    "FaceSearch",
     "Landmarker",
     "align",
     "crop",

@@ -7,7 +7,7 @@ the crops hangs on the file's encoding, not on the face, and is not reported as 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +101,18 @@ def circumstances(
     if distances is not None and ood_threshold is not None and float(np.median(distances)) > ood_threshold:
         reasons.append(f"the {what} is unlike those this detector was trained on")
     return reasons
+
+
+def turned(degrees: Sequence[int]) -> list[str]:
+    """Reasons from the turns that a face was found under, one for each sighting; 0 = as the picture is."""
+    turns = [d for d in degrees if d]
+    if 2 * len(turns) < len(degrees):
+        return []
+    most = max(set(turns), key=turns.count)
+    how = "stands on its head" if most == 180 else "lies on its side"
+    return [
+        f"the picture {how}: the face was found after turning it by {min(most, 360 - most)}°; turn it, scan it again"
+    ]
 
 
 def unread(read: int, failed: int, broken: str = "") -> list[str]:

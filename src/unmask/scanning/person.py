@@ -45,7 +45,10 @@ class Judge:
         distances = np.array([s.distance for s in seen if s.distance is not None], np.float32)
         known = distances if len(distances) else None
         verdict = face_verdict(self.calibration, margins, self.settings.error_rate, k)
-        return verdict.doubted(*checks.circumstances(sides, known, self.ood_threshold, frames=frames, what=self.what))
+        turns = checks.turned([s.face.turned for s in seen])
+        return verdict.doubted(
+            *checks.circumstances(sides, known, self.ood_threshold, frames=frames, what=self.what), *turns
+        )
 
     def checked(self, verdict: Verdict, seen: Sequence[Seen], k: int) -> Verdict:
         """The verdict after mild changes of the crops; a verdict that is not decided has nothing to lose by them."""

@@ -16,7 +16,8 @@ from PIL import Image
 
 from unmask.bundles import Scorer
 from unmask.bundles.calibration import margins
-from unmask.faces import FaceDetector, crop, track, whole
+from unmask.faces import FaceDetector, FaceSearch, crop, track, whole
+from unmask.faces.search import smallest
 from unmask.faces.track import THUMB
 from unmask.media import Limits, MediaError, open_media
 from unmask.scanning import checks
@@ -146,13 +147,14 @@ class Scanner:
 
     def _gather(self, media: Media, clock: Clock) -> Gathered:
         gathered, pending = Gathered(), list[tuple[Crop, bool]]()
+        search = FaceSearch(self.face_detector, still=media.kind == "image") if self.face_detector else None
         keep_each = -(-self.settings.frames // KEPT_FRAMES)
         try:
             for item in ahead(_timed(media.frames(self.settings.frames), clock)):
                 if isinstance(item, Unread):
                     gathered.failed.append(item.why)
                     continue
-                crops = self._crops(item, media.kind == "image", gathered, clock)
+                crops = self._crops(item, search, gathered, clock)
                 pending += [(c, gathered.read % keep_each == 0) for c in crops]
                 gathered.faces.append([c.face for c in crops])
                 gathered.thumbs.append([_thumb(c.image) for c in crops])
@@ -165,14 +167,14 @@ class Scanner:
         self._score(pending, gathered, clock)
         return gathered
 
-    def _crops(self, frame: Frame, still: bool, gathered: Gathered, clock: Clock) -> list[Crop]:
+    def _crops(self, frame: Frame, search: FaceSearch | None, gathered: Gathered, clock: Clock) -> list[Crop]:
         spec = self.scorer.card.input
-        if self.face_detector is None:
+        if search is None:
             with clock("align"):
                 pixels, matrix = whole(frame.image, spec)
             return [Crop(_everything(frame), matrix, pixels)]
         with clock("detect"):
-            faces = self.face_detector.find(frame.image, frame.index, frame.t, thorough=still)
+            faces = search.find(frame)
         faces.sort(key=lambda face: -face.side)
         gathered.left_out = max(gathered.left_out, len(faces) - FACES_PER_FRAME)
         crops = []
@@ -203,7 +205,7 @@ class Scanner:
             why = gathered.broken or next(iter(gathered.failed), "it holds no frames")
             return Verdict("failed", reasons=(f"nothing could be read: {why}",)), []
         if not gathered.seen:
-            return Verdict("not_applicable", reasons=(f"no face was found {where}", *asides)), []
+            return Verdict("not_applicable", reasons=(f"no face{_of_a_size(media)} was found {where}", *asides)), []
         people = [[gathered.seen[id(face)] for face in one] for one in self._tracks(gathered)]
         kept = checks.without_brief([len(one) for one in people])
         brief = len(people) - len(kept)
@@ -276,6 +278,12 @@ def _asides(gathered: Gathered) -> list[str]:
     if gathered.left_out > 0:
         asides.append(f"a crowd: only the {FACES_PER_FRAME} largest faces of a frame were judged")
     return asides
+
+
+def _of_a_size(media: Media) -> str:
+    """Which faces could have been found, where that is not all that could be judged."""
+    least = smallest(media.width, media.height, still=media.kind == "image")
+    return f" of about {least:.0f} px or more" if least > checks.TINY + 0.5 else ""
 
 
 def _thumb(crop: Pixels) -> Pixels:
