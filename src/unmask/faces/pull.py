@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
-import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 
+from unmask.downloads import Source, cache, download, holds
 from unmask.types import UnmaskError
-
-
-@dataclass(frozen=True)
-class Source:
-    url: str
-    sha256: str
-    size: int  # bytes
-    licence: str
-
 
 SOURCES = {
     # From its authors. OpenCV's zoo carries the smaller "s" variant, exported for pictures of 640 x 640 only.
@@ -40,7 +27,7 @@ def pull(name: str, destination: Path | None = None) -> Path:
     """
     source = _source(name)
     path = (destination or cache()) / f"{name}.onnx"
-    if not (path.is_file() and _sha256(path.read_bytes()) == source.sha256):
+    if not holds(path, source.sha256):
         download(source, path)
     return path
 
@@ -50,40 +37,12 @@ def pulled(name: str) -> Path:
     source, path = _source(name), cache() / f"{name}.onnx"
     if not path.is_file():
         raise UnmaskError(f"the face detector {name} is not on this machine; fetch it with: unmask pull {name}")
-    if _sha256(path.read_bytes()) != source.sha256:
+    if not holds(path, source.sha256):
         raise UnmaskError(f"{path} is damaged; fetch it again with: unmask pull {name}")
     return path
-
-
-def download(source: Source, path: Path) -> None:
-    """Writes the file at `source` to `path`, all of it or nothing. Raises: UnmaskError."""
-    by_hand = f"to go without the network, put the file with sha256 {source.sha256} at {path}"
-    try:
-        with urllib.request.urlopen(source.url, timeout=30) as response:  # noqa: S310 - the URL is pinned above
-            content = response.read(source.size + 1)
-    except (OSError, ValueError) as error:  # URLError, HTTPError and timeouts are OSErrors
-        raise UnmaskError(f"cannot fetch {source.url}: {error}; {by_hand}") from error
-    if _sha256(content) != source.sha256:
-        raise UnmaskError(f"{source.url} did not send the expected file and was not kept; {by_hand}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
-            part.write(content)
-        Path(part.name).replace(path)
-    except OSError as error:
-        raise UnmaskError(f"cannot write {path}: {error.strerror}") from error
-
-
-def cache() -> Path:
-    """$XDG_CACHE_HOME/unmask, by default ~/.cache/unmask."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unmask"
 
 
 def _source(name: str) -> Source:
     if name not in SOURCES:
         raise UnmaskError(f"no face detector {name!r} to fetch; there is {', '.join(SOURCES)}")
     return SOURCES[name]
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
