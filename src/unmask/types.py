@@ -294,6 +294,14 @@ class Settings(Plain):
     checks: bool = True
 
 
+class PassedOver(Plain):
+    """Files in folders that were not looked at, for one reason."""
+
+    why: str = Field(description='what they are: "a JPEG XL picture", "a link that leads nowhere"')
+    count: int = Field(ge=1)
+    first: tuple[Text, ...] = Field(description="names of the first of them")
+
+
 class Report(Plain):
     """The answer of a scan, the same for the command line, Python and the API."""
 
@@ -308,6 +316,7 @@ class Report(Plain):
         None, description="at this error rate, scores between these two are too close to call; None = not calibrated"
     )
     files: tuple[FileReport, ...]
+    passed_over: tuple[PassedOver, ...] = Field((), description="what folders held besides pictures and videos")
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 

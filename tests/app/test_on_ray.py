@@ -29,7 +29,7 @@ from unmask.app import cluster, on_ray
 from unmask.app.cli import app
 from unmask.app.cluster import Journal
 from unmask.app.results import ANSWERS, Results, file_of, write
-from unmask.scanning.batch import expand
+from unmask.scanning.listing import listed
 from unmask.scanning.options import Options
 from unmask.types import DetectorInfo, UnmaskError
 
@@ -153,7 +153,7 @@ def test_the_same_rows_as_here_whatever_dies(
                 killed.append(pid)
 
     out = tmp_path / "out"
-    states = on_ray.scan([*expand([folder]), str(poison), str(assassin)], options, out, progress=kill_once)
+    states = on_ray.scan([*listed([folder]).files, str(poison), str(assassin)], options, out, progress=kill_once)
     assert killed
     found = {row["path"]: row for row in answers(out)}
     failed = [found.pop(str(poison)), found.pop(str(assassin))]
@@ -208,7 +208,7 @@ def test_a_run_that_is_killed_goes_on_and_nothing_is_scanned_twice(
     finished = {path for path in before if path.endswith(".parquet")}
     assert 0 < len(hashes(out)) < len({row["sha256"] for row in local})
 
-    on_ray.scan(expand([folder]), options, out)
+    on_ray.scan(listed([folder]).files, options, out)
     assert answers(out) == local
     assert len(hashes(out)) == len(set(hashes(out)))
     after = parts(out)

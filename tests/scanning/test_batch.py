@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unmask.scanning import batch, scan
+from unmask.scanning import scan
 from unmask.scanning.ledger import COLUMNS, Ledger, asked_of
 from unmask.scanning.options import Options
 from unmask.scanning.pool import Worker, WorkerError, scan_all
@@ -78,29 +78,6 @@ def until(condition: object, what: str) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end, f"waited in vain for {what}"
         time.sleep(0.01)
-
-
-# --- which files -----------------------------------------------------------------------------------------------------
-
-
-def test_folders_recurse(folder: Path) -> None:
-    names = [str(Path(name).relative_to(folder)) for name in batch.expand([folder])]
-    assert names == ["damaged.jpg", "red.png", "deep/wall.webp", "deep/er/pale"]
-
-
-def test_what_is_named_is_tried(folder: Path) -> None:
-    named = [folder / ".hidden.png", folder / "link.png", folder / "README.md", folder / "red.png", folder / "red.png"]
-    assert batch.expand(named) == [str(path) for path in named[:4]]
-
-
-def test_wishes_that_cannot_be_met(tmp_path: Path) -> None:
-    with pytest.raises(UnmaskError, match="no such file"):
-        batch.expand([tmp_path / "absent.png"])
-    with pytest.raises(UnmaskError, match="no picture or clip"):
-        batch.expand([tmp_path])
-    with pytest.raises(UnmaskError, match="--url"):
-        batch.expand(["https://example.org/a.png"])
-    assert batch.expand(["https://example.org/a.png"], allow_url=True) == ["https://example.org/a.png"]
 
 
 # --- many processes --------------------------------------------------------------------------------------------------

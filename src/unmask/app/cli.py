@@ -177,9 +177,11 @@ def scan(
         from unmask.app.scanning import Wanted, run, run_on_ray
         from unmask.media import Limits
         from unmask.scanning import batch
+        from unmask.scanning.listing import listed
         from unmask.scanning.options import Options
 
-        files = batch.expand(paths or [], allow_url=url)
+        listing = listed(paths or [], allow_url=url)
+        files = listing.files
         if not files and camera is None:
             raise typer.BadParameter("name a file, a folder or a --camera", param_hint="PATH")
         workers, jobs = jobs, jobs or batch.default_jobs(len(files))
@@ -204,7 +206,7 @@ def scan(
             limits=limits,
             seconds_per_file=max_file_seconds,
         )
-        wanted = Wanted(json=json, html=html, out=out, quiet=quiet)
+        wanted = Wanted(json=json, html=html, out=out, quiet=quiet, passed_over=listing.passed_over())
         recorded = (camera, camera_seconds) if camera is not None else None
         if on is On.ray:
             states = run_on_ray(files, options, workers, wanted, address, recorded)

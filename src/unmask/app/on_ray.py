@@ -22,8 +22,8 @@ from unmask.app.cluster import HOST, Careful, Journal, located, sized
 from unmask.app.results import LISTED, Results, file_of, write
 from unmask.media import Limits, MediaError
 from unmask.media.source import from_path
-from unmask.scanning.batch import is_url
 from unmask.scanning.ledger import asked_of, row_of
+from unmask.scanning.listing import is_url
 from unmask.scanning.options import Options
 from unmask.scanning.pool import Worker, WorkerError
 from unmask.types import DetectorInfo, FileReport, State, UnmaskError, printable

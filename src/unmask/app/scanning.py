@@ -27,17 +27,18 @@ from unmask.scanning import html, text
 from unmask.scanning.batch import scan_many
 from unmask.scanning.options import Options, report_of
 from unmask.scanning.pipeline import Scanner
-from unmask.types import FileReport, Report, State, UnmaskError
+from unmask.types import FileReport, PassedOver, Report, State, UnmaskError
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Where the results go."""
+    """Where the results go, and what they say besides the answers."""
 
     json: str | None
     html: Path | None
     out: Path | None
     quiet: bool
+    passed_over: tuple[PassedOver, ...] = ()
 
 
 def run(
@@ -66,7 +67,8 @@ def run(
                     files[i] = file
                 advance(file.state)
     finally:
-        report = report_of(scanner).model_copy(update={"files": tuple(files[i] for i in sorted(files))})
+        found = {"files": tuple(files[i] for i in sorted(files)), "passed_over": wanted.passed_over}
+        report = report_of(scanner).model_copy(update=found)
         _show([lines[i] for i in sorted(lines)], report, wanted)
         _write(report, wanted)
     return {state for state, _ in lines.values()}
@@ -106,6 +108,8 @@ def run_on_ray(
         states = scan(paths, options, wanted.out, address, workers, advance)
     if not wanted.quiet:
         stdout(soft_wrap=True).print(text.summary(states))
+        if wanted.passed_over:
+            stdout(soft_wrap=True).print(text.passed_over(wanted.passed_over))
     return set(states)
 
 
@@ -150,10 +154,12 @@ def _show(lines: Sequence[tuple[State, Text]], report: Report, wanted: Wanted) -
     console = stdout(soft_wrap=True)
     if len(lines) == 1 and report.files:
         console.print(text.single(report.files[0], report))
-        return
-    for _, row in lines:
-        console.print(row)
-    console.print(text.summary([state for state, _ in lines]))
+    else:
+        for _, row in lines:
+            console.print(row)
+        console.print(text.summary([state for state, _ in lines]))
+    if wanted.passed_over:
+        console.print(text.passed_over(wanted.passed_over))
 
 
 def _write(report: Report, wanted: Wanted) -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
     from unmask.media import Limits
     from unmask.types import Report
 
-Source = str | PathLike[str]
+    Source = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray[np.uint8] | Image
 
 
 def scan(
-    sources: Source | bytes | Iterable[Source],
+    sources: Source | Iterable[Source],
     *,
     detector: str = "embedded",
     runtime: str = "onnx",
@@ -30,12 +35,13 @@ def scan(
     threads: int | None = None,
     allow_url: bool = False,
     limits: Limits | None = None,
-    out: Source | None = None,
+    out: str | PathLike[str] | None = None,
 ) -> Report:
     """Scans pictures and clips for forged faces.
 
     Args:
-        sources: a file, a folder (with all below it), the bytes of a file, a URL if `allow_url`, or several of them.
+        sources: a file, a folder (with all below it), a URL if `allow_url`, the bytes of a file, a file opened for
+            reading bytes, pixels as uint8 (H, W, 3) in RGB or (H, W) in grey, an image of Pillow's, or several of them.
         detector: "embedded", the path of a bundle, or "hub:owner/name[@revision]".
         runtime: what runs it: "onnx", "openvino" or "torch" (the latter two with their extras).
         faces: the face detector: "embedded", "yunet", or the path of an ONNX file of that layout.
@@ -54,30 +60,42 @@ def scan(
     Raises: UnmaskError for a source that does not exist, or a detector or option that cannot be used.
     """
     # Here and not above: `unmask --help` must not wait for NumPy and ONNX Runtime.
+    from pydantic import ValidationError
+
     from unmask.media import Limits
     from unmask.scanning import batch
+    from unmask.scanning.listing import Listing
     from unmask.scanning.options import Options, report_of
+    from unmask.scanning.sources import InMemory, sorted_out
+    from unmask.types import UnmaskError
 
-    several = [sources] if isinstance(sources, (str, PathLike)) else [] if isinstance(sources, bytes) else list(sources)
-    paths = batch.expand([os.fspath(source) for source in several], allow_url=allow_url)
-    jobs = batch.default_jobs(len(paths)) if jobs is None else jobs
-    options = Options(
-        detector=detector,
-        runtime=runtime,
-        faces=faces,
-        frames=frames,
-        error_rate=error_rate,
-        whole_image=whole_image,
-        checks=checks,
-        pictures=pictures,
-        allow_url=allow_url,
-        threads=threads or max(1, batch.cores() // jobs),
-        limits=limits or Limits(),
-    )
+    for name, value in (("jobs", jobs), ("threads", threads)):
+        if value is not None and value < 1:
+            raise UnmaskError(f"{name} is {value}; give 1 or more, or leave it out")
+    limits = limits or Limits()
+    given, listing = sorted_out(sources, limits), Listing()
+    wanted: list[str | InMemory] = []
+    for source in given:
+        wanted += listing.add(source, allow_url=allow_url) if isinstance(source, str) else [source]
+    jobs = batch.default_jobs(len(listing.files)) if jobs is None else jobs
+    try:
+        options = Options(
+            detector=detector,
+            runtime=runtime,
+            faces=faces,
+            frames=frames,
+            error_rate=error_rate,
+            whole_image=whole_image,
+            checks=checks,
+            pictures=pictures,
+            allow_url=allow_url,
+            threads=threads or max(1, batch.cores() // jobs),
+            limits=limits,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UnmaskError(f"{first['loc'][0]} is {first['input']!r}: {first['msg']}") from None
     scanner = options.ready()
-    if isinstance(sources, bytes):
-        answers = {0: scanner.scan(sources)}
-    else:
-        answers = dict(batch.scan_many(paths, scanner, options, jobs, Path(out) if out else None))
-    files = tuple(answers[i] for i in sorted(answers))
-    return report_of(scanner).model_copy(update={"files": files})
+    answers = dict(batch.scan_many(wanted, scanner, options, jobs, Path(out) if out is not None else None))
+    found = {"files": tuple(answers[i] for i in sorted(answers)), "passed_over": listing.passed_over()}
+    return report_of(scanner).model_copy(update=found)

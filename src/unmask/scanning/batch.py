@@ -1,4 +1,4 @@
-"""Many files: which ones, in how many processes, and what need not be scanned again."""
+"""Many files: in how many processes, and what need not be scanned again."""
 
 from __future__ import annotations
 
@@ -9,52 +9,19 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from unmask.media import Limits, MediaError
-from unmask.media.sniff import HEAD, PICTURES, VIDEOS, sniff
 from unmask.media.source import from_path
 from unmask.scanning.ahead import within
 from unmask.scanning.ledger import Ledger, asked_of
+from unmask.scanning.listing import is_url
 from unmask.scanning.options import Options
 from unmask.scanning.pipeline import Scanner
 from unmask.scanning.pool import WorkerError, scan_all
+from unmask.scanning.sources import InMemory, called, opened
 from unmask.scanning.worker import scan_safely
-from unmask.types import FileReport, UnmaskError, printable
+from unmask.types import FileReport, printable
 
-SUFFIXES = frozenset(suffix for kind in (*PICTURES.values(), *VIDEOS.values()) for suffix in kind.suffixes) - {".ts"}
-# .ts is TypeScript as often as MPEG-TS: there the first bytes decide alone.
 Key = tuple[int, str | None]  # position, sha256
 MOST_JOBS = 8  # by default: each process takes a few hundred MB
-
-
-def expand(sources: Sequence[str | Path], *, allow_url: bool = False) -> list[str]:
-    """The files to scan: those named, and below each folder all that look like pictures or clips, sorted.
-
-    In folders a file counts when its suffix or its first bytes are those of a medium: a damaged picture is reported,
-    a README is not. Hidden files and symbolic links are passed over, so that a scan stays in its folder; what is named
-    directly is always tried.
-
-    Raises: UnmaskError when a path does not exist, a folder holds nothing to scan, or addresses are not allowed.
-    """
-    files: list[str] = []
-    for source in sources:
-        name = os.fspath(source)
-        if is_url(name):
-            if not allow_url:
-                raise UnmaskError(f"{name} is an address; to fetch it say so with --url (in Python allow_url=True)")
-            files.append(name)
-        elif Path(name).is_dir():
-            found = list(_below(Path(name)))
-            if not found:
-                raise UnmaskError(f"no picture or clip in {name} (hidden files and symbolic links are passed over)")
-            files += found
-        elif os.path.lexists(name):
-            files.append(name)
-        else:
-            raise UnmaskError(f"no such file or folder: {name}")
-    return list(dict.fromkeys(files))
-
-
-def is_url(name: str) -> bool:
-    return name.lower().startswith(("http://", "https://"))
 
 
 def default_jobs(files: int) -> int:
@@ -63,18 +30,23 @@ def default_jobs(files: int) -> int:
 
 
 def scan_many(
-    paths: Sequence[str], scanner: Scanner, options: Options, jobs: int, out: Path | None = None
+    sources: Sequence[str | InMemory], scanner: Scanner, options: Options, jobs: int, out: Path | None = None
 ) -> Iterator[tuple[int, FileReport]]:
-    """Scans `paths`; yields (position in `paths`, report) as they finish. `scanner` is what `options` made.
+    """Scans `sources`; yields (position among them, report) as they finish. `scanner` is what `options` made.
 
     One file is scanned here, in a thread of its own, several in `jobs` processes with `options.threads` threads each;
-    none may take longer than `options.seconds_per_file`. Closing the generator ends the processes at once. With `out`,
-    a Parquet table, content that it knows is not scanned again, nor the same content twice in one run, and every
-    answer is on disk before it is yielded.
+    none may take longer than `options.seconds_per_file`. Closing the generator ends the processes at once. What is in
+    memory is scanned here. With `out`, a Parquet table, content that it knows is not scanned again, nor the same
+    content twice in one run, and every answer is on disk before it is yielded.
 
     Raises: UnmaskError when `out` cannot be used.
     """
+    files = [(i, source) for i, source in enumerate(sources) if isinstance(source, str)]
+    paths = [path for _, path in files]
     with Ledger(out, asked_of(scanner)) if out else nullcontext() as ledger:
+        for i, source in enumerate(sources):
+            if not isinstance(source, str):
+                yield i, _in_memory(source, scanner, ledger)
         known = _Known(ledger, scanner.limits)
         for (index, sha256), answer in _answers(known.tasks(paths), len(paths), scanner, options, jobs):
             report = scanner.failed(paths[index], str(answer)) if isinstance(answer, WorkerError) else answer
@@ -82,12 +54,29 @@ def scan_many(
                 own = report.model_copy(update={"path": printable(paths[i]), "sha256": report.sha256 or sha256})
                 if ledger:
                     ledger.add(own)
-                yield i, own
+                yield files[i][0], own
+
+
+def _in_memory(source: InMemory, scanner: Scanner, ledger: Ledger | None) -> FileReport:
+    """The report on bytes or pixels; in the table it stands under its hash, for it has no name."""
+    try:
+        media = opened(source, scanner.limits)
+        known = ledger.find(media.sha256) if ledger else None
+        report = known.model_copy(update={"path": media.source}) if known else scanner.scan_media(media)
+    except MediaError as error:
+        return scanner.failed(called(source), str(error))
+    except Exception as error:  # noqa: BLE001 - one of several must not end the scan; the report names the error
+        return scanner.failed(called(source), f"unexpected {type(error).__name__}: {error}")
+    if ledger:
+        ledger.add(report.model_copy(update={"path": f"memory:{report.sha256}"}))
+    return report
 
 
 def _answers(
     tasks: Iterator[tuple[Key, str | FileReport]], count: int, scanner: Scanner, options: Options, jobs: int
 ) -> Iterator[tuple[Key, FileReport | WorkerError]]:
+    if not count:
+        return
     if count > 1 or jobs > 1:
         yield from scan_all(tasks, options, min(jobs, count), options.seconds_per_file)
         return
@@ -134,27 +123,6 @@ class _Known:
             return None if is_url(path) else from_path(Path(path), self._limits).sha256
         except MediaError:
             return None  # whoever scans it will say why
-
-
-def _below(folder: Path) -> Iterator[str]:
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = Path(root) / name
-            if not name.startswith(".") and not path.is_symlink() and _looks_like_media(path):
-                yield str(path)
-
-
-def _looks_like_media(path: Path) -> bool:
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    try:
-        if not path.is_file():  # a pipe would keep us waiting
-            return False
-        with path.open("rb") as file:
-            return sniff(file.read(HEAD)) is not None
-    except OSError:
-        return False
 
 
 def cores() -> int:

@@ -28,7 +28,7 @@ from unmask.scanning.words import (
     say,
     span,
 )
-from unmask.types import FaceReport, FileReport, Report, State
+from unmask.types import FaceReport, FileReport, PassedOver, Report, State
 
 SHOWN_IN_NOTEBOOK = 20  # rows; the rest is in the full report
 SHOWN_OPEN = 8  # files; more than these are folded, and printed only where the reader unfolds them
@@ -72,6 +72,7 @@ def render(report: Report) -> str:
 <header class="masthead"><p>unmask report <span>{_moment(report.created)}</span></p></header>
 <main>
 {body}
+{_passed_over(report)}
 {_detector(report)}
 {_reproduce(report, only)}
 {_glossary()}
@@ -216,6 +217,19 @@ def _many(ordered: Sequence[FileReport], report: Report) -> str:
 <section class="details"><h2>File by file</h2>
 <p class="screen">Open a file to see its faces and reasons. What is open is printed.</p>{sections}</section>
 """
+
+
+def _passed_over(report: Report) -> str:
+    if not report.passed_over:
+        return ""
+
+    def row(one: PassedOver) -> str:
+        more = ", …" if one.count > len(one.first) else ""
+        names = f"<bdi>{say(', '.join(one.first))}</bdi>{more}"
+        return f"<li>{say(_sentence(one.why)[:-1])} ({one.count:,}): {names}</li>"
+
+    rows = "".join(row(one) for one in report.passed_over)
+    return f'<section class="passed"><h2>Passed over</h2><p>Not looked at:</p><ul>{rows}</ul></section>\n'
 
 
 def _folded(k: int, file: FileReport, path: str, ordered: Sequence[FileReport], report: Report) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.text import Text
 
+from unmask.scanning.listing import told
 from unmask.scanning.words import SHORT, STATES, confessed, event, meaning_of, percent, span, visible
-from unmask.types import FaceReport, FileReport, Report, State
+from unmask.types import FaceReport, FileReport, PassedOver, Report, State
 
 COLOURS: dict[State, str] = {
     "fake": "bold red",
@@ -23,11 +24,12 @@ _WIDTH = max(map(len, SHORT.values()))
 
 def whole(report: Report) -> Text:
     """The report on its only file in full, or the first verdicts and the count of all."""
+    over = [passed_over(report.passed_over)] if report.passed_over else []
     if len(report.files) == 1:
-        return single(report.files[0], report)
+        return Text("\n").join([single(report.files[0], report), *over])
     rest = len(report.files) - SHOWN
     rows = [line(file) for file in report.files[:SHOWN]] + ([Text(f"... and {rest} more")] if rest > 0 else [])
-    return Text("\n").join([*rows, summary([file.state for file in report.files])])
+    return Text("\n").join([*rows, summary([file.state for file in report.files]), *over])
 
 
 def line(file: FileReport | FaceReport, name: str | None = None) -> Text:
@@ -69,6 +71,12 @@ def summary(states: Iterable[State] | Mapping[State, int]) -> Text:
     files = counts.total()
     parts = [f"{counts[state]} {SHORT[state].lower()}" for state in STATES if counts[state]]
     return Text(f"{files:,} {'file' if files == 1 else 'files'}: {', '.join(parts) or 'nothing to report'}", "bold")
+
+
+def passed_over(passed: Sequence[PassedOver]) -> Text:
+    """What folders held that was not looked at."""
+    count = sum(one.count for one in passed)
+    return Text(visible(f"{count:,} {'file' if count == 1 else 'files'} passed over: {told(passed)}"), "yellow")
 
 
 def number(found: FileReport | FaceReport) -> str:
