@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 import torch
 from ablation_table import Scored, text
 
-from unmask.bench.evaluate import judge_of
-from unmask.bench.scorers import Floor, Sides
+from unmask.bench.evaluate import entry_of
+from unmask.bench.scorers import Sides, SpectrumBaseline
 from unmask.bench.scoring import score_rows
 from unmask.data.loader import FaceSet
 from unmask.data.manifest import FaceRow, Manifest, write
@@ -50,7 +50,7 @@ SPHERE = {"head": "norm", "uniform": 0.0, "align": 0.0}
 
 @dataclass(frozen=True)
 class Arm:
-    """One row of the table. All arms see as many pictures, steps and reals; what differs is named here."""
+    """One row of the table. All arms see as many images, steps and reals; what differs is named here."""
 
     family: str
     options: dict[str, Any] = field(default_factory=dict)
@@ -71,7 +71,7 @@ ARMS = {
     "LN, unpaired": Arm("ln", {"adaptation": "ln", **PLAIN}, data="unpaired"),
     "LN, pairs in a batch": Arm("ln", {"adaptation": "ln", **PLAIN}, sampler="paired"),
 }
-FLOOR = "power spectrum"
+BASELINE = "power spectrum"
 FIRST = {"probe": "probe", "ln": "LN", "ln on the sphere": "LN + L2", "lora": "LoRA", "full": "full"}  # tries rates
 CLAIMS = (  # better, worse: what the papers say of CLIP
     ("probe", "probe, random encoder"),
@@ -109,8 +109,8 @@ def main() -> None:
     folders = {(arm, seed): folder_of(out, arm, seed, chosen[ARMS[arm].family]) for arm, seed in wanted}
     if all((folder / "test.parquet").is_file() for folder in folders.values()):
         found = {key: Scored.of(pq.read_table(folder / "test.parquet")) for key, folder in folders.items()}
-        found |= {(FLOOR, seed): floor(out, seed) for seed in range(arguments.seeds)}
-        (out / "table.md").write_text(text(found, [*ARMS, FLOOR], CLAIMS, SEEN, UNSEEN, chosen), encoding="utf-8")
+        found |= {(BASELINE, seed): floor(out, seed) for seed in range(arguments.seeds)}
+        (out / "table.md").write_text(text(found, [*ARMS, BASELINE], CLAIMS, SEEN, UNSEEN, chosen), encoding="utf-8")
         print((out / "table.md").read_text(encoding="utf-8"))
 
 
@@ -150,7 +150,7 @@ def reduced(faces: Path, crops: Path) -> Iterator[FaceRow]:
 
 
 def drawn(rows: list[FaceRow], seed: int) -> dict[str, list[FaceRow]]:
-    """PAIRS reals with their own fakes ("paired"), or the same reals with as many fakes of other clips ("unpaired")."""
+    """PAIRS reals with their own fakes ("paired"), or with as many of other videos ("unpaired")."""
     real = {r.item_id: r for r in rows if r.label == 0}
     real_of = {r.media_id: r for r in real.values()}
     pairs = [(real_of[r.pair_key], r) for r in rows if r.label == 1 and r.pair_key in real_of]
@@ -217,7 +217,7 @@ def test(out: Path, folder: Path) -> None:
     """Scores of the test rows, beside the run."""
     if (folder / "test.parquet").is_file():
         return
-    table = score_rows(judge_of(str(folder))[1], out / "test.parquet")
+    table = score_rows(entry_of(str(folder))[1], out / "test.parquet")
     pq.write_table(table, folder / "test.partial")
     (folder / "test.partial").replace(folder / "test.parquet")
 
@@ -227,8 +227,8 @@ def floor(out: Path, seed: int) -> Scored:
     manifest = Manifest(out / f"paired-{seed}.parquet")
     table = manifest.table(list(manifest.arrow_schema.names))
     train = Where(split=("train",)).mask(table)
-    (fitted,) = Floor(manifest, table).fit(Sides(train, ~train))
-    return Scored.of(score_rows(fitted.judge, out / "test.parquet"))
+    (fitted,) = SpectrumBaseline(manifest, table).fit(Sides(train, ~train))
+    return Scored.of(score_rows(fitted.scorer, out / "test.parquet"))
 
 
 def parse() -> argparse.Namespace:

@@ -20,7 +20,7 @@ ROUNDS = 1000
 
 @dataclass(frozen=True)
 class Scored:
-    """Test clips and pictures of one run, one score each; arrays (N,)."""
+    """Test videos and images of one run, one score each; arrays (N,)."""
 
     label: NDArray[np.int64]
     score: NDArray[np.float64]

@@ -52,7 +52,7 @@ def table(rows: Mapping[str, Times]) -> str:
 
 
 def wanted_frames(clip: Path, count: int) -> list[Frame]:
-    """The frames that a scan of this clip looks at."""
+    """The frames that a scan of this video looks at."""
     return [frame for frame in open_media(clip).frames(count) if isinstance(frame, Frame)]
 
 

@@ -2,9 +2,9 @@
 
     python benchmarks/common_features.py
 
-Pictures of soft colours with a grain are real; four kinds of forgery change the grain in a disc: blurred, coarser,
+Images of soft colours with a grain are real; four kinds of forgery change the grain in a disc: blurred, coarser,
 smeared along the rows, or sharpened. UCF's encoders are small here, everything else is as it is. Asked are, by least
-squares on pooled features of new pictures: how well the method is read from the specific and from the common part, and
+squares on pooled features of new images: how well the method is read from the specific and from the common part, and
 how well real and fake are. And for each kind in turn, left out of training: the AUROC of real against it, of UCF and of
 the same encoder and head trained by cross-entropy alone, and in how many of the seeds UCF's is the larger.
 """
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def trained(seed: int, kinds: tuple[int, ...], ucf: bool) -> UCF:
-    """On new pictures in each step, half of them real; without `ucf` by cross-entropy alone."""
+    """On new images in each step, half of them real; without `ucf` by cross-entropy alone."""
     torch.manual_seed(seed)
     detector = UCF("tiny-resnet", width=WIDTH, methods=len(kinds)).train()
     detector.forgery, detector.content = encoder(), encoder()  # type: ignore[assignment]
@@ -118,13 +118,13 @@ class Linear:
 
 @torch.no_grad()
 def area(detector: UCF, kind: int, n: int = 400) -> float:
-    """AUROC of real pictures against one kind of forgery."""
+    """AUROC of real images against one kind of forgery."""
     torch.manual_seed(10_000 + kind)
     logits = detector(torch.cat([real(n), forged(torch.full((n,), kind))])).logits
     return auroc(np.repeat([0, 1], n), (logits[:, 1] - logits[:, 0]).numpy())
 
 
-# --- pictures --------------------------------------------------------------------------------------------------------
+# --- images --------------------------------------------------------------------------------------------------------
 
 
 def real(n: int) -> Tensor:
@@ -134,7 +134,7 @@ def real(n: int) -> Tensor:
 
 
 def forged(kind: Tensor) -> Tensor:
-    """One picture for each kind."""
+    """One image for each kind."""
     image = real(len(kind))
     soft = F.avg_pool2d(image, 3, 1, 1)
     coarse = F.interpolate(F.avg_pool2d(image, 2), scale_factor=2.0, mode="nearest")

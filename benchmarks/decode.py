@@ -1,4 +1,4 @@
-"""Seconds to sample 32 frames evenly in time from one clip: our media room beside the usual ways.
+"""Seconds to sample 32 frames evenly in time from one clip: our media package beside the usual ways.
 
     python benchmarks/decode.py [CLIP] [--repeat 5]
 

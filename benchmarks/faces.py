@@ -1,4 +1,4 @@
-"""Milliseconds to find the faces of a frame, or the points of a face: ours beside the teachers, on one clip.
+"""Milliseconds to find the faces of a frame, or the points of a face: ours beside the teachers, on one video.
 
     python benchmarks/faces.py [CLIP] [--repeat 5] [--beside yunet]
     python benchmarks/faces.py [CLIP] --mesh face_landmark.tflite

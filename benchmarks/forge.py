@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def cut(folder: Path, count: int, size: int) -> Reals:
-    """Crops of the two real people in the clip, at `count` moments, as a face manifest."""
+    """Crops of the two real people in the video, at `count` moments, as a face manifest."""
     face_detector, spec, rows = FaceDetector.load(threads=1), InputSpec(size=size, margin=1.3), []
     for frame in open_media(CLIP).frames(count):
         assert isinstance(frame, Frame)

@@ -24,7 +24,7 @@ COMPRESSIONS = ("raw", "c23", "c40")
 
 
 def build(root: Path, files: int) -> int:
-    """Frames of fake clips as the official script lays them: <method>/<compression>/images/<stem>/%04d.png."""
+    """Frames of fake videos as the official script lays them: <method>/<compression>/images/<stem>/%04d.png."""
     frames = max(1, files // (len(METHODS) * len(COMPRESSIONS) * 1000))
     made = 0
     for method in METHODS:

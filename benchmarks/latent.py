@@ -23,7 +23,7 @@ from unmask.base.detector import Batch
 from unmask.detectors.lsda import LSDA
 from unmask.measure.metrics import auroc
 
-SHAPE, WIDTH, KINDS = (3, 4, 4), 32, 4  # a "picture", the real teacher's channels, kinds in training
+SHAPE, WIDTH, KINDS = (3, 4, 4), 32, 4  # a "image", the real teacher's channels, kinds in training
 STEPS, GROUPS, RATE, DISTANCE = 300, 8, 2e-3, 3.0
 ARMS: dict[str, dict[str, bool | float]] = {
     "within and across": {},
@@ -95,7 +95,7 @@ def network() -> nn.Sequential:
 
 
 class _Teacher(nn.Module):
-    """Of real faces: fixed, and knows of a picture who it is, which is what the axes of no forgery say."""
+    """Of real faces: fixed, and knows of an image who it is, which is what the axes of no forgery say."""
 
     def __init__(self) -> None:
         super().__init__()

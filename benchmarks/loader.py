@@ -4,9 +4,9 @@
 
 Throughput: aligned crops of the shipped samples, 256 pixels, PNG, brought to 224 by 2 workers in batches of 64, from
 the file system's cache; without augmentation and with GenD's. The plain way opens with PIL, resizes, and augments by
-torchvision's own classes on PIL pictures.
+torchvision's own classes on PIL images.
 
-Memory: two workers, forked or spawned, each goes through all rows of a manifest (label and path; no picture is read),
+Memory: two workers, forked or spawned, each goes through all rows of a manifest (label and path; no image is read),
 beside a list of as many (path, label) as `ImageFolder` keeps. What counts is by how much a worker grows over one with a
 hundred rows: private memory (USS) and the share of what it has in common with others (PSS), from /proc.
 """
@@ -112,7 +112,7 @@ def lay(root: Path, crops: int) -> tuple[Path, list[tuple[str, int]]]:
 def written(path: Path, root: Path, rows: int) -> Path:
     """A manifest of faces, made column by column: a million pydantic rows would take a minute."""
     number = [f"{n:06d}" for n in range(rows)]
-    clip = [f"set/clip{n // 32:05d}" for n in range(rows)]
+    clip = [f"set/video{n // 32:05d}" for n in range(rows)]
     values: dict[str, Any] = {
         "dataset": ["set"] * rows, "item_id": number, "relpath": [f"{n}.png" for n in number], "group_id": clip,
         "label": [n % 2 for n in range(rows)], "media_id": clip, "pair_key": clip,

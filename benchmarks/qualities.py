@@ -5,7 +5,7 @@
     python benchmarks/qualities.py qad plain --faces faces.parquet --dataset dfdc_faces224
 
 For each run and quality: AUROC with its 95 % interval over leakage groups; and, against the crops as they are stored,
-Spearman's correlation of the margins and the share of faces on which the decision at margin 0 is another. A detector at
+Spearman's correlation of the logits and the share of faces on which the decision at margin 0 is another. A detector at
 chance that always says the same agrees with itself: read agreement beside AUROC.
 """
 
@@ -57,7 +57,7 @@ def main() -> None:
 def scored(
     run: Path, faces: Path, where: NDArray[np.bool_]
 ) -> Iterator[tuple[str, NDArray[np.float64], NDArray[np.int8], NDArray[np.int32]]]:
-    """For each quality: its name, the margins fake - real of all crops, their labels and groups."""
+    """For each quality: its name, the logits fake - real of all crops, their labels and groups."""
     detector, _ = restore(run)
     for name, (kind, level) in QUALITIES.items():
         worse: Transform = build([{"damage": {"kind": kind, "level": level}}])

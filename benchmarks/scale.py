@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py FOLDER [--frames 32] [--ray]
 
-Each scan is a process of its own, one worker with one thread, no pictures; the start is a scan of one file. With --ray
+Each scan is a process of its own, one worker with one thread, no images; the start is a scan of one file. With --ray
 the same folder is scanned by two local workers and by Ray on two cores, in wall seconds.
 """
 

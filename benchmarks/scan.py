@@ -1,9 +1,9 @@
-"""Seconds for one clip, cold and warm, beside decoding alone and beside a naive scanner, in the same run.
+"""Seconds for one video, cold and warm, beside decoding alone and beside a naive scanner, in the same run.
 
     python benchmarks/scan.py [CLIP] [--repeat 3]
 
 cold: a fresh process, from its start to its end: interpreter, imports, both detectors loaded, one video scanned.
-warm: the same clip again in a process that is ready. decode only: the same 32 frames, and nothing done with them.
+warm: the same video again in a process that is ready. decode only: the same 32 frames, and nothing done with them.
 naive: OpenCV decodes every frame, MTCNN looks at the same 32, a ViT-L/14 in eager torch scores the crops (naive.py).
 
 Decoding runs beside the other stages, so that the stages of a scan may add up to more than its wall time.

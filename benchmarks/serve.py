@@ -1,12 +1,12 @@
-"""Pictures a second and waiting times over HTTP at 1, 8 and 32 clients, beside a naive server and a loop without HTTP.
+"""Images a second and waiting times over HTTP at 1, 8 and 32 clients, beside a naive server and a loop without HTTP.
 
     python benchmarks/serve.py [PICTURE] [--seconds 10] [--workers 2] [--batch-wait 0 2]
     python benchmarks/serve.py --memory 10000        # no times: memory of the service over so many requests
 
-loop: one process, one picture after the other, no HTTP and no database: what one worker could do at best.
+loop: one process, one image after the other, no HTTP and no database: what one worker could do at best.
 naive: `naive_server.py`, one request, one inference, in the process that answers.
 service: `unmask serve`; "batch N ms" is with --batch-wait N.
-Each client sends the picture, without face pictures, and waits for the report (200) before it sends it again. With a
+Each client sends the image, without face images, and waits for the report (200) before it sends it again. With a
 queue of 100 nothing may be refused or lost; both are counted.
 """
 

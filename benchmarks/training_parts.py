@@ -5,7 +5,7 @@
 
 difficulty: nine tenths of the rows are easy, one tenth wants an exclusive-or. Does the hard tenth gain, does the easy
 part lose, and what becomes of wrong labels? Beside it stand plain training, focal loss and hard example mining.
-adv_scm: the traces of forgery stand in the middle of training pictures and are shifted in the test. How much is lost?
+adv_scm: the traces of forgery stand in the middle of training images and are shifted in the test. How much is lost?
 Beside it stand plain training and random moves within the adversary's bounds.
 """
 
@@ -28,7 +28,7 @@ from unmask.train.callbacks.difficulty import Boosting, hardness
 from unmask.train.engine import Engine
 from unmask.train.recipe import AdvScm, Difficulty, Recipe
 
-Rows = tuple[Tensor, Tensor]  # features or pictures, labels
+Rows = tuple[Tensor, Tensor]  # features or images, labels
 
 
 # --- difficulty ------------------------------------------------------------------------------------------------------
@@ -124,11 +124,11 @@ def boosted(seed: int, noise: float, steps: int = 500) -> dict[str, list[float]]
 
 SIDE, PATCH = 32, 10
 BOUNDS = {"rotation": 30, "shift": 0.25, "zoom": 0.25, "bend": 0.1}
-SHIFTS = (0, 2, 4, 6, 8)  # pixels of the test pictures, up to a quarter of the side
+SHIFTS = (0, 2, 4, 6, 8)  # pixels of the test images, up to a quarter of the side
 
 
 class Flat(Detector):
-    """A small network that knows where in the picture something is."""
+    """A small network that knows where in the image something is."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class Moved(Flat):
 
 
 def textured(rng: np.random.Generator, n: int, shift: int = 0) -> Rows:
-    """Smooth pictures; a forged one has a faint fine texture in a square in the middle, or `shift` pixels beside it."""
+    """Smooth images; a forged one has a faint fine texture in a square in the middle, or `shift` pixels beside it."""
     label = rng.integers(0, 2, n)
     coarse = torch.from_numpy(rng.normal(0.5, 0.2, (n, 3, 5, 5))).float()
     image = nn.functional.interpolate(coarse, size=SIDE, mode="bicubic").numpy()

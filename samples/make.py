@@ -1,8 +1,8 @@
-"""Makes the samples beside this file from public-domain pictures that two Python packages carry.
+"""Makes the samples beside this file from public-domain images that two Python packages carry.
 
     pip install -e '.[train,dev]' matplotlib && python samples/make.py
 
-Running it again gives the same pictures; the bytes of the files also depend on the versions of the encoders. What each
+Running it again gives the same images; the bytes of the files also depend on the versions of the encoders. What each
 sample is, where it comes from and under which terms is told in README.md.
 """
 
@@ -25,7 +25,7 @@ from unmask.types import Floats, InputSpec, Pixels
 
 HERE = Path(__file__).resolve().parent
 MARK = "synthetic, for detector tests: self-blended by unmask"
-# Eyes, nose tip, mouth corners as seen in the picture.
+# Eyes, nose tip, mouth corners as seen in the image.
 COLLINS = np.array([(204.7, 105.1), (246.7, 105.0), (223.9, 128.2), (205.6, 145.0), (243.0, 144.9)], np.float32)
 HOPPER = np.array([(221.6, 188.5), (303.5, 192.9), (261.6, 238.6), (223.3, 270.1), (294.0, 273.9)], np.float32)
 PORTRAIT_SEED, CLIP_SEED = 20, 33  # chosen by eye, for forgeries that a person can see, too
@@ -51,15 +51,13 @@ def main() -> None:
 
 
 def forge(picture: Pixels, points: Floats, seed: int) -> Pixels:
-    """The picture with its face blended with a changed copy of itself; outside the face it stays as it is."""
+    """The image with its face blended with a changed copy of itself; outside the face it stays as it is."""
     side, corner = surroundings(points)
     x, y = corner
     here = picture[y : y + side, x : x + side]
     forged, alpha = self_blend(here, mesh_from_points(points - corner), np.random.default_rng(seed))
     if not np.array_equal(forged[alpha == 0], here[alpha == 0]):
-        raise SystemExit(
-            f"seed {seed} changes the picture around the face, so that a square would show: choose another"
-        )
+        raise SystemExit(f"seed {seed} changes the image around the face, so that a square would show: choose another")
     out = picture.copy()
     out[y : y + side, x : x + side] = forged
     return out
@@ -75,7 +73,7 @@ def surroundings(points: Floats) -> tuple[int, Floats]:
 
 
 def film(panels: list[tuple[Pixels, Floats, str]], path: Path) -> None:
-    """The pictures side by side, each slowly turned, shifted and zoomed in its own rhythm, with its label below."""
+    """The images side by side, each slowly turned, shifted and zoomed in its own rhythm, with its label below."""
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
         container.metadata["comment"] = f"The right face is {MARK}. The two others are real."
         container.metadata["title"] = "unmask sample: one forged face among three"
@@ -99,7 +97,7 @@ def view(picture: Pixels, points: Floats, t: float, k: int, among: int) -> Pixel
     turn = math.radians(4) * math.sin(phase + 1)
     linear = zoom * np.array([(math.cos(turn), -math.sin(turn)), (math.sin(turn), math.cos(turn))])
     face = points.mean(axis=0)
-    lowest = min(0.42 * height, zoom * face[1])  # below that, the rim above the picture would show
+    lowest = min(0.42 * height, zoom * face[1])  # below that, the rim above the image would show
     middle = np.array([width / 2 + 14 * math.cos(phase), lowest - 10 + 10 * math.sin(2 * phase)])
     to_view = np.column_stack([linear, middle - linear @ face]).astype(np.float32)
     return align(picture, to_view, max(width, height))[:height, :width]

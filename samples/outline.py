@@ -1,7 +1,7 @@
 """Where brows, eyes, nose, mouth and the edge of a face lie, guessed from five points.
 
 The samples were made before the package had points of a face of its own (`unmask.faces.from_five` and its landmarker),
-when self-blending cut its masks out of MediaPipe's dense mesh alone; with other points they would be other pictures. A
+when self-blending cut its masks out of MediaPipe's dense mesh alone; with other points they would be other images. A
 standard face is laid over five points: the dense mesh's median over two thousand aligned photographs, made symmetric
 and rounded. It turns, shifts and scales as the points do, not in depth: good for masks that are bent and blurred
 anyway, and worse the more a head is turned. On 1,000 photographs of all poses its oval overlaps the dense mesh's with a
@@ -16,7 +16,7 @@ import numpy as np
 from unmask.faces import matrix
 from unmask.types import Floats, InputSpec
 
-# MediaPipe's numbers of the edge, from the forehead clockwise in equal steps of angle (seen in the picture).
+# MediaPipe's numbers of the edge, from the forehead clockwise in equal steps of angle (seen in the image).
 _EDGE = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
          152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)  # fmt: skip
 # The rest of the outlines: (left point, its mirror image or itself): distance from the midline, height below the eyes.

@@ -1,4 +1,4 @@
-"""All tests, a few rooms in a process and two processes at a time: `python tests [pytest's options]`.
+"""All tests, a few packages in a process and two processes at a time: `python tests [pytest's options]`.
 
 One process that loads every runtime, decoder and server of the package for two thousand tests was seen to crash; each
 of these ends before that, and gives its memory back. The service and Ray have the machine to themselves: they start
@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def run(rooms: Sequence[str]) -> int:
-    """Pytest's status for these rooms; what it says is shown in one piece when it ends."""
+    """Pytest's status for these packages; what it says is shown in one piece when it ends."""
     started = time.monotonic()
     print(f"== {', '.join(rooms)} ...", flush=True)
     command = [sys.executable, "-m", "pytest", "-q", *sys.argv[1:], *(str(HERE / room) for room in rooms)]

@@ -1,4 +1,4 @@
-"""Fixtures that every room shares."""
+"""Fixtures that every package shares."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Torch computes in one thread: small nets are quicker so, and sums come to the same last bit."""
-    import torch  # here, for the tests of rooms that need none
+    import torch  # here, for the tests of packages that need none
 
     was = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -17,7 +17,7 @@ from unmask.data.manifest import FaceRow, Manifest, write
 from unmask.faces import crop
 from unmask.types import Face, Floats, InputSpec, Pixels
 
-# Eyes, nose tip, mouth corners as seen in the picture.
+# Eyes, nose tip, mouth corners as seen in the image.
 COLLINS = np.array([(204.7, 105.1), (246.7, 105.0), (223.9, 128.2), (205.6, 145.0), (243.0, 144.9)], np.float32)
 HOPPER = np.array([(221.6, 188.5), (303.5, 192.9), (261.6, 238.6), (223.3, 270.1), (294.0, 273.9)], np.float32)
 SPEC = InputSpec(size=128, margin=1.3)
@@ -26,7 +26,7 @@ PEOPLE = ("collins", "hopper", "collins-mirrored", "hopper-mirrored", "collins-d
 
 @cache
 def portrait(person: str) -> tuple[Pixels, Floats]:
-    """The picture and the five points of one of PEOPLE."""
+    """The image and the five points of one of PEOPLE."""
     if person.startswith("collins"):
         picture, points = np.asarray(data.astronaut()), COLLINS
     else:

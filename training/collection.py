@@ -44,7 +44,7 @@ class Entry:
 def usable(root: Path) -> Iterator[Entry]:
     """All usable rows of the collection at `root`.
 
-    DFDC's official actor split is kept. Left out: byte-identical doubles, and training fakes whose face resembles a
+    DFDC's official actor split is kept. Left out: byte-identical duplicates, and training fakes whose face resembles a
     validation or test person (`cross_flag` = 1).
 
     Raises:
@@ -110,11 +110,11 @@ CARD = DataCard(
         "lfw_deepfunneled/real": 900,
         "utkface_crop/real": 1465,
     },
-    splits="DFDC by actor from pairs.csv; FaceForensics++, DFDC clips and CIPLAB are test only; the rest derived",
+    splits="DFDC by actor from pairs.csv; FaceForensics++, DFDC videos and CIPLAB are test only; the rest derived",
     traps=(
         "file size and power spectrum separate some of the sets: treat both classes alike before scoring",
         "LFW and UTKFace have no forgeries: beside another set's fakes they teach the source",
-        "byte-identical doubles and training fakes that wear a validation or test face are flagged",
+        "byte-identical duplicates and training fakes that wear a validation or test face are flagged",
     ),
 )
 _FAMILY: dict[str, Family] = {"Face2Face": "FR", "StyleGAN": "EFS", "stylegan": "EFS"}

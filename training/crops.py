@@ -1,7 +1,7 @@
-"""Faces cut out once: wide aligned crops in one memory-mapped array, so that training never decodes a picture twice.
+"""Faces cut out once: wide aligned crops in one memory-mapped array, so that training never decodes an image twice.
 
 A crop here is wider than any detector wants (`WIDE`), so that augmentation can turn, shift and scale it with one warp
-and still see picture. For real faces a dense mesh of 468 points comes with it: it outlines what self-blending pastes.
+and still see image. For real faces a dense mesh of 468 points comes with it: it outlines what self-blending pastes.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def prepare(root: Path, wanted: Sequence[Entry], out: Path, face_detector: FaceD
         writer.writeheader()
         writer.writerows(asdict(r) for r in kept)
     (out / "done.json").write_text(json.dumps(key))
-    print(f"\rcrops: {len(kept)} cut, {len(wanted) - len(kept)} pictures without a face left out", file=sys.stderr)
+    print(f"\rcrops: {len(kept)} cut, {len(wanted) - len(kept)} images without a face left out", file=sys.stderr)
     return read(out)
 
 
@@ -96,7 +96,7 @@ def read(out: Path) -> Crops:
 
 
 def largest(path: Path, face_detector: FaceDetector) -> Pixels | None:
-    """The wide crop of the largest face of a still; None without a face or a picture."""
+    """The wide crop of the largest face of a still; None without a face or an image."""
     try:
         frame = next(open_media(path).frames(1))
     except MediaError:

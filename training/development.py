@@ -2,7 +2,7 @@
 
     python -m training.development FACES.parquet FORGED.parquet -o DEVELOPMENT.parquet
 
-A protocol that leaves one forger out needs three parts, and the test part must stay unread until the choice is made. So
+A protocol that leaves one method out needs three parts, and the test part must stay unread until the choice is made. So
 what is training becomes training and validation, a tenth of its leakage groups; what is validation becomes the test
 part, and so do one half of the hand-made edits, of which there are no others, and forgeries of our own, which `unmask
 forge` made of validation rows.

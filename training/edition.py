@@ -1,4 +1,4 @@
-"""How an edition of the embedded detector becomes a bundle: calibration, what is near, the export, the card's words."""
+"""How an release of the embedded detector becomes a bundle: calibration, what is near, the export, the card's words."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ FAR_QUANTILE = 0.99  # of the validation faces' distances
 SEEN = ("dfdc_faces224", "140k_stylegan256", "lfw_deepfunneled")  # sets whose training faces say what is near
 FEATURES_MEASURED = 4000  # training faces whose features say what is near: plenty for 48 directions
 LIMITS = (
-    "forgers it has not seen: results on other data sets are far below those on its own",
-    "pictures that are synthetic as a whole (diffusion models), unless they are faces like StyleGAN's",
+    "forgery methods it has not seen: results on other data sets are far below those on its own",
+    "images that are synthetic as a whole (diffusion models), unless they are faces like StyleGAN's",
     "faces below 40 pixels, profiles, strong blur or compression",
     "it judges each frame by itself: no lip movement, no sound, no flicker",
     "calibrated on stills of validation actors at equal priors; other sources shift its probabilities",
 )
 MISUSE = (
     "as the only ground for a decision about a person: accusation, moderation without review, evidence in court",
-    "as proof that a picture is genuine: 'real' means that no forgery this detector knows was found",
+    "as proof that an image is genuine: 'real' means that no forgery this detector knows was found",
 )
 
 

@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def people(manifest: Path, split: str) -> People:
-    """Real, unflagged faces of a split, of people with two pictures or more.
+    """Real, unflagged faces of a split, of people with two images or more.
 
     Raises: UnmaskError where fewer than two people are left.
     """

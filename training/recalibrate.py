@@ -24,7 +24,7 @@ from unmask.types import UnmaskError
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.recalibrate", description=__doc__.splitlines()[0])
-    parser.add_argument("bundle", type=Path, help="of the second edition")
+    parser.add_argument("bundle", type=Path, help="of the release 2")
     parser.add_argument(
         "--data", type=Path, required=True, help="a manifest of faces, extracted with the present face detector"
     )

@@ -1,4 +1,4 @@
-"""The embedded detector's second edition: between the first one and a run that taught it on with more forgeries.
+"""The embedded detector's release 2: between the first one and a run that trained it on with more forgeries.
 
     unmask train recipes/embedded-2.yaml --data FACES.parquet --out RUN
     python -m training.second RUN --first FIRST.safetensors --data FACES.parquet --development DEVELOPMENT.parquet
@@ -6,7 +6,7 @@
 A run that starts from good weights and learns something new forgets some of what they knew. Weights between the two,
 (1 - share) first + share second, can keep the one and have the other: Wortsman et al., "Robust fine-tuning of zero-shot
 models", CVPR 2022 (arXiv 2109.01903). The share is chosen by the mean AUROC over forgeries of people that nobody
-trained on, some of them by forgers that neither edition has met (`training.development`); calibration and
+trained on, some of them by forgery methods that neither release has met (`training.development`); calibration and
 thresholds are chosen on validation people, and test rows are read by nothing in this file. `RUN/bundle` is then
 measured by `python -m training.table`.
 """
@@ -41,7 +41,7 @@ SECOND = Edition(
     "MobileNetV2 on aligned faces, trained on face swaps, StyleGAN portraits and forgeries of our own.",
     (
         "face swaps of the DFDC data set (one compressed still of each video)",
-        "blending of a face into a picture: self-blended faces, Face X-rays, faces swapped by landmarks, edited parts",
+        "blending of a face into an image: self-blended faces, Face X-rays, faces swapped by landmarks, edited parts",
         "StyleGAN portraits (a few hundred)",
     ),
     "DFDC faces, validation actors, and StyleGAN and FFHQ, validation files (what a real face may score: also LFW and "
@@ -51,8 +51,8 @@ SECOND = Edition(
         DataTerms(name="StyleGAN / FFHQ 256 (140k_stylegan256)", use="training, test", terms="CC BY-NC-SA / CC BY-NC"),
         DataTerms(name="LFW deep-funneled", use="forging, thresholds, test of false alarms", terms="LFW, research use"),
         DataTerms(name="UTKFace", use="forging, thresholds, test of false alarms", terms="non-commercial"),
-        DataTerms(name="CIPLAB photoshop", use="choice of the second edition (a half), test", terms="terms not read"),
-        DataTerms(name="FaceForensics++ c23 (40 clips)", use="test", terms="FaceForensics++, research use"),
+        DataTerms(name="CIPLAB photoshop", use="choice of the release 2 (a half), test", terms="terms not read"),
+        DataTerms(name="FaceForensics++ c23 (40 videos)", use="test", terms="FaceForensics++, research use"),
         DataTerms(name="Coral MobileNetV2 (ImageNet)", use="starting weights", terms="Apache-2.0"),
     ),
 )
@@ -106,7 +106,7 @@ def finish(detector: Detector, options: dict[str, Any], data: Path, out: Path, r
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.second", description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="of `unmask train recipes/embedded-2.yaml`")
-    parser.add_argument("--first", type=Path, required=True, help="model.safetensors of the first edition's bundle")
+    parser.add_argument("--first", type=Path, required=True, help="model.safetensors of the release 1's bundle")
     parser.add_argument("--data", type=Path, required=True, help="the manifest of faces the run was trained with")
     parser.add_argument("--development", type=Path, required=True, help="of `training.development`: its test part")
     arguments = parser.parse_args()

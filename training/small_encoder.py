@@ -1,11 +1,11 @@
-"""An encoder of faces that a laptop can train: a small vision transformer taught by an ImageNet network, no labels.
+"""An encoder of faces that a laptop can train: a small vision transformer trained by an ImageNet network, no labels.
 
     python -m training.small_encoder --data COLLECTION --weights WEIGHTS --out RUN
 
 It stands in for CLIP where no large pre-trained encoder can be had, for instance in ablations. The teacher is
 MobileNetV2 at twice the student's resolution. For each cell of an 8 x 8 grid the student's patch token gives mean and
 spread of the teacher's channels at four depths, from edges to parts of a face; the class token gives the same over the
-whole face. Spread keeps texture, which a mean over the cell loses. What is taught are real faces of the training split
+whole face. Spread keeps texture, which a mean over the cell loses. What is trained are real faces of the training split
 alone: no forgery, no label, nobody of validation or test.
 
 `RUN/encoder.safetensors` is what `Detector.start` reads. Stopped and started again, a run keeps what is done.
@@ -197,7 +197,7 @@ def rate(step: int, steps: int) -> float:
 
 
 def batch(faces: Pixels, targets: NDArray[np.float16], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """(B, 3, 128, 128) in 0..1 and (B, 64, 624); half of them mirrored, picture and grid of cells alike."""
+    """(B, 3, 128, 128) in 0..1 and (B, 64, 624); half of them mirrored, image and grid of cells alike."""
     chosen = rng.choice(len(faces), BATCH, replace=len(faces) < BATCH)
     image = torch.from_numpy(faces[chosen]).permute(0, 3, 1, 2).float().div_(255)
     target = torch.from_numpy(np.stack([targets[i] for i in chosen]).astype(np.float32)).unflatten(1, (CELLS, CELLS))

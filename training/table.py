@@ -1,8 +1,8 @@
-"""The embedded detector's table: test rows scored once by the exported bundle, clips by the scan itself.
+"""The embedded detector's table: test rows scored once by the exported bundle, videos by the scan itself.
 
     python -m training.table --data COLLECTION --faces FACES.parquet --bundle BUNDLE --out FOLDER [--against BUNDLE]
 
-Stills are scored as `unmask faces` cut them; clips go through `unmask.scanning` with every default.
+Stills are scored as `unmask faces` cut them; videos go through `unmask.scanning` with every default.
 The floor is a linear model on the power spectrum of the same crops, trained on the same training rows.
 """
 
@@ -22,7 +22,7 @@ from training.development import HALVED, chooses
 from training.figure import figure
 from training.stills import stills
 from unmask.bundles import Scorer, load, read_card, write
-from unmask.bundles.calibration import margins, p_values, probabilities
+from unmask.bundles.calibration import log_odds, p_values, probabilities
 from unmask.data.manifest import Split
 from unmask.measure.interval import bootstrap, paired
 from unmask.measure.metrics import auroc, ece, eer, share
@@ -63,14 +63,14 @@ def main() -> None:
 
 
 class Tried:
-    """The detector's margins and probabilities on the test rows of one set of stills."""
+    """The detector's log_odds and probabilities on the test rows of one set of stills."""
 
     def __init__(self, scorer: Scorer, faces: Path, name: str, seen: str) -> None:
         assert scorer.card.calibration is not None
         self.faces, self.name, self.seen, self.spec = faces, name, seen, scorer.card.input
         held = stills(faces, "test", self.spec, (name,))
         self.pixels, self.label, self.groups = held.pixels, held.label, held.groups
-        self.margin = margins(scorer.logits(self.pixels), scorer.card.classes)
+        self.margin = log_odds(scorer.logits(self.pixels), scorer.card.classes)
         self.probability = probabilities(scorer.card.calibration, self.margin)
 
     def metrics(self) -> list[Metric]:
@@ -87,7 +87,7 @@ class Tried:
 def against(before: Sequence[Tried], now: Sequence[Tried]) -> str:
     """What another bundle scores on the same stills, and the paired interval of the difference, as Markdown.
 
-    The hand-made edits come once more without the half of them that the second edition was chosen by.
+    The hand-made edits come once more without the half of them that the release 2 was chosen by.
     """
     lines = ["| data | before | now | difference | 95 % interval |", "|---|---|---|---|---|"]
     for old, new in zip(before, now, strict=True):
@@ -110,7 +110,7 @@ def alarms(scorer: Scorer, faces: Path) -> list[Metric]:
     found = []
     for name in ("lfw_deepfunneled", "utkface_crop"):
         held = stills(faces, "test", scorer.card.input, (name,))
-        margin = margins(scorer.logits(held.pixels), scorer.card.classes)
+        margin = log_odds(scorer.logits(held.pixels), scorer.card.classes)
         alarm = np.array([p_values(calibration, float(x))[0] <= 0.1 for x in margin], np.float64)
         seen = "held-out people" if "lfw" in name else "held-out files"
         table = Table(name, "test", "image", held.label, held.groups, seen)
@@ -119,12 +119,12 @@ def alarms(scorer: Scorer, faces: Path) -> list[Metric]:
 
 
 def videos(clips: Sequence[Entry], report: Report) -> list[Metric]:
-    """AUROC and EER over clips, for all forgeries together and each alone; clips without a score are named."""
+    """AUROC and EER over videos, for all forgeries together and each alone; videos without a score are named."""
     score = {f.path: f.score for f in report.files}
     by_path = [next((v for k, v in score.items() if k.endswith(r.path)), None) for r in clips]
     missing = [r.path for r, s in zip(clips, by_path, strict=True) if s is None]
     if missing:
-        print(f"clips without a score, left out: {', '.join(missing)}")
+        print(f"videos without a score, left out: {', '.join(missing)}")
     found = []
     faces = [(r, s) for r, s in zip(clips, by_path, strict=True) if s is not None and r.set == "ffpp_c23_videos"]
     for method in ("all", *sorted({r.method for r, _ in faces if r.label})):

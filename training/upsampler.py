@@ -2,9 +2,9 @@
 
     python -m training.upsampler --samples samples --out src/unmask/generators/upsample.onnx
 
-It halves a picture twice, keeps eight numbers for each 4 x 4 pixels, and makes a picture of them by two transposed
-convolutions, as most generators of pictures do at their end. It learns from the public-domain pictures in `samples/`
-and from made-up ones: leaves of random colours and noise like that of natural pictures. No research data is read.
+It halves an image twice, keeps eight numbers for each 4 x 4 pixels, and makes an image of them by two transposed
+convolutions, as most generators of images do at their end. It learns from the public-domain images in `samples/`
+and from made-up ones: leaves of random colours and noise like that of natural images. No research data is read.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class AutoEncoder(nn.Module):
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m training.upsampler", description=sys.modules[__name__].__doc__)
-    parser.add_argument("--samples", type=Path, required=True, help="the repository's folder of pictures")
+    parser.add_argument("--samples", type=Path, required=True, help="the repository's folder of images")
     parser.add_argument("--out", type=Path, required=True, help="the ONNX file")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
@@ -88,7 +88,7 @@ def pictures(samples: Path) -> list[Pixels]:
 
 
 def batches(real: list[Pixels], seed: int) -> Iterator[Tensor]:
-    """Endless (BATCH, 3, SIDE, SIDE) in 0..1: patches of pictures, at random sizes and colours, leaves and noise."""
+    """Endless (BATCH, 3, SIDE, SIDE) in 0..1: patches of images, at random sizes and colours, leaves and noise."""
     rng = np.random.default_rng(seed)
     while True:
         patches = [_patch(real[rng.integers(len(real))], rng) if rng.random() < 0.6 else _made_up(rng)

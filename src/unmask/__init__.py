@@ -1,4 +1,4 @@
-"""unmask tells real faces and pictures from forged ones."""
+"""unmask tells real faces and images from forged ones."""
 
 import os
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The nouns that every room shares: plain data, checked where it crosses a process or a file. Never imports torch."""
+"""The plain data that every package shares, checked where it crosses a process or a file. Never imports torch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Text = Annotated[str, BeforeValidator(lambda text: printable(text) if isinstance
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a medium, upright and in sRGB."""
+    """One image of a media file, upright and in sRGB."""
 
     index: int  # position in presentation order, 0-based; 0 for a still
     t: float  # seconds from the first frame; 0 for a still
@@ -64,7 +64,7 @@ class Unread:
 
 @dataclass(frozen=True)
 class Media:
-    """An opened picture or clip. Nothing is decoded before `frames` is called.
+    """An opened image or video. Nothing is decoded before `frames` is called.
 
     Attributes:
         source: the path or URL as given, or "<bytes>".
@@ -101,7 +101,7 @@ class Face:
     frame: int  # Frame.index
     t: float  # Frame.t
     box: tuple[float, float, float, float]  # x0, y0, x1, y1
-    points: Floats  # (5, 2): left eye, right eye, nose tip, left and right mouth corner, as seen in the picture
+    points: Floats  # (5, 2): left eye, right eye, nose tip, left and right mouth corner, as seen in the image
     score: float  # the face detector's own confidence, 0..1; not P(fake)
     turned: int = 0  # degrees by which the picture had to be turned, counter-clockwise, for the face to be found
 
@@ -134,7 +134,7 @@ class InputSpec(Plain):
     """How pixels must be prepared for some weights; it travels with them into training, export and scan."""
 
     size: int = Field(224, ge=16, le=2048, description="side of the square crop, pixels")
-    margin: float = Field(1.3, ge=0, le=4, description="side of the crop over the template's side; 0 = whole picture")
+    margin: float = Field(1.3, ge=0, le=4, description="side of the crop over the template's side; 0 = whole image")
     template: str = Field("gend5", description="name of the 5-point template in unmask.faces.align.TEMPLATES")
     frames: int = Field(1, ge=1, description="frames that one forward pass looks at together")
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -252,7 +252,7 @@ class Sample(Plain):
 
 
 class FaceReport(Plain):
-    """One person followed through the file (or the whole picture, for detectors that look at it whole)."""
+    """One person followed through the file (or the whole image, for detectors that look at it whole)."""
 
     track: int
     state: State
@@ -261,7 +261,7 @@ class FaceReport(Plain):
     high: float | None = None
     reasons: tuple[str, ...] = ()
     samples: tuple[Sample, ...] = ()
-    # Pictures serve the HTML report and the page; the JSON stays small and free of faces.
+    # Images serve the HTML report and the page; the JSON stays small and free of faces.
     thumbnail: bytes | None = Field(None, exclude=True, repr=False)  # JPEG of the most telling crop
     heat: bytes | None = Field(None, exclude=True, repr=False)  # JPEG, occlusion heat map over that crop
 
@@ -328,5 +328,5 @@ class Report(Plain):
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        # By name, because drawing is the scan room's trade and nouns import no room.
+        # By name, because drawing is the scan package's trade and types import no package.
         return str(import_module("unmask.scanning.html").snippet(self))

@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(tinted(portrait, 0.2), root / "media/red.png")
     save(portrait, root / "media/pale.png")
     write_bundle(root / "bundle", ood_threshold=9.0)
-    (root / "bad.jpg").write_text("no picture")
+    (root / "bad.jpg").write_text("no image")
     return root
 
 

@@ -60,7 +60,7 @@ def workers() -> list[int]:
 
 
 def cut_and_kill(manifest: Manifest, out: Path, options: Options) -> None:
-    """Kills every worker once, when the first medium is done."""
+    """Kills every worker once, when the first media file is done."""
     killed: list[int] = []
 
     def step(rows: int, failed: int) -> None:
@@ -113,7 +113,7 @@ def test_the_same_rows_and_files_as_here(samples: Manifest, tmp_path: Path) -> N
 def test_clips_of_a_published_set(shared_data: Path, tmp_path: Path) -> None:
     clips = sorted((shared_data / "ffpp_c23_videos").rglob("*.mp4"))[::10]
     if len(clips) < 4:
-        pytest.skip("no FaceForensics++ clips among the research data")
+        pytest.skip("no FaceForensics++ videos among the research data")
     for n, path in enumerate(clips):
         (folder := tmp_path / "media" / ("fake" if "fake" in path.parts else "real")).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, folder / f"{n}.mp4")

@@ -78,7 +78,7 @@ def options(bundle: Path) -> Options:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A face in many shades, a clip, no face, a damaged file, one that is too long, doubles, and a strange name."""
+    """A face in many shades, a video, no face, a damaged file, one that is too long, duplicates, and a strange name."""
     root = tmp_path_factory.mktemp("folder")
     portrait = np.asarray(data.astronaut())
     (root / "deep/er").mkdir(parents=True)

@@ -11,7 +11,7 @@ from unmask.data.manifest import FaceRow, write
 
 
 def lay(folder: Path) -> Path:
-    """Per split 12 noise pictures and 12 of each of two "forgeries" of them; one more crop has failed."""
+    """Per split 12 noise images and 12 of each of two "forgeries" of them; one more crop has failed."""
     rng = np.random.default_rng(0)
     rows = []
     for split, shift in (("train", 0), ("val", 100), ("test", 200)):

@@ -21,7 +21,7 @@ RUNNER = CliRunner()
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 validation and 30 test pictures, two to a leakage group, half of them called fake."""
+    """40 validation and 30 test images, two to a leakage group, half of them called fake."""
     folder = tmp_path_factory.mktemp("coverage")
     rng = np.random.default_rng(3)
     rows = []
@@ -62,7 +62,7 @@ def test_the_truth_is_counted_as_a_loop_counts_it(faces: Path, within: str) -> N
         assert found[name]["n"] == len(test) == 15
         assert found[name]["exact"]["value"] == pytest.approx(hits / 15)
         assert found[name]["exact"]["low"] <= hits / 15 <= found[name]["exact"]["high"]
-        # Two pictures of a group are of unlike classes here, so rows of a class are exchangeable: the promise holds.
+        # Two images of a group are of unlike classes here, so rows of a class are exchangeable: the promise holds.
         assert within == "none" or 0.77 < found[name]["dealt"] < 0.87
     assert found["all"]["groups"] == 15
     assert found["all"]["exact"]["value"] == pytest.approx(

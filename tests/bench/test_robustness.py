@@ -1,4 +1,4 @@
-"""`unmask stress` and `unmask fairness` end to end, on pictures drawn here: patterns with a place called a face."""
+"""`unmask stress` and `unmask fairness` end to end, on images drawn here: patterns with a place called a face."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ def run(faces: Path) -> Path:
 
 
 def test_the_clean_level_is_the_stored_crops_own_score(run: Path, faces: Path) -> None:
-    from unmask.bench.scorers import Floor, Sides
+    from unmask.bench.scorers import Sides, SpectrumBaseline
 
     manifest = Manifest(faces)
     table = manifest.table(list(manifest.arrow_schema.names))
     split = np.array(table["split"].to_pylist())
     rows = [r for r in chosen(manifest, lambda _: split == "test") if not r["reason"]]
-    judge = Floor(manifest, table).fit(Sides(split == "train", split == "val"))[0].judge
-    expected = dict(zip([r["item_id"] for r in rows], judge(list(crops_of(manifest, rows)), rows)[0], strict=True))
+    scorer = SpectrumBaseline(manifest, table).fit(Sides(split == "train", split == "val"))[0].scorer
+    expected = dict(zip([r["item_id"] for r in rows], scorer(list(crops_of(manifest, rows)), rows)[0], strict=True))
     clean = []
     for path in (run / "scores").glob("*.parquet"):
         found = pq.read_table(path).to_pylist()

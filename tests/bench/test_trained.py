@@ -19,12 +19,12 @@ from tests.bench.patterns import lay
 from tests.train.runs import unlike
 from unmask.app.cli import app
 from unmask.bench import protocols
-from unmask.bench import trained as taught
-from unmask.bench.evaluate import judge_of
+from unmask.bench import trained as recipe_run
+from unmask.bench.evaluate import entry_of
 from unmask.bench.maps import of_run, sample, spectra
 from unmask.bench.scorers import Sides
 from unmask.bench.scoring import score_rows
-from unmask.bench.trained import Taught
+from unmask.bench.trained import TrainedRecipe
 from unmask.data.manifest import FaceRow, Manifest, write
 from unmask.detectors.resnet34 import ResNet34
 from unmask.measure.metrics import auroc
@@ -93,7 +93,7 @@ def values(out: Path) -> list[tuple[str, str, float | None, float | None, float 
 def test_a_recipe_is_trained_for_each_seed_and_its_mean_is_what_its_runs_say(run: Path, faces: Path) -> None:
     each = []
     for folder in (runs(run)["tiny-s0"], runs(run)["tiny-s1"]):
-        table = score_rows(judge_of(str(folder))[1], faces, where=lambda t: np.array(t["split"].to_pylist()) == "test")
+        table = score_rows(entry_of(str(folder))[1], faces, where=lambda t: np.array(t["split"].to_pylist()) == "test")
         kept = table["score"].is_valid()
         table = table.filter(kept)
         each.append(auroc(table["label"].to_numpy(), table["score"].to_numpy()))
@@ -118,7 +118,7 @@ def test_rows_follow_the_crops_where_they_are_moved(faces: Path, tmp_path: Path)
     split = np.array(table["split"].to_pylist())
     (tmp_path / "faces.parquet").write_bytes(faces.read_bytes())  # its root is the folder that it lies in
     for moved, root in ((manifest, faces.parent), (Manifest(tmp_path / "faces.parquet"), tmp_path)):
-        rows = taught.written(moved, table, split == "train", split == "val", tmp_path / "rows")
+        rows = recipe_run.written(moved, table, split == "train", split == "val", tmp_path / "rows")
         assert Manifest(rows.path).roots == {"made": root.resolve()}
     assert len(list((tmp_path / "rows").iterdir())) == 1
 
@@ -159,7 +159,7 @@ def test_a_method_left_out_trains_and_chooses_nothing(faces: Path, recipe: Path)
 def test_a_forger_left_out_makes_no_forgeries_while_training_either(faces: Path) -> None:
     path = written(faces.parent / "forging.yaml", forge={"sbi": 0.5, "fwa": 0.2})
     manifest = Manifest(faces)
-    of = Taught(path, manifest, manifest.table(list(manifest.arrow_schema.names)), faces.parent / "forging")
+    of = TrainedRecipe(path, manifest, manifest.table(list(manifest.arrow_schema.names)), faces.parent / "forging")
     split = np.array(manifest.table(["split"])["split"].to_pylist())
     sides = [Sides(split == "train", split == "val", held_out) for held_out in ((), ("smooth",), ("sbi",))]
     all_of_it, as_well, without = of.runs(sides[:1]), of.runs(sides[1:2]), of.runs(sides[2:])

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from unmask.bundles.calibration import check, interval, margins, p_values, probabilities, probability
+from unmask.bundles.calibration import check, interval, log_odds, p_values, probabilities, probability
 from unmask.types import Calibration, UnmaskError
 
 C = Calibration(
@@ -30,10 +30,10 @@ def test_probability_by_hand() -> None:
 
 
 def test_margins_by_hand() -> None:
-    np.testing.assert_allclose(margins(np.array([[1.0, 3.5]], np.float32), ("real", "fake")), [2.5])
-    np.testing.assert_allclose(margins(np.array([[1.0, 3.5]], np.float32), ("fake", "real")), [-2.5])
+    np.testing.assert_allclose(log_odds(np.array([[1.0, 3.5]], np.float32), ("real", "fake")), [2.5])
+    np.testing.assert_allclose(log_odds(np.array([[1.0, 3.5]], np.float32), ("fake", "real")), [-2.5])
     # Three classes: log(e^2 + e^3) - 1
-    three = margins(np.array([[2.0, 1.0, 3.0]], np.float32), ("swap", "real", "gan"))
+    three = log_odds(np.array([[2.0, 1.0, 3.0]], np.float32), ("swap", "real", "gan"))
     np.testing.assert_allclose(three, [math.log(math.exp(2) + math.exp(3)) - 1], rtol=1e-6)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from unmask.bundles import load, write
-from unmask.bundles.calibration import margins, probabilities
+from unmask.bundles.calibration import log_odds, probabilities
 from unmask.types import Pixels, UnmaskError
 
 from .conftest import CALIBRATION, CARD, SIZE
@@ -67,7 +67,7 @@ def test_a_crop_s_score_does_not_depend_on_its_neighbours(make: Callable[..., Pa
 
 def test_score_is_the_calibrated_margin(make: Callable[..., Path], crops: Pixels) -> None:
     scorer = load(str(make()))
-    expected = probabilities(CALIBRATION, margins(scorer.logits(crops), ("real", "fake")))
+    expected = probabilities(CALIBRATION, log_odds(scorer.logits(crops), ("real", "fake")))
     np.testing.assert_array_equal(scorer.score(crops), expected)
 
 

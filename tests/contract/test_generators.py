@@ -40,7 +40,7 @@ def test_a_forgery_is_a_picture_and_the_mask_of_what_was_changed(name: str) -> N
         shares.append(float((made.mask > 0.1).mean()))
     assert min(shares) > 0.002  # something that a detector can see, ...
     assert max(shares) <= 1
-    assert (made.image.astype(int) - image).std() < 80  # ... and still a picture of a face
+    assert (made.image.astype(int) - image).std() < 80  # ... and still an image of a face
 
 
 def test_it_stays_a_face(name: str) -> None:

@@ -43,7 +43,7 @@ def lay(root: Path, rows: Iterable[FaceRow]) -> Path:
 
 
 def clips(people: int = 6, frames: int = 4, methods: tuple[str, ...] = ("swap", "act")) -> list[FaceRow]:
-    """Each person's real clip and one forgery of it by each method, at the same frames."""
+    """Each person's real video and one forgery of it by each method, at the same frames."""
     rows = []
     for n in range(people):
         for frame in range(frames):

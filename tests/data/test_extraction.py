@@ -46,7 +46,7 @@ def medium(relpath: str, **changes: Any) -> Row:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, Path]:
-    """Clips and pictures, whole and otherwise, in an order of their own; and the folder of their crops, to be read."""
+    """Videos and images, whole and otherwise, in an order of their own; and the folder of their crops, to be read."""
     folder = tmp_path_factory.mktemp("cut")
     root = folder / "root"
     lay(root, "c.mp4", "a.mp4", content=CLIP)
@@ -109,7 +109,7 @@ def test_the_table_has_every_medium_in_the_manifests_order(media: Manifest, crop
 
 
 def test_methods_with_equal_names_stay_apart(tmp_path: Path) -> None:
-    """Four methods name their clips alike; grouped by the folder of the frames, they were one clip of mixed labels."""
+    """Four methods name their videos alike; grouped by folder they were one video of mixed labels."""
     root = tmp_path / "ff"
     frame = np.asarray(Image.open(SAMPLES / "portrait-real.jpg").convert("RGB").resize((256, 256)))
     for n, method in enumerate(("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")):
@@ -337,7 +337,7 @@ def test_shards(crops: Path, tmp_path: Path) -> None:
             assert hashlib.sha256(members[name.replace(".json", ".png")]).hexdigest() == row.sha256
             seen.append(row.item_id)
     assert sorted(seen) == sorted(r.item_id for r in by_key.values())
-    assert seen == sorted(seen, key=lambda i: hashlib.sha256(i.encode()).hexdigest())  # mixed, not clip by clip
+    assert seen == sorted(seen, key=lambda i: hashlib.sha256(i.encode()).hexdigest())  # mixed, not video by video
     assert files(shards.pack(made, tmp_path / "same", crops=3).parent) == files(packed.parent)
 
 

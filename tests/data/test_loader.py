@@ -145,7 +145,7 @@ def test_crops_that_cannot_give_the_input_are_refused_at_once(tmp_path: Path) ->
         FaceSet(path, InputSpec(size=32, margin=1.5))
     with pytest.raises(UnmaskError, match="gend5 template"):
         FaceSet(path, InputSpec(size=32, margin=1.0, template="arcface112"))
-    with pytest.raises(UnmaskError, match="looks at whole pictures"):
+    with pytest.raises(UnmaskError, match="looks at whole images"):
         FaceSet(path, InputSpec(size=32, margin=0))
     media = write(tmp_path / "m.parquet", [Row(dataset="d", item_id="d/1", relpath="x", group_id="g")], tmp_path)
     with pytest.raises(UnmaskError, match="lists media, not faces"):
@@ -186,7 +186,7 @@ def test_it_travels_to_another_process_without_its_open_file(tmp_path: Path) -> 
 
 def test_a_fake_finds_the_same_frame_of_its_source_else_the_nearest() -> None:
     rows = [
-        (0, 5, 0), (0, 5, 10), (0, 5, 20),  # a real clip of source 5
+        (0, 5, 0), (0, 5, 10), (0, 5, 20),  # a real video of source 5
         (1, 5, 10), (1, 5, 14), (1, 5, 15), (1, 5, 16), (1, 5, 99),
         (1, 6, 10),  # its source has no real crop
         (0, 7, 3), (1, 7, 0),

@@ -1,4 +1,4 @@
-"""One medium cut: which frames, whose face, where it lands, and a reason wherever there is no crop."""
+"""One media file cut: which frames, whose face, where it lands, and a reason wherever there is no crop."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def medium(relpath: str, **changes: Any) -> Row:
 
 
 def cut(root: Path, row: Row | str, options: Options = FEW) -> list[FaceRow]:
-    """The rows of one medium; every crop that they name is there, of the size that they say, and no other file is."""
+    """The rows of one file; every crop that they name is there, of the size that they say, and no other file is."""
     out = root / "out"
     rows = extract(medium(row) if isinstance(row, str) else row, root, out, options)
     assert len({r.item_id for r in rows}) == len(rows)
@@ -118,9 +118,9 @@ def test_a_folder_of_frames_is_a_medium(tmp_path: Path, portrait: Pixels) -> Non
         ("../outside.png", "no path below the root of the data set"),
         ("/etc/hostname", "no path below the root of the data set"),
         ("", "no path below the root of the data set"),
-        ("text.mp4", "unreadable: not a picture or a clip: this looks like text"),
+        ("text.mp4", "unreadable: not an image or a clip: this looks like text"),
         ("torn.png", "unreadable: "),
-        ("empty", "unreadable: no pictures in this folder"),
+        ("empty", "unreadable: no images in this folder"),
         ("cup.jpg", "no face"),
     ],
 )
@@ -220,7 +220,7 @@ def test_points_move_with_a_mirrored_and_a_turned_picture(tmp_path: Path, portra
     Image.fromarray(np.ascontiguousarray(images["turned"])).save(tmp_path / "tagged.png", exif=exif)
     rows = {name: cut(tmp_path, f"{name}.png")[0] for name in ("upright", "mirrored", "tagged")}
     here, mirrored = (np.reshape(rows[n].points, (5, 2)) for n in ("upright", "mirrored"))
-    assert np.abs(mirrored[[1, 0, 2, 4, 3]] * (-1, 1) + (384, 0) - here).max() < 8  # left stays left in the picture
+    assert np.abs(mirrored[[1, 0, 2, 4, 3]] * (-1, 1) + (384, 0) - here).max() < 8  # left stays left in the image
     assert rows["tagged"].points == rows["upright"].points
     same = picture(tmp_path / "out", rows["tagged"].relpath) == picture(tmp_path / "out", rows["upright"].relpath)
     assert same.all()
@@ -337,7 +337,7 @@ def test_masks_of_a_clip_go_with_their_frames(tmp_path: Path, portrait: Pixels) 
     first, last = (picture(tmp_path / "out", r.mask_relpath) > 0 for r in (rows[0], rows[-1]))
     assert (first & last).sum() / (first | last).sum() > 0.65  # both moved alike, by more than half of the mask
 
-    rows = cut(tmp_path, clips(tmp_path, scenes, masks[:6]), masked)  # a mask clip that ends too early
+    rows = cut(tmp_path, clips(tmp_path, scenes, masks[:6]), masked)  # a mask video that ends too early
     assert [r.reason for r in rows] == ["", "", "", "mask: none for this frame"]
     assert all(r.box is not None and r.box[0] > 380 for r in rows[:3])
 
@@ -353,7 +353,7 @@ def test_one_mask_for_all_frames_and_a_folder_of_masks(tmp_path: Path, portrait:
         assert [(r.frame, round(r.overlap or 0, 1)) for r in rows] == [(i, 0.6) for i in range(4)]
     (tmp_path / "masks/3.png").unlink()  # nobody can tell which one is gone
     (row,) = cut(tmp_path, medium("a", media_type="frame_seq", mask_relpath="masks"), masked)
-    assert row.reason == "mask: 3 mask pictures for 4 frames"
+    assert row.reason == "mask: 3 mask images for 4 frames"
 
 
 @pytest.mark.parametrize(

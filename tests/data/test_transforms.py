@@ -54,7 +54,7 @@ def test_torchs_own_generator_is_neither_read_nor_moved(name: str) -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_both_halves_of_a_pair_take_the_same_draws_whatever_they_show(name: str) -> None:
-    """After a picture the generator stands where it stands after any other: the next step's draw is the same too."""
+    """After an image the generator stands where it stands after any other: the next step's draw is the same too."""
     for seed in range(10):
         one, two = rng(seed), rng(seed)
         build(name)(soft(1), one)
@@ -210,7 +210,7 @@ def test_one_of_takes_one() -> None:
         ([{"one_of": {"steps": []}}], "one_of: steps"),
         ([{"one_of": {"steps": [{"flip": {"p": 0}}]}}], "one_of: steps"),
         (["flip"], "one name and its options"),
-        ([{"damage": {"kind": "jpg"}}], "no kind of damage 'jpg' that leaves a picture in its place; there are satur"),
+        ([{"damage": {"kind": "jpg"}}], "no kind of damage 'jpg' that leaves an image in its place; there are satur"),
         ([{"damage": {"kind": "imaginet_social"}}], "damage: kind"),
         ([{"damage": {"kind": "webp", "level": 6}}], "webp has levels 0 to 5, not 6"),
         ([{"flip": {}, "jpeg": {}}], "one name and its options"),

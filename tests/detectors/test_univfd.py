@@ -15,7 +15,7 @@ def test_only_the_line_learns() -> None:
         detector = UnivFD()
     assert [n for n, p in detector.named_parameters() if p.requires_grad] == ["head.weight", "head.bias"]
     assert sum(p.numel() for p in detector.parameters() if p.requires_grad) == 2 * 1024 + 2
-    assert detector.input.margin == 0  # whole pictures
+    assert detector.input.margin == 0  # whole images
 
 
 def test_it_is_that_line_of_the_encoders_features(tmp_path: Path) -> None:

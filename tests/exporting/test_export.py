@@ -17,7 +17,7 @@ from tests.train.faces import lay, recipe
 from unmask.app.cli import app
 from unmask.bench.evaluate import evaluate
 from unmask.bundles import Scorer, load, read, read_card
-from unmask.bundles.calibration import margins, probabilities
+from unmask.bundles.calibration import log_odds, probabilities
 from unmask.data.manifest import FaceRow, Manifest, write
 from unmask.exporting import bundle as exporting_bundle
 from unmask.exporting.bundle import BOUNDS, export, gap
@@ -123,7 +123,7 @@ def test_the_gate_by_hand(bundle: Path) -> None:
     calibration = scorer.card.calibration
     assert calibration is not None
     crops = np.random.default_rng(0).integers(0, 256, (7, 56, 56, 3), np.uint8)
-    exact = margins(scorer.logits(crops), scorer.card.classes)
+    exact = log_odds(scorer.logits(crops), scorer.card.classes)
     assert gap(scorer, crops, exact, calibration, 0.001) < 1e-5
     moved = exact.copy()
     moved[6] += 1.0
@@ -198,10 +198,10 @@ def test_evaluate_counts_frames_and_clips_by_hand(bundle: Path, run: Path, data:
         assert (got.rows, got.failed, got.data) == (72, 0, Manifest(path).digest)
         values = {(level, c.column, c.metric): c for level, c in got.cells}
         assert values["frame", "swap", "auroc"].value == 1.0
-        # The same pictures on both sides: ties, but for the last bit, which may depend on the place in a batch.
+        # The same images on both sides: ties, but for the last bit, which may depend on the place in a batch.
         assert values["frame", "odd", "auroc"].value == pytest.approx(0.5, abs=0.02)
         assert values["frame", "all", "auroc"].value == pytest.approx(0.75, abs=0.02)
-        assert values["video", "odd", "eer"].value == pytest.approx(0.5, abs=0.13)  # one of eight clips
+        assert values["video", "odd", "eer"].value == pytest.approx(0.5, abs=0.13)  # one of eight videos
         assert (values["frame", "swap", "auroc"].real, values["video", "swap", "auroc"].real) == (24, 8)
         assert values["video", "all", "auroc"].groups == 8
     assert values["frame", "all", "ece"].why == "no calibration"

@@ -47,7 +47,7 @@ def normed(w: State, name: str, x: Tensor, eps: float) -> Tensor:
 
 
 def fitted(answer: Callable[[State, Tensor], Tensor], state: State) -> State:
-    """With statistics of real maps in the norms, in place: else little of a picture reaches the end of a deep net."""
+    """With statistics of real maps in the norms, in place: else little of an image reaches the end of a deep net."""
     answer(state | {"fitting": torch.ones(1)}, torch.rand(4, 3, 96, 96, generator=torch.Generator().manual_seed(2)))
     return state
 
@@ -231,7 +231,7 @@ def test_its_bundle_says_what_it_is_built_with(tmp_path: Path) -> None:
 
 
 def effort_file(shapes: dict[str, tuple[int, ...]], rank: int = 1) -> State:
-    """A CLIP picture tower whose attention maps are split, and a head."""
+    """A CLIP image tower whose attention maps are split, and a head."""
     t = Tensors()
     for name, shape in shapes.items():
         if "layer_norm" in name or "layernorm" in name or "layrnorm" in name:

@@ -92,7 +92,7 @@ def test_the_authors_files_answer_as_they_do_in_numpy(
     pytest.importorskip("h5py", reason="h5py is not installed")
     path = shared_weights / file
     crops = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
-    crops[1] = 255 - np.arange(256)[:, None, None] // 2  # a picture that is not noise
+    crops[1] = 255 - np.arange(256)[:, None, None] // 2  # an image that is not noise
     want = np.array([theirs(Keras(path), c / 255.0) for c in crops])
     to_bundle(method, path, tmp_path / "box")
     logits = load(str(tmp_path / "box"), runtime="torch").logits(crops)

@@ -1,4 +1,4 @@
-"""Crops: exact where they must be, and the same face whatever the picture was turned, shifted or scaled by."""
+"""Crops: exact where they must be, and the same face whatever the image was turned, shifted or scaled by."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def yunet(shared_weights: Path) -> FaceDetector:
 
 @pytest.fixture(scope="module")
 def pictures(shared_data: Path) -> list[Pixels]:
-    """Two pictures of each set that holds stills."""
+    """Two images of each set that holds stills."""
     sets = ("lfw_deepfunneled", "utkface_crop", "140k_stylegan256", "ciplab_photoshop", "dfdc_faces224")
     paths = [p for s in sets for p in sorted((shared_data / s / "real").rglob("*.jpg"))[5:400:200]]
     return [np.asarray(Image.open(p).convert("RGB")) for p in paths]
@@ -202,7 +202,7 @@ def test_yunet_s_points_are_in_order(yunet: FaceDetector, pictures: list[Pixels]
 
 
 def test_the_same_face_is_found_in_an_enlarged_picture(yunet: FaceDetector, pictures: list[Pixels]) -> None:
-    """Its crop is the same picture, which is what counts. YuNet's points wander by a tenth of the eyes at worst."""
+    """Its crop is the same image, which is what counts. YuNet's points wander by a tenth of the eyes at worst."""
     spec = InputSpec(size=64, margin=1.3)
     errors, likeness = [], []
     for image in pictures:

@@ -41,7 +41,7 @@ def test_finds_the_astronaut(face_detector: FaceDetector, scale: float) -> None:
         picture = (transform.resize(picture, (side, side), anti_aliasing=True) * 255).astype(np.uint8)
     faces = face_detector.find(picture)
     assert len(faces) == 1
-    # her eyes are near (202, 107) and (248, 101) of the 512 px picture, her mouth near y = 152
+    # her eyes are near (202, 107) and (248, 101) of the 512 px image, her mouth near y = 152
     eyes = faces[0].points[:2] / scale
     np.testing.assert_allclose(eyes, [[202, 107], [248, 101]], atol=12)
     x0, y0, x1, y1 = np.array(faces[0].box) / scale

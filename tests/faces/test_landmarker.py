@@ -66,7 +66,7 @@ def test_points_come_back_in_pixels_of_the_picture(tmp_path: Path) -> None:
     assert points.shape == (81, 2)
     assert points.dtype == np.float32
     np.testing.assert_allclose(points[1:], np.tile([[200, 150]], (80, 1)), atol=1e-3)
-    # a crop of margin 1.25 is 125 pixels of the picture wide, and a quarter of it to the right is along the face
+    # a crop of margin 1.25 is 125 pixels of the image wide, and a quarter of it to the right is along the face
     np.testing.assert_allclose(points[0], [200 + 0.25 * 125, 150], atol=1e-2)
     down = landmarker.find(red, face(turn=np.pi / 2))[0]
     np.testing.assert_allclose(down, [200, 150 + 0.25 * 125], atol=1e-2)
@@ -90,7 +90,7 @@ def test_what_is_no_landmarker_is_said(tmp_path: Path) -> None:
     good = Landmarker.load(str(at_the_middle(tmp_path / "middle.onnx")))
     with pytest.raises(UnmaskError, match="do not look like a face"):
         good.find(np.zeros((50, 50, 3), np.uint8), Face(0, 0.0, (0, 0, 1, 1), np.zeros((5, 2), np.float32), 1.0))
-    with pytest.raises(UnmaskError, match="expected a picture"):
+    with pytest.raises(UnmaskError, match="expected an image"):
         good.find(np.zeros((50, 50), np.uint8), face())
 
 

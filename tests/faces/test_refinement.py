@@ -1,4 +1,4 @@
-"""The face detector's second stage on nets whose answer is known: points come back to the picture, doubts count."""
+"""The face detector's second stage on nets whose answer is known: points come back to the image, doubts count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damage in levels: against the published formulas, by hand, and by what must hold for every kind."""
+"""Corruption in levels: against the published formulas, by hand, and by what must hold for every kind."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_imaginet_chain_pads_what_is_small_and_codes_three_of_four() -> None:
 
 
 def test_both_classes_get_one_and_the_same_distribution() -> None:
-    """A pair shares its seed, so it shares the draw: nothing in the damage tells the classes apart."""
+    """A pair shares its seed, so it shares the draw: nothing in the corruption tells the classes apart."""
     real, fake = (np.full((600, 600, 3), v, np.uint8) for v in (60, 90))
     for seed in range(5):
         hit = [one(x, "block", 2, seed)[..., 0] == 128 for x in (real, fake)]
@@ -194,7 +194,7 @@ def test_presets_name_kinds_that_are_there_and_a_wrong_name_says_so(scene: Pixel
     ]
     with pytest.raises(UnmaskError, match="no preset 'deeper'"):
         preset("deeper")
-    with pytest.raises(UnmaskError, match="no kind of damage 'fog'"):
+    with pytest.raises(UnmaskError, match="no kind of corruption 'fog'"):
         one(scene, "fog", 1)
     with pytest.raises(UnmaskError, match="imaginet_social has levels 0 to 1, not 2"):
         one(scene, "imaginet_social", 2)

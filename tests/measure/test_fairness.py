@@ -91,7 +91,7 @@ def test_small_cells_are_insufficient_data_and_never_a_rate() -> None:
     assert found.excluded == (("not known", "3 items"), ("c", "insufficient data: 5 real groups of 30"))
     assert {r.subgroup for r in found.rates} == {"a", "b", "all"}
     few_people = audit("race", sub, [0] * 88, range(88), [True] * 88, [i // 2 for i in range(88)], least=20, rounds=100)
-    assert rate(few_people, "a", "fpr").groups == 20  # two pictures of each person
+    assert rate(few_people, "a", "fpr").groups == 20  # two images of each person
     with pytest.raises(UnmaskError, match="fewer than two groups"):
         audit("race", sub, [0] * 88, range(88), [True] * 88, [i // 2 for i in range(88)], rounds=100)
 
@@ -108,12 +108,12 @@ def test_an_empty_detector_is_not_the_fairest(score: np.ndarray | None, said: st
 
 
 def planted(gap: float, seed: int) -> float:
-    """Six subgroups, 40 people each, 4 clips a person that err together; one subgroup has more false alarms."""
+    """Six subgroups, 40 people each, 4 videos a person that err together; one subgroup has more false alarms."""
     rng = np.random.default_rng(seed)
     person = np.arange(240).repeat(4)
     sub = person // 40
     rate_ = 0.15 + gap * (sub == 0)
-    taste = rng.beta(0.5, 0.5, 240)[person]  # people differ: their four clips hang together
+    taste = rng.beta(0.5, 0.5, 240)[person]  # people differ: their four videos hang together
     called = rng.random(960) < np.clip(rate_ * 2 * taste, 0, 1)
     found = audit("skin", sub.astype(str), np.zeros(960), called, called, person, rounds=99, seed=seed)
     return found.gap("fpr_gap").p

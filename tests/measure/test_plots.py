@@ -1,4 +1,4 @@
-"""Pictures are files that open, the same each time, and the frequencies of a pattern stand where they belong."""
+"""Images are files that open, the same each time, and the frequencies of a pattern stand where they belong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Curves of damage: numbers by hand, against the single-table functions, and on scores whose truth is planted."""
+"""Curves of corruption: numbers by hand, against the single-table functions, and on scores whose truth is planted."""
 
 from __future__ import annotations
 

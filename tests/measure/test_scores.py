@@ -15,7 +15,7 @@ KEY = scores.Key("one", "a" * 64, "b" * 64)
 
 
 def table(**changed: list[object]) -> pa.Table:
-    """Two scored crops of a clip and one that failed; some columns replaced."""
+    """Two scored crops of a video and one that failed; some columns replaced."""
     columns: dict[str, list[object]] = {
         "item_id": ["d/m/c23/x#0", "d/m/c23/x#1", "d/m/c23/x#2"],
         "media_id": ["d/m/c23/x"] * 3,

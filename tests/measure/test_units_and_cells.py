@@ -1,4 +1,4 @@
-"""Crops become clips, and clips numbers: arithmetic by hand."""
+"""Crops become videos, and videos numbers: arithmetic by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOW = Interval(rounds=200)
 
 
 def crops(*rows: tuple[str, str, int, int, float | None, str]) -> pa.Table:
-    """(method, clip, frame, label, score, group) of each crop."""
+    """(method, video, frame, label, score, group) of each crop."""
     full = [
         {
             "item_id": f"{m}/{c}#{f}",

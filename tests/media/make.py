@@ -58,7 +58,7 @@ def clip(
     pix_fmt: str = "yuv420p",
     mux: dict[str, str] | None = None,
 ) -> bytes:
-    """`count` pictures at 25 a second, or at `stamps` (in 1/1000 s)."""
+    """`count` images at 25 a second, or at `stamps` (in 1/1000 s)."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "clip")  # a real file: to move the index to the front, the muxer reads what it wrote
         with av.open(str(path), "w", format=container, options=mux or {}) as box:

@@ -1,4 +1,4 @@
-"""What stands around a picture: camera RAW behind a preview, pages, segments and tags that cost more than pixels."""
+"""What stands around an image: camera RAW behind a preview, pages, segments and tags that cost more than pixels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def directory(tags: Tags, offset: int, order: str = "<", onward: int = 0) -> byt
 
 
 def picture(size: int, offset: int, *more: tuple[int, int, list[int] | bytes], photometric: int = 2) -> Tags:
-    """The tags of an uncompressed RGB picture of `size` pixels a side that lies at `offset`."""
+    """The tags of an uncompressed RGB image of `size` pixels a side that lies at `offset`."""
     numbers = {256: size, 257: size, 273: offset, 278: size, 279: 3 * size * size}
     shorts = {259: [1], 262: [photometric], 277: [3], 258: [8, 8, 8]}
     own = [(tag, 4, [value]) for tag, value in numbers.items()]
@@ -42,7 +42,7 @@ def picture(size: int, offset: int, *more: tuple[int, int, list[int] | bytes], p
 
 
 def raw(make: bytes, order: str = "<", *, dng: bool = False, sub: int = 32803, head: bytes = b"") -> bytes:
-    """A camera's file: a preview of 32 pixels, and below it a sensor's picture of 64."""
+    """A camera's file: a preview of 32 pixels, and below it a sensor's image of 64."""
     preview, sensor = bytes(3 * 32 * 32), bytes(3 * 64 * 64)
     at = 16 + len(preview) + len(sensor)
     inner = directory(picture(64, 16 + len(preview), (254, 4, [0]), photometric=sub), at, order)
@@ -98,10 +98,10 @@ def only(data: bytes) -> tuple[Pixels, tuple[str, ...]]:
 def test_of_several_pages_the_largest_is_looked_at() -> None:
     image, notes = only(pages([24, 64, 48]))
     assert np.array_equal(image, make.picture(1, 64, 64))
-    assert notes == ("holds 3 pictures; only the largest (number 2) is looked at",)
+    assert notes == ("holds 3 images; only the largest (number 2) is looked at",)
     image, notes = only(pages([64, 64]))
     assert np.array_equal(image, make.picture(0, 64, 64))
-    assert notes == ("holds 2 pictures; only the first is looked at",)
+    assert notes == ("holds 2 images; only the first is looked at",)
 
 
 def test_a_page_that_says_it_is_a_preview_or_a_mask_is_not_the_picture() -> None:
@@ -129,7 +129,7 @@ def test_a_chain_of_directories_is_not_followed_for_ever() -> None:
     data = (b"II*\0" + struct.pack("<I", start)).ljust(16, b"\0") + bytes(3 * 64) + first + chain
     begin = time.monotonic()
     media = open_media(data)
-    assert media.notes == ("holds more than 1,000 pictures; only the first is looked at",)
+    assert media.notes == ("holds more than 1,000 images; only the first is looked at",)
     assert time.monotonic() - begin < 5
 
 
@@ -190,5 +190,5 @@ def test_a_motion_photo_says_what_was_not_looked_at() -> None:
     clip = make.clip(count=3)
     image, notes = only(good + clip)
     assert np.array_equal(image, only(good)[0])
-    assert notes == ("a clip is attached to the picture (a motion photo); only the picture is looked at",)
+    assert notes == ("a video is attached to the image (a motion photo); only the image is looked at",)
     assert only(good + b"some bytes of a camera's maker")[1] == ()

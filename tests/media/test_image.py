@@ -1,4 +1,4 @@
-"""Pictures come out upright, in sRGB and opaque, whatever the file's own ways."""
+"""Images come out upright, in sRGB and opaque, whatever the file's own ways."""
 
 from __future__ import annotations
 
@@ -150,4 +150,4 @@ def test_a_tiff_of_several_pages_says_so() -> None:
     pages = [Image.fromarray(make.picture(i)) for i in range(3)]
     pages[0].save(out, "TIFF", save_all=True, append_images=pages[1:])
     media = open_media(out.getvalue())
-    assert media.notes == ("holds 3 pictures; only the first is looked at",)
+    assert media.notes == ("holds 3 images; only the first is looked at",)

@@ -23,7 +23,7 @@ def test_bytes() -> None:
 def test_bytes_of_a_path(tmp_path: Path) -> None:
     path = tmp_path / "big.mp4"
     with path.open("wb") as file:
-        file.truncate(5 << 30)  # sparse: it takes no room
+        file.truncate(5 << 30)  # sparse: it takes no package
     with pytest.raises(MediaError, match=r"raise Limits\.bytes"):
         open_media(path)
 
@@ -66,7 +66,7 @@ def test_decoding_time() -> None:
 
 
 def test_decoding_time_runs_out_between_frames() -> None:
-    """Opening takes milliseconds; a thousand pictures decoded again and again do not fit in what opening needed."""
+    """Opening takes milliseconds; a thousand images decoded again and again do not fit in what opening needed."""
     from unmask.media.limits import Clock
     from unmask.media.video import _Decoder
 
@@ -133,7 +133,7 @@ def test_an_avi_that_claims_a_thousand_million_frames() -> None:
 
 
 def test_a_clip_that_grows_midway_is_refused_by_the_decoder() -> None:
-    """The header says 96 x 64; a later group of pictures is 1280 x 960."""
+    """The header says 96 x 64; a later group of images is 1280 x 960."""
     small = make.clip(container="mpegts", count=10)
     large = make.clip(container="mpegts", count=10, size=(1280, 960))
     media = open_media(small + large, limits=Limits(pixels=100_000))

@@ -97,11 +97,11 @@ def playlists(secret: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", ["hls", "concat", "dash", "sdp"])
 def test_playlists_are_refused(secret: Path, kind: str, tmp_path: Path) -> None:
     data = playlists(secret)[kind]
-    with pytest.raises(MediaError, match="not a picture or a clip"):
+    with pytest.raises(MediaError, match="not an image or a video"):
         open_media(data)
     path = tmp_path / "list.mp4"
     path.write_bytes(data)
-    with pytest.raises(MediaError, match="not a picture or a clip"):
+    with pytest.raises(MediaError, match="not an image or a video"):
         open_media(path)
 
 

@@ -78,7 +78,7 @@ def hashes(clip: Clip, count: int, way: Any) -> list[tuple[int, float, str]]:
 
 @pytest.mark.parametrize("name", CLIPS)
 def test_same_frames_by_seek_and_by_one_pass(name: str) -> None:
-    """The reference is PyAV's plain decode of every picture, counted: it uses none of our plan."""
+    """The reference is PyAV's plain decode of every image, counted: it uses none of our plan."""
     data = make.clip(**CLIPS[name])
     clip = clip_of(data)
     with av.open(io.BytesIO(data)) as container:

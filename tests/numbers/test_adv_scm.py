@@ -18,7 +18,7 @@ BOUNDS = AdvScm()
 
 
 class Small(Detector):
-    """Its features depend on where things are in the picture."""
+    """Its features depend on where things are in the image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ def batch(n: int = 12) -> Batch:
 
 
 def share(**given: float) -> Tensor:
-    """One picture's numbers: turn, zoom, across, down, and no bends."""
+    """One image's numbers: turn, zoom, across, down, and no bends."""
     numbers = torch.zeros(1, 4 + 2 * BOUNDS.grid**2)
     for place, name in enumerate(("turn", "zoom", "across", "down")):
         numbers[0, place] = given.get(name, 0.0)
@@ -92,11 +92,11 @@ def test_a_shift_by_hand() -> None:
 def test_a_quarter_turn_and_a_zoom_by_hand() -> None:
     image = batch(1).image
     turned = seen(image, share(turn=1.0), AdvScm(rotation=90))
-    # pixel (x, y) looks at (-y, x): the picture turns against the clock
+    # pixel (x, y) looks at (-y, x): the image turns against the clock
     torch.testing.assert_close(turned, image.rot90(1, (2, 3)), atol=1e-4, rtol=0)
     where = field(share(zoom=-1.0), (16, 16), BOUNDS)
     plain = field(share(), (16, 16), BOUNDS)
-    torch.testing.assert_close(where, 0.75 * plain)  # 1 - 0.25: the picture is looked at closer
+    torch.testing.assert_close(where, 0.75 * plain)  # 1 - 0.25: the image is looked at closer
 
 
 def test_a_bend_moves_the_corner_it_belongs_to_and_no_other() -> None:
@@ -118,7 +118,7 @@ def test_bounds_hold_whatever_the_adversary_has_learnt() -> None:
     assert moved.min() >= image.min() - 1e-5  # a look-up between pixels invents nothing
     assert moved.max() <= image.max() + 1e-5
     centre = field(numbers, (17, 17), AdvScm(bend=0))[:, 8, 8]
-    assert centre.abs().max() <= 2 * BOUNDS.shift + 1e-6  # of a picture two units wide
+    assert centre.abs().max() <= 2 * BOUNDS.shift + 1e-6  # of an image two units wide
 
 
 def test_inconsistency_by_hand() -> None:
@@ -157,7 +157,7 @@ def test_gradients_are_those_of_the_two_losses_each_with_the_other_fixed() -> No
     adversary = against(detector, weight=0.5)
     terms = adversary.step(detector, asked, engine)
     assert set(terms) == {"cls", "cls_moved", "consistency", "reach"}
-    # the detector: L(x) + L(x') + 0.5 L_con at a picture x' that is only a number
+    # the detector: L(x) + L(x') + 0.5 L_con at an image x' that is only a number
     x = adversary.warp(asked.image)[0].detach()
     fixed = small()
     one, other = fixed(asked.image), fixed(x)

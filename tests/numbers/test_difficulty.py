@@ -60,9 +60,9 @@ def test_without_memory_a_row_is_as_hard_as_it_was_last() -> None:
 
 
 def test_hardness_by_hand() -> None:
-    logits = torch.stack([sure(0.9, 0), sure(0.2, 1), sure(0.7, 0), sure(0.4, 1)])  # two views of two pictures
+    logits = torch.stack([sure(0.9, 0), sure(0.2, 1), sure(0.7, 0), sure(0.4, 1)])  # two views of two images
     label = torch.tensor([0, 1])
-    # the first picture: 1 - 0.9 and 1 - 0.7; the second: 1 - 0.2 and 1 - 0.4
+    # the first image: 1 - 0.9 and 1 - 0.7; the second: 1 - 0.2 and 1 - 0.4
     torch.testing.assert_close(hardness(logits, label), torch.tensor([0.2, 0.7]).double())
     want = -torch.tensor([0.9 * 0.7, 0.2 * 0.4]).double().log() / 2
     torch.testing.assert_close(hardness(logits, label, "loss"), want)
@@ -159,7 +159,7 @@ def test_a_loss_that_weighs_nothing_is_an_error() -> None:
         {"name": "a", "method": "any", "length": "1 steps", "optimizer": {"lr": 0.1}, "difficulty": {}}
     )
     engine = Engine(Own(), recipe, Accelerator(cpu=True), rows=6, steps=1)
-    with pytest.raises(UnmaskError, match="this method's loss does not weigh pictures"):
+    with pytest.raises(UnmaskError, match="this method's loss does not weigh images"):
         engine.learn([batch()], 0, 0.1)
     with pytest.raises(UnmaskError, match="which row is which"):
         engine.learn([Batch(batch().image, batch().label)], 0, 0.1)

@@ -14,7 +14,7 @@ from unmask.types import Pixels, UnmaskError
 
 
 def smooth(seed: int, side: int = 64) -> Pixels:
-    """A picture without hard edges."""
+    """An image without hard edges."""
     noise = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
     return np.asarray(cv2.resize(noise, (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
 
@@ -56,7 +56,7 @@ def test_colours_are_given_with_mean_and_deviation() -> None:
 
 
 def test_triangles_carry_what_stands_in_them() -> None:
-    """An affine change of the points is an affine change of the picture, whatever the triangles."""
+    """An affine change of the points is an affine change of the image, whatever the triangles."""
     image = smooth(4)
     have = np.array([(5, 5), (58, 6), (57, 59), (6, 58), (30, 33)], np.float32)
     matrix = np.array([[0.9, 0.1, 2], [-0.1, 0.9, 6]], np.float32)
@@ -104,7 +104,7 @@ def test_the_standard_face_meets_its_five_points() -> None:
     found = from_five(five)
     assert found.points.shape == (81, 2)
     assert np.abs(found.five - five).max() < 0.12 * found.eyes
-    assert found.at(RIGHT_EYE)[:, 0].max() < found.at(LEFT_EYE)[:, 0].min()  # the person's right is left in the picture
+    assert found.at(RIGHT_EYE)[:, 0].max() < found.at(LEFT_EYE)[:, 0].min()  # the person's right is left in the image
     c, s = 2 * np.cos(0.4), 2 * np.sin(0.4)
     turn = np.array([(c, -s), (s, c)])
     np.testing.assert_allclose(from_five((five @ turn.T).astype(np.float32)).points, found.points @ turn.T, atol=0.02)

@@ -41,7 +41,7 @@ def test_unbent_bands_add_up_to_the_picture() -> None:
     torch.testing.assert_close(low + middle + high, image, atol=1e-5, rtol=1e-5)
     # A sixteenth and another of the spectrum, as the paper has it, but for the grid.
     assert split.base.mean((1, 2)).tolist() == pytest.approx([1 / 16, 1 / 16, 7 / 8, 1], abs=0.02)
-    # Bent by w = log 3 everywhere: s = 2 * 3/4 - 1 = 1/2, so that the last one is the picture times 1.5.
+    # Bent by w = log 3 everywhere: s = 2 * 3/4 - 1 = 1/2, so that the last one is the image times 1.5.
     torch.nn.init.constant_(split.bend, np.log(3))
     torch.testing.assert_close(split(image)[:, 9:], 1.5 * image, atol=1e-5, rtol=1e-5)
     with pytest.raises(UnmaskError, match="crops of 32 x 32 pixels are wanted, not 31 x 32"):

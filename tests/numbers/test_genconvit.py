@@ -74,7 +74,7 @@ def test_the_terms_are_what_they_are_called_with_their_weights() -> None:
 
 
 def test_a_guess_and_a_grey_picture() -> None:
-    # A head of zeros: CE = ln 2. A decoder of zeros: the mean square of the standardised picture, ((0.5 - m) / s)^2;
+    # A head of zeros: CE = ln 2. A decoder of zeros: the mean square of the standardised image, ((0.5 - m) / s)^2;
     # over the three channels 0.0655^2, 0.1964^2, 0.4178^2, and their mean is 0.0725.
     detector, image = small(nets=("ed",)), torch.full((2, 3, 64, 64), 0.5)
     for part in (detector.nets["ed"].fc2, detector.nets["ed"].generator.decoder):  # type: ignore[union-attr]

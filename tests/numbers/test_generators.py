@@ -30,7 +30,7 @@ def test_the_consistency_of_patches() -> None:
     # |1 - 0.25| = 0.75 and |1 - 0| = 1 and |0.25 - 0| = 0.25 are what they differ by
     expected = [[1, 0.25, 0, 0], [0.25, 1, 0.75, 0.75], [0, 0.75, 1, 1], [0, 0.75, 1, 1]]
     np.testing.assert_allclose(consistency(mask, 2), expected, atol=1e-6)
-    assert (consistency(np.zeros((64, 64), np.float32)) == 1).all()  # a real picture agrees with itself
+    assert (consistency(np.zeros((64, 64), np.float32)) == 1).all()  # a real image agrees with itself
     volume = consistency(np.random.default_rng(0).random((64, 64), np.float32))
     assert volume.shape == (256, 256)
     np.testing.assert_array_equal(volume, volume.T)

@@ -12,7 +12,7 @@ from unmask.detectors import srm
 
 
 def test_filters_by_hand() -> None:
-    # One bright pixel, 1 in the middle of 9 x 9: each filter answers with its own picture (all three are symmetric).
+    # One bright pixel, 1 in the middle of 9 x 9: each filter answers with its own image (all three are symmetric).
     image = torch.zeros(1, 3, 9, 9)
     image[0, 1, 4, 4] = 1.0
     square, wide, row = srm.residual(image)[0]

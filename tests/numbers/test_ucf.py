@@ -166,7 +166,7 @@ def test_shuffling_moves_the_common_part_alone_and_keeps_both_classifications(mo
 
 
 def test_batches_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(UnmaskError, match="has 3 real and 1 forged pictures: choose the sampler by_class"):
+    with pytest.raises(UnmaskError, match="has 3 real and 1 forged images: choose the sampler by_class"):
         small().loss(batch((0, 0, 1, 0)))
     with pytest.raises(UnmaskError, match="a forgery of method 2, counted from 0, and this ucf tells 2 apart: set opt"):
         small().loss(batch(method=(0, 1, 2, 0)))

@@ -60,7 +60,7 @@ def test_the_auto_encoder_repeats_a_face_with_little_loss() -> None:
 
 
 def test_its_decoder_leaves_a_grid() -> None:
-    """A flat picture comes back with a pattern whose period is the decoder's stride, four, and no less."""
+    """A flat image comes back with a pattern whose period is the decoder's stride, four, and no less."""
     out = repeated(np.full((96, 96, 3), 128, np.uint8)).astype(int)[24:72, 24:72]
     for axis in (0, 1):
         four, two = (np.abs(out - np.roll(out, n, axis))[8:-8, 8:-8] for n in (4, 2))

@@ -153,8 +153,8 @@ NAN = float("nan")
         (lambda: development_threshold([1, 1], [0.5, 0.6]), "classes is missing"),
         (lambda: verify([1, 0] * 4, [0.1, 0.2, NAN] + [1.0] * 5, [0] * 4 + [1] * 4), "row 2 is NaN"),
         (lambda: verify([1, 0, 1, 1], [0.1, 0.2, 0.3, 0.4], [0, 0, 1, 1]), "both kinds"),
-        (lambda: pixel_auroc(np.zeros((2, 2, 2)), np.array([[[0.0, 0], [0, 0]], [[0, NAN], [0, 0]]])), "picture 1"),
-        (lambda: overlap(np.full((1, 2, 2), 0.5), np.zeros((1, 2, 2)), 0.5), "picture 0"),
+        (lambda: pixel_auroc(np.zeros((2, 2, 2)), np.array([[[0.0, 0], [0, 0]], [[0, NAN], [0, 0]]])), "image 1"),
+        (lambda: overlap(np.full((1, 2, 2), 0.5), np.zeros((1, 2, 2)), 0.5), "image 0"),
     ],
 )  # fmt: skip
 def test_rows_that_cannot_be_used_are_named(call: Callable[[], object], said: str) -> None:

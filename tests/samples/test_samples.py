@@ -73,7 +73,7 @@ def test_the_twin_differs_in_its_face_only(samples: Path) -> None:
 
 
 def test_make_py_makes_them(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pictures, but for what JPEG loses: the bytes depend on the encoder's version."""
+    """The images, but for what JPEG loses: the bytes depend on the encoder's version."""
     monkeypatch.syspath_prepend(samples)
     make = runpy.run_path(str(samples / "make.py"))
     forged = make["forge"](data.astronaut(), make["COLLINS"], make["PORTRAIT_SEED"])

@@ -1,4 +1,4 @@
-"""A small detector whose opinion is known (red faces are forged), and the pictures and clips to show it."""
+"""A small detector whose opinion is known (red faces are forged), and the images and videos to show it."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def write_bundle(
 
 
 def tinted(picture: Pixels, red: float) -> Pixels:
-    """The picture with its red raised and its blue lowered by `red` of 255."""
+    """The image with its red raised and its blue lowered by `red` of 255."""
     shift = np.array([red, 0, -red]) * 255
     return np.clip(picture + shift, 0, 255).astype(np.uint8)
 
@@ -102,7 +102,7 @@ def save(picture: Pixels, path: Path) -> Path:
 
 
 def clip(pictures: list[Pixels], path: Path, fps: int = 8, pix_fmt: str = "yuv444p") -> Path:
-    """An H.264 clip of these pictures, nearly lossless. Browsers show yuv420p only."""
+    """An H.264 video of these images, nearly lossless. Browsers show yuv420p only."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "12"})
         stream.height, stream.width = pictures[0].shape[:2]

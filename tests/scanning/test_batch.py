@@ -30,14 +30,14 @@ WAIT = 60.0  # seconds until a test gives up on another process
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, portrait: Pixels) -> Path:
-    """A red face, a pale one under a foreign suffix, a wall, a damaged picture, and things that are no media."""
+    """A red face, a pale one under a foreign suffix, a wall, a damaged image, and things that are no media."""
     root = tmp_path_factory.mktemp("folder")
     (root / "deep/er").mkdir(parents=True)
     save(tinted(portrait, 0.2), root / "red.png")
     save(portrait, root / "deep/er/pale.png").rename(root / "deep/er/pale")
     save(np.full((64, 64, 3), 90, np.uint8), root / "deep/wall.webp")
     (root / "damaged.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
-    (root / "README.md").write_text("not a medium")
+    (root / "README.md").write_text("not a media file")
     (root / "code.ts").write_text("const a = 1;")
     save(portrait, root / ".hidden.png")
     (root / ".git").mkdir()

@@ -220,7 +220,7 @@ def test_says_what_the_number_is_about() -> None:
     assert "91 % (90 % interval: 85 to 97 %)" in main
     assert "Probability that at least one face is forged, if forged and real files were equally common." in main
     assert "10 in 100 real files" in main
-    assert "Probability that the picture is forged" in Page(render(PAGES["whole"])).says()
+    assert "Probability that the image is forged" in Page(render(PAGES["whole"])).says()
 
 
 def test_holds_what_is_needed_to_repeat_it() -> None:
@@ -264,7 +264,7 @@ def test_pictures_are_the_ones_given_and_their_absence_is_said() -> None:
     bare = bare.model_copy(update={"faces": (bare.faces[0].model_copy(update={"thumbnail": None, "heat": None}),)})
     parsed = Page(render(report(bare)))
     assert parsed.all("img") == []
-    assert "Picture not kept." in parsed.says()
+    assert "Image not kept." in parsed.says()
     assert "not a proof of where" in Page(render(PAGES["fake"])).says()
 
 

@@ -78,7 +78,7 @@ def test_two_people_one_forged(scanner: Scanner, portrait: Pixels, tmp_path: Pat
 def test_no_face_is_a_state(scanner: Scanner, tmp_path: Path) -> None:
     report = scanner.scan(save(np.full((200, 300, 3), 90, np.uint8), tmp_path / "wall.png"))
     assert report.state == "not_applicable"
-    assert report.reasons == ("no face was found in the picture",)
+    assert report.reasons == ("no face was found in the image",)
     only_numbers_where_a_detector_spoke(report)
     grey = scanner.scan(clip([np.full((64, 64, 3), 90, np.uint8)] * 12, tmp_path / "grey.mp4"))
     assert grey.reasons == ("no face was found in 12 frames",)
@@ -112,7 +112,7 @@ def test_a_file_on_its_side_is_judged_and_doubted(scanner: Scanner, portrait: Pi
 
 
 def test_unreadable_is_a_state(scanner: Scanner, tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_text("not a picture")
+    (tmp_path / "a.jpg").write_text("not an image")
     for source in (tmp_path / "a.jpg", tmp_path / "absent.mp4", b""):
         report = scanner.scan(source)
         assert report.state == "failed"
@@ -148,7 +148,7 @@ def test_a_brief_find_is_told_and_left_out(scanner: Scanner, portrait: Pixels, t
     report = scanner.scan(clip(frames, tmp_path / "brief.mp4"))
     assert report.state == "real"
     assert len(report.faces) == 1
-    assert "1 brief find ignored: seen in one frame only" in report.reasons
+    assert "1 brief detection ignored: seen in one frame only" in report.reasons
 
 
 def test_a_tiny_face_is_not_judged(scanner: Scanner, portrait: Pixels, tmp_path: Path) -> None:

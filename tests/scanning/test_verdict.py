@@ -89,7 +89,7 @@ def test_a_file_averages_odds() -> None:
 
 
 def test_a_face_counts_by_how_long_it_is_in_sight() -> None:
-    # Odds 1/4 in 30 frames and 9 in 2, as of a false find: (30 / 4 + 2 * 9) / 32 = 0.796875, and equally 4.625.
+    # Odds 1/4 in 30 frames and 9 in 2, as of a false detection: (30 / 4 + 2 * 9) / 32 = 0.796875, and equally 4.625.
     brief, long = face(0.9, "uncertain"), face(0.2, "real")
     assert file_verdict([long, brief], [30, 2]).score == pytest.approx(0.796875 / 1.796875)
     assert (

@@ -25,7 +25,7 @@ def face(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
 
 
 def drawn(side: int, seed: int) -> Picture:
-    """A drawn face on noise, so that the tests need nobody's picture."""
+    """A drawn face on noise, so that the tests need nobody's image."""
     rng = np.random.default_rng(seed)
     image = rng.integers(60, 120, (side, side, 3), dtype=np.uint8)
     x, y = rng.integers(side // 4, side // 2, 2)

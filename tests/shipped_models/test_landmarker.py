@@ -36,7 +36,7 @@ def shape() -> np.ndarray:
 
 
 def drawn(count: int = 6) -> Faces:
-    """Faces of one shape, larger or smaller, as dots on noise, so that the tests need nobody's picture."""
+    """Faces of one shape, larger or smaller, as dots on noise, so that the tests need nobody's image."""
     rng = np.random.default_rng(0)
     size = STORED.size
     crops, points, fives = [], [], []

@@ -28,7 +28,7 @@ TEMPLATE = TEMPLATES["gend5"]
 
 
 def drawn(count: int = 6) -> Closeups:
-    """Faces as five dots on noise, and noise without, so that the tests need nobody's picture."""
+    """Faces as five dots on noise, and noise without, so that the tests need nobody's image."""
     rng = np.random.default_rng(0)
     size = STORED.size
     noise = rng.integers(40, 70, (2 * count, size, size, 3), dtype=np.uint8)
@@ -61,7 +61,7 @@ def test_pixels_move_with_their_labels(monkeypatch: pytest.MonkeyPatch) -> None:
         at = np.floor(points * SPEC.size).astype(int)
         inside = ((at >= 0) & (at < SPEC.size)).all(axis=1)
         hit.append(image[at[inside, 1], at[inside, 0], 0] > 120)
-        assert points[0, 0] < points[1, 0]  # mirrored or not, the left eye of the picture is first
+        assert points[0, 0] < points[1, 0]  # mirrored or not, the left eye of the image is first
     assert np.concatenate(hit).mean() > 0.95
 
 
@@ -76,7 +76,7 @@ def test_a_batch_repeats_with_its_seed_and_has_both_kinds() -> None:
 
 
 def test_other_things_are_cut_away_from_faces(tmp_path: Path) -> None:
-    # A picture that is white on its right half; a face fills the left: everything cut must show some white.
+    # An image that is white on its right half; a face fills the left: everything cut must show some white.
     torch.manual_seed(0)
     export_face_detector(FaceDetectorNet().eval(), tmp_path / "face_detector.onnx")
     face_detector = FaceDetector((tmp_path / "face_detector.onnx").read_bytes(), "blank")
@@ -88,7 +88,7 @@ def test_other_things_are_cut_away_from_faces(tmp_path: Path) -> None:
     assert len(crops) > 5
     assert middle.mean() > 128
     nothing = closeups.others_of([Picture("drawn/b", image, face[:0])] * 3, face_detector)
-    assert len(nothing) == 24  # eight places of each faceless picture
+    assert len(nothing) == 24  # eight places of each faceless image
 
 
 def test_close_ups_survive_the_cache_and_others_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The second edition's last step: from a run to the bundle that a scan loads, in miniature."""
+"""The release 2's last step: from a run to the bundle that a scan loads, in miniature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The small encoder's lesson: targets by hand, pictures and targets that stay together, a run that goes on."""
+"""The small encoder's lesson: targets by hand, images and targets that stay together, a run that goes on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lesson(n: int, channels: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures of 8 x 8 flat patches, and each patch's own colour as what the teacher says of it."""
+    """Images of 8 x 8 flat patches, and each patch's own colour as what the teacher says of it."""
     colours = np.random.default_rng(0).integers(0, 256, (n, 8, 8, 3), np.uint8)
     pictures = colours.repeat(16, 1).repeat(16, 2)
     return pictures, colours.reshape(n, 64, 3)[..., :channels].astype(np.float16) / 255

@@ -15,7 +15,7 @@ SIZE = 64
 
 
 def lay(root: Path, people: int = 8, frames: int = 3, validation: int = 3) -> Path:
-    """Each person's clip and one forgery of it, brighter; the last people are those of validation."""
+    """Each person's video and one forgery of it, brighter; the last people are those of validation."""
     found = []
     for n in range(people):
         split = "val" if n >= people - validation else "train"

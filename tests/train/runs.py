@@ -27,7 +27,7 @@ def rows(out: Path) -> list[dict[str, Any]]:
 
 
 def unlike(one: Path, other: Path) -> set[str]:
-    """Names of the tensors that two files do not both hold, or not bit for bit."""
+    """Names of the tensors that two files do not both hold, or not bitwise."""
     ours, theirs = load_file(one), load_file(other)
     return (ours.keys() ^ theirs.keys()) | {
         k for k in ours.keys() & theirs.keys() if not torch.equal(ours[k], theirs[k])

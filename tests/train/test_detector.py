@@ -24,7 +24,7 @@ CARD = Card(
 
 @pytest.fixture(scope="module")
 def eight() -> Batch:
-    """Four noisy pictures and four with a bright square."""
+    """Four noisy images and four with a bright square."""
     torch.manual_seed(0)
     image = torch.rand(8, 3, 64, 64) * 0.3
     image[4:, :, 20:40, 20:40] += 0.4

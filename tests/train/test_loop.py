@@ -1,4 +1,4 @@
-"""The loop: it learns, it goes on after a kill as if nothing had happened, and two processes are one."""
+"""The loop: it learns, it resumes after a kill as if nothing had happened, and two processes are one."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_checkpoint_in_the_middle_of_an_epoch_and_of_the_rows(data: Path, tmp_
 
 
 def test_two_processes_are_one(data: Path, tmp_path: Path) -> None:
-    alone = {"backbone": "tiny-dinov2", "adaptation": "ln", "uniform": 0, "align": 0}  # no loss over pairs of pictures
+    alone = {"backbone": "tiny-dinov2", "adaptation": "ln", "uniform": 0, "align": 0}  # no loss over pairs of images
     chosen = recipe(options=alone, sampler={"name": "by_class"}, batch=12, accumulate=2, clip=0.5, length="2 epochs")
     in_processes(chosen, data, tmp_path / "two")
     train(chosen, data, tmp_path / "one", cpu=True)
@@ -139,7 +139,7 @@ def test_frozen_weights_are_stored_once(data: Path, tmp_path: Path) -> None:
 
 
 def test_accumulated_batches_are_one_large_one(data: Path, tmp_path: Path) -> None:
-    """By hand: the gradient of two batches of 5 is that of one of 10, where the loss is a mean over pictures."""
+    """By hand: the gradient of two batches of 5 is that of one of 10, where the loss is a mean over images."""
     detector = loop.create(recipe(options={"backbone": "tiny-dinov2", "uniform": 0, "align": 0}))
     spec, moved = detector.input, []
     image, label = torch.rand(10, 3, spec.size, spec.size), torch.arange(10) % 2

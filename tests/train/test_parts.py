@@ -1,4 +1,4 @@
-"""Difficulty boosting and AdvSCM in the loop: resumed bit for bit, the same in two processes, and out of the way."""
+"""Difficulty boosting and AdvSCM in the loop: resumed bitwise, the same in two processes, and out of the way."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from unmask.types import UnmaskError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PARTS: dict[str, Any] = {"difficulty": {"ramp": 0.0, "momentum": 0.7}, "adv_scm": {"lr": 1e-3}}
-ALONE_LOSS = {"backbone": "tiny-dinov2", "adaptation": "ln", "uniform": 0, "align": 0}  # a mean over pictures
+ALONE_LOSS = {"backbone": "tiny-dinov2", "adaptation": "ln", "uniform": 0, "align": 0}  # a mean over images
 
 
 @pytest.mark.parametrize("more", [{}, {"accumulate": 2, "batch": 4, "sam": 0.05, "ema": 0.5}], ids=["plain", "odd"])

@@ -72,7 +72,7 @@ class Batches(IterableDataset[Batch]):
 
 
 def together(scenes: list[Scene]) -> Batch:
-    """Pictures as uint8 (B, 3, S, S), truths as lists: pictures hold different numbers of faces."""
+    """Images as uint8 (B, 3, S, S), truths as lists: images hold different numbers of faces."""
     image = torch.from_numpy(np.stack([s.image for s in scenes])).permute(0, 3, 1, 2)
     boxes, points, ignore = (
         [torch.from_numpy(getattr(s, name)) for s in scenes] for name in ("boxes", "points", "ignore")
@@ -156,7 +156,7 @@ def main() -> None:
         "--data", type=Path, required=True, help="folder with lfw_deepfunneled/, utkface_crop/, ffpp_c23_videos/ ..."
     )
     parser.add_argument("--teacher", type=Path, required=True, help="YuNet's ONNX file with free height and width")
-    parser.add_argument("--negatives", type=Path, nargs="+", required=True, help="folders of pictures without faces")
+    parser.add_argument("--negatives", type=Path, nargs="+", required=True, help="folders of images without faces")
     parser.add_argument(
         "--out", type=Path, required=True, help="labels, checkpoints, the two nets and face_detector.json go here"
     )

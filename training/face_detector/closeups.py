@@ -23,10 +23,10 @@ from unmask.faces.refinement import MIRRORED, SPEC
 from unmask.types import Floats, InputSpec, Pixels, UnmaskError
 
 STORED = InputSpec(size=144, margin=2.4)  # views are cut from crops a little wider and finer than the net's own
-SMALLEST = 20.0  # px: the teacher's points of smaller faces are too rough to be taught
+SMALLEST = 20.0  # px: the teacher's points of smaller faces are too rough to be trained
 APART = 0.1  # IoU with every face the teacher sees, doubtful ones too, below which a find is none
 OTHERS = 0.4  # of a batch: what is no face
-MOST_OTHERS = 12  # of one picture
+MOST_OTHERS = 12  # of one image
 plain = Composer([]).texture  # flat, shaded and noisy areas
 
 
@@ -94,7 +94,7 @@ def others_of(pictures: list[Picture], face_detector: FaceDetector) -> Pixels:
 
 
 def anywhere(rng: Generator, image: Pixels) -> tuple[Floats, Floats]:
-    """A box (4,) somewhere in the picture, and the points that a face would have there, turned a little."""
+    """A box (4,) somewhere in the image, and the points that a face would have there, turned a little."""
     height, width = image.shape[:2]
     side = min(height, width) * float(np.exp(rng.uniform(np.log(0.06), np.log(0.8))))
     centre = rng.uniform((0, 0), (width, height))

@@ -1,4 +1,4 @@
-"""The student held against its teacher on pictures that no training saw, both run as in a scan."""
+"""The student held against its teacher on images that no training saw, both run as in a scan."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from unmask.faces import detector as runtime
 from unmask.faces.detector import FaceDetector
 from unmask.types import Face, Floats, Pixels
 
-FRAMES = 16  # of each held-out clip
+FRAMES = 16  # of each held-out video
 REFINER = "refinement.onnx"
-LARGE = 32.0  # px in the picture: faces above it must be found
+LARGE = 32.0  # px in the image: faces above it must be found
 POINTS = "points from the mean of the teacher's looks, in eye distances, "
 ONE_LOOK = "points from the teacher's one look, in eye distances, mean"
 LOWEST = 0.3  # threshold below which no score is worth looking at
@@ -47,7 +47,7 @@ class Row:
     what: str
     student: float
     teacher: float | None
-    count: int  # faces or pictures it is measured on
+    count: int  # faces or images it is measured on
 
 
 def as_rows(faces: list[Face]) -> Floats:
@@ -82,17 +82,17 @@ def student(weights: Path, confident: float) -> FaceDetector:
 
 
 def threshold(weights: Path, teacher: FaceDetector, validation: list[Picture]) -> float:
-    """The lowest at which the student finds no more than the teacher in faceless pictures, those of validation."""
+    """The lowest at which the student finds no more than the teacher in faceless images, those of validation."""
     eager = student(weights, LOWEST)
     empty = [rgb(image) for image in faceless(validation)]
     allowed = sum(len(teacher.find(image)) for image in empty)
     false = sorted((face.score for image in empty for face in eager.find(image)), reverse=True)
-    print(f"{len(empty)} faceless pictures of validation: the teacher finds {allowed} faces in them")
+    print(f"{len(empty)} faceless images of validation: the teacher finds {allowed} faces in them")
     return round(false[allowed] + 0.001, 3) if len(false) > allowed else LOWEST
 
 
 def faceless(pictures: list[Picture]) -> list[Pixels]:
-    """Pictures without faces, and every fourth picture with its faces painted over."""
+    """Images without faces, and every fourth image with its faces painted over."""
     rng = np.random.default_rng(0)
     texture = Composer(pictures).texture
     emptied = [without_faces(rng, p, texture) for p in [p for p in pictures if len(p.faces)][::4]]
@@ -135,7 +135,7 @@ def compare(
         Row(name, POINTS + "mean", mean_of(exact), mean_of(own), faces),
         Row(name, POINTS + "median", float(np.nanmedian(exacts)), float(np.nanmedian(owns)), faces),
         Row(name, ONE_LOOK, mean_of(single), mean_of(noise), int(hit.sum())),
-        Row(name, "finds per picture that the teacher has not", extra / count, None, count),
+        Row(name, "finds per image that the teacher has not", extra / count, None, count),
     ]
 
 
@@ -158,7 +158,7 @@ def mean_of(errors: list[Floats]) -> float:
 def under(
     name: str, labels: list[Picture], change: Callable[[Picture], Picture], ours: FaceDetector, teacher: FaceDetector
 ) -> list[Row]:
-    """Recall and point error of both against the teacher's labels of the unchanged picture, moved along."""
+    """Recall and point error of both against the teacher's labels of the unchanged image, moved along."""
     results: dict[str, list[tuple[Floats, Floats]]] = {"student": [], "teacher": []}
     for picture in labels:
         changed = change(picture)
@@ -194,7 +194,7 @@ def turned(angle: float) -> Callable[[Picture], Picture]:
 
 
 def small(side: float) -> Callable[[Picture], Picture]:
-    """The first face at `side` pixels in a grey picture of 320 x 192, which the face detector looks at as it is."""
+    """The first face at `side` pixels in a grey image of 320 x 192, which the face detector looks at as it is."""
 
     def change(picture: Picture) -> Picture:
         canvas = np.full((192, 320, 3), 120, np.uint8)
@@ -209,7 +209,7 @@ def false_finds(name: str, pictures: list[Pixels], ours: FaceDetector, teacher: 
     a, b = (
         sum(len(face_detector.find(image)) for image in pictures) / len(pictures) for face_detector in (ours, teacher)
     )
-    return Row(name, "false finds per picture", a, b, len(pictures))
+    return Row(name, "false detections per image", a, b, len(pictures))
 
 
 def speed(image: Pixels, ours: FaceDetector, teacher: FaceDetector, rounds: int = 60) -> Row:
@@ -239,7 +239,7 @@ def evaluate(
     looks = Teacher(teacher_path, CLOSE_SIDES, mirrored=True)
     chosen = threshold(weights, teacher, validation)
     ours = student(weights, chosen)
-    print(f"threshold {chosen} (chosen on {len(validation)} validation pictures); the teacher's is {runtime.CONFIDENT}")
+    print(f"threshold {chosen} (chosen on {len(validation)} validation images); the teacher's is {runtime.CONFIDENT}")
     rows: list[Row] = []
     clips = [[rgb(image) for _, image in frames(clip, FRAMES)] for clip in videos(data, "test")]
     rows += compare("FF++ c23, held-out pairs", chain.from_iterable(clips), ours, teacher, looks)
@@ -261,7 +261,7 @@ def evaluate(
     for side in (12.0, 16.0, 24.0, 40.0):
         rows += under(f"stills, face {side:.0f} px at the input", labels, small(side), ours, teacher)
     empty = [rgb(image) for path in negatives(folders, "test") if (image := read(path)) is not None]
-    rows.append(false_finds("faceless pictures", empty, ours, teacher))
+    rows.append(false_finds("faceless images", empty, ours, teacher))
     rows.append(false_finds("held-out stills, faces painted over", [rgb(p) for p in faceless(labels)], ours, teacher))
     film = clips[0][0]
     rows.append(speed(np.asarray(cv2.resize(film, (1920, 1080)), dtype=np.uint8), ours, teacher))
@@ -309,13 +309,13 @@ def write(weights: Path, chosen: float, words: str, rows: list[Row]) -> None:
         "training": words,
         "data": [
             {"name": "Labeled Faces in the Wild (deep-funneled), 7 of 10 people", "terms": "research"},
-            {"name": "UTKFace, 7 of 10 pictures", "terms": "non-commercial research"},
-            {"name": "FFHQ and StyleGAN faces, 7 of 10 pictures", "terms": "CC BY-NC-SA / CC BY-NC"},
-            {"name": "CIPLAB real and fake faces, 7 of 10 pictures", "terms": "terms not read"},
+            {"name": "UTKFace, 7 of 10 images", "terms": "non-commercial research"},
+            {"name": "FFHQ and StyleGAN faces, 7 of 10 images", "terms": "CC BY-NC-SA / CC BY-NC"},
+            {"name": "CIPLAB real and fake faces, 7 of 10 images", "terms": "terms not read"},
             {"name": "DFDC face crops, training actors", "terms": "DFDC, research"},
             {"name": "FaceForensics++ c23, pairs 183/253, 210/241, 252/266", "terms": "FaceForensics++, research"},
             {
-                "name": "wallpapers and stamps of Debian packages, as faceless pictures: plasma-workspace-wallpapers, "
+                "name": "wallpapers and stamps of Debian packages, as faceless images: plasma-workspace-wallpapers, "
                 "gnome-, mate- and sway-backgrounds, lomiri-wallpapers-16.04 and -20.04, ukui-wallpapers, "
                 "tuxpaint-stamps-default (animals, plants, food, things; no drawings)",
                 "terms": "free licences of each package",
@@ -324,7 +324,7 @@ def write(weights: Path, chosen: float, words: str, rows: list[Row]) -> None:
         "use": "Trained on research data: ask the terms above before a commercial use.",
         "how_measured": "Student and teacher through unmask.faces.FaceDetector on images no training saw: people, leak "
         f"groups or files held out. Sure faces: teacher's score >= {SURE}, mean side above {LARGE:.0f} px; found: "
-        "IoU >= 0.5. Turned and small faces are held against the teacher's labels of the unchanged picture. "
+        "IoU >= 0.5. Turned and small faces are held against the teacher's labels of the unchanged image. "
         "python -m training.face_detector --evaluate",
         "limits": limits(rows),
         "metrics": [asdict(row) | {"student": known(row.student), "teacher": known(row.teacher)} for row in rows],

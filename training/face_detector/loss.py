@@ -34,7 +34,7 @@ def eiou_loss(a: Tensor, b: Tensor) -> Tensor:
 
 @torch.no_grad()
 def assign(score: Tensor, boxes: Tensor, grid: Tensor, faces: Tensor) -> Tensor:
-    """SimOTA (Ge et al., "YOLOX", 2021, section 2.3) for one picture: each grid point's face by index, -1 for none.
+    """SimOTA (Ge et al., "YOLOX", 2021, section 2.3) for one image: each grid point's face by index, -1 for none.
 
     Args:
         score: (P,) probability; boxes: (P, 4) as predicted; grid: (P, 3) x, y, stride; faces: (G, 4).
@@ -67,7 +67,7 @@ def assign(score: Tensor, boxes: Tensor, grid: Tensor, faces: Tensor) -> Tensor:
 def loss(
     found: Found, boxes: Sequence[Tensor], points: Sequence[Tensor], ignore: Sequence[Tensor]
 ) -> dict[str, Tensor]:
-    """Weighted terms for a batch; boxes[i] (G, 4), points[i] (G, 5, 2), ignore[i] (I, 4) are the truth of picture i."""
+    """Weighted terms for a batch; boxes[i] (G, 4), points[i] (G, 5, 2), ignore[i] (I, 4) are the truth of image i."""
     probability = (found.cls.detach().sigmoid() * found.obj.detach().sigmoid()).sqrt()
     picture, cell, true_boxes, true_points = [], [], [], []
     counted = torch.ones_like(found.obj)

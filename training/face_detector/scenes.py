@@ -1,4 +1,4 @@
-"""Training pictures made of source pictures: one affine matrix moves the pixels and the labels of each piece alike.
+"""Training images made of source images: one affine matrix moves the pixels and the labels of each piece alike.
 
 Coordinates are continuous (pixel i spans i..i+1), so that scaling is a plain factor; OpenCV counts from pixel centres,
 and `warp` is the one place that knows it.
@@ -20,17 +20,17 @@ from unmask.faces.refinement import MIRRORED
 from unmask.types import Floats, Pixels
 
 Texture = Callable[[Generator, int, int], Pixels]  # random numbers, height, width -> something without a face
-SMALLEST = 7.0  # px: what is smaller is neither taught nor held against the net
+SMALLEST = 7.0  # px: what is smaller is neither trained nor held against the net
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A training picture with what is in it."""
+    """A training image with what is in it."""
 
     image: Pixels  # (S, S, 3) BGR
     boxes: Floats  # (G, 4) x0, y0, x1, y1
     points: Floats  # (G, 5, 2)
-    ignore: Floats  # (I, 4): nothing is taught here
+    ignore: Floats  # (I, 4): nothing is trained here
 
 
 # --- geometry --------------------------------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ def placement(face: Floats, side: float, at: tuple[float, float], angle: float, 
 
 
 def warp(image: Pixels, matrix: Floats, onto: Pixels) -> None:
-    """Draw `image` under `matrix` into `onto` (in place), which shows through where the picture ends."""
+    """Draw `image` under `matrix` into `onto` (in place), which shows through where the image ends."""
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     matrix = matrix.astype(np.float64)
     if scale < 0.6:  # average before sampling sparsely, as the runtime does
@@ -78,7 +78,7 @@ def warp(image: Pixels, matrix: Floats, onto: Pixels) -> None:
 
 
 class Composer:
-    """Draws scenes from source pictures; the same seed gives the same scenes."""
+    """Draws scenes from source images; the same seed gives the same scenes."""
 
     def __init__(self, pictures: list[Picture]) -> None:
         self.faces = [p for p in pictures if len(p.faces)]
@@ -108,7 +108,7 @@ class Composer:
         return Scene(distort(rng, canvas), kept[:, :4], kept[:, 4:14].reshape(-1, 5, 2), ignore)
 
     def _fill(self, rng: Generator, piece: Pixels) -> tuple[Floats, Floats]:
-        """Paint one tile: background, then usually a picture with faces. Returns its sure and its doubtful faces."""
+        """Paint one tile: background, then usually an image with faces. Returns its sure and its doubtful faces."""
         height, width = piece.shape[:2]
         piece[:] = self.texture(rng, height, width)
         none = np.zeros((0, 15), np.float32)
@@ -143,7 +143,7 @@ class Composer:
         natural = float(np.sqrt((face[2] - face[0]) * (face[3] - face[1])))
         fit = max(width / picture.image.shape[1], height / picture.image.shape[0])
         kind = rng.random()
-        if kind < 0.5:  # the picture about fills the tile: faces in their real surroundings
+        if kind < 0.5:  # the image about fills the tile: faces in their real surroundings
             side = natural * fit * rng.uniform(0.9, 1.5)
         else:
             side = float(np.exp(rng.uniform(np.log(9), np.log(max(min(1.1 * min(width, height), 3 * natural), 10)))))
@@ -154,7 +154,7 @@ class Composer:
         return placement(face, side, at, angle, float(np.exp(rng.normal(0, 0.06))), bool(rng.random() < 0.5))
 
     def texture(self, rng: Generator, height: int, width: int) -> Pixels:
-        """Something without a face: part of a faceless picture, a flat or shaded area, or coarse noise."""
+        """Something without a face: part of a faceless image, a flat or shaded area, or coarse noise."""
         kind = rng.random()
         if self.backgrounds and kind < 0.6:
             source = self.backgrounds[rng.integers(len(self.backgrounds))].image
@@ -189,11 +189,11 @@ def tiles(rng: Generator, size: int) -> list[tuple[int, int, int, int]]:
     return parts
 
 
-# --- what happens to pictures ----------------------------------------------------------------------------------------
+# --- what happens to images ----------------------------------------------------------------------------------------
 
 
 def without_faces(rng: Generator, picture: Picture, texture: Texture) -> Pixels:
-    """The picture with each face, doubtful ones too, painted over: shoulders, hair and rooms alone are no face."""
+    """The image with each face, doubtful ones too, painted over: shoulders, hair and packages alone are no face."""
     image = picture.image.copy()
     for face in picture.faces:
         x0, y0, x1, y1 = face[:4]

@@ -1,6 +1,6 @@
-"""Pictures for the face detector, and what the teacher sees in them.
+"""Images for the face detector, and what the teacher sees in them.
 
-The teacher is YuNet (Apache-2.0). It reads every source picture at several scales; what the scales agree on is
+The teacher is YuNet (Apache-2.0). It reads every source image at several scales; what the scales agree on is
 averaged, which takes out much of its noise. Folds are decided by person where the person is known, by leak group for
 FaceForensics++, by file name elsewhere, so that the same division comes out on every machine.
 """
@@ -24,18 +24,18 @@ from unmask.faces.session import session
 from unmask.types import Floats, Pixels, UnmaskError
 
 Fold = Literal["train", "validation", "test"]
-SURE = 0.8  # a face of the teacher that is taught; between DOUBTFUL and SURE nothing is taught
+SURE = 0.8  # a face of the teacher that is trained; between DOUBTFUL and SURE nothing is trained
 DOUBTFUL = 0.3
-SIDES = (192, 320, 448)  # long sides at which the teacher reads a picture
+SIDES = (192, 320, 448)  # long sides at which the teacher reads an image
 CLOSE_SIDES = (224, 320, 416, 512)  # where points are wanted as exact as the teacher can tell them
-KEPT_SIDE = 448  # pictures are kept in memory at this long side at most
+KEPT_SIDE = 448  # images are kept in memory at this long side at most
 TEST_VIDEOS = frozenset({"672", "720", "828", "830"})  # two whole leak groups of FaceForensics++
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A source picture and its faces. Coordinates are continuous: pixel i spans i..i+1."""
+    """A source image and its faces. Coordinates are continuous: pixel i spans i..i+1."""
 
     name: str  # "<set>/<path>" or "negative/<path>"; "#<frame>" for a frame of a video
     image: Pixels  # (H, W, 3) BGR
@@ -48,11 +48,11 @@ def fold_of(key: str) -> Fold:
     return "test" if tenth < 2 else "validation" if tenth == 2 else "train"
 
 
-# --- where the pictures are ------------------------------------------------------------------------------------------
+# --- where the images are ------------------------------------------------------------------------------------------
 
 
 def stills(data: Path, fold: Fold, dfdc: int) -> Iterator[Path]:
-    """Paths of the still pictures of one fold, in a fixed order; `dfdc`: about how many crops of training actors."""
+    """Paths of the still images of one fold, in a fixed order; `dfdc`: about how many crops of training actors."""
     for name in ("140k_stylegan256", "ciplab_photoshop", "utkface_crop"):
         yield from (p for p in _pictures(data / name) if fold_of(p.stem) == fold)
     yield from (p for p in _pictures(data / "lfw_deepfunneled") if fold_of(p.parent.name) == fold)
@@ -63,14 +63,14 @@ def stills(data: Path, fold: Fold, dfdc: int) -> Iterator[Path]:
 
 
 def videos(data: Path, fold: Fold) -> list[Path]:
-    """Clips of FaceForensics++: held out by leak group, so validation has none."""
+    """Videos of FaceForensics++: held out by leak group, so validation has none."""
     clips = sorted((data / "ffpp_c23_videos").rglob("*.mp4"))
     wanted = {"train": False, "test": True}
     return [clip for clip in clips if (clip.parent.name in TEST_VIDEOS) is wanted.get(fold)]
 
 
 def negatives(folders: list[Path], fold: Fold) -> list[Path]:
-    """Faceless pictures of one fold, half of all for the test. Of a motif in many sizes, the largest file is taken."""
+    """Faceless images of one fold, half of all for the test. Of a motif in many sizes, the largest file is taken."""
     motifs: dict[str, Path] = {}
     for folder in folders:
         for path in _pictures(folder):
@@ -105,7 +105,7 @@ def read(path: Path) -> Pixels | None:
 
 
 def frames(clip: Path, count: int) -> Iterator[tuple[int, Pixels]]:
-    """`count` frames (BGR) evenly spaced over the clip, with their indices."""
+    """`count` frames (BGR) evenly spaced over the video, with their indices."""
     film = cv2.VideoCapture(str(clip))
     total = int(film.get(cv2.CAP_PROP_FRAME_COUNT))
     wanted = {int(i) for i in np.linspace(0, max(total - 1, 0), count + 2)[1:-1]}
@@ -132,7 +132,7 @@ def shrink(image: Pixels, side: int) -> Pixels:
 
 
 class Teacher:
-    """YuNet at several scales and, where asked, of the mirrored picture too."""
+    """YuNet at several scales and, where asked, of the mirrored image too."""
 
     def __init__(self, path: Path, sides: Sequence[int] = SIDES, *, mirrored: bool = False) -> None:
         if not path.is_file():
@@ -172,7 +172,7 @@ class Teacher:
 
 
 def _back(rows: Floats, width: int) -> Floats:
-    """Faces (G, 15) of a mirrored picture, where they are in the picture itself."""
+    """Faces (G, 15) of a mirrored image, where they are in the image itself."""
     points = rows[:, 4:14].reshape(-1, 5, 2)[:, MIRRORED] * [-1, 1] + [width, 0]
     low, high = width - rows[:, 2], width - rows[:, 0]
     return np.column_stack([low, rows[:, 1], high, rows[:, 3], points.reshape(-1, 10), rows[:, 14]]).astype(np.float32)
@@ -192,7 +192,7 @@ def overlap(a: NDArray[np.floating], b: NDArray[np.floating]) -> Floats:
 def labelled(
     data: Path, folders: list[Path], teacher: Path, fold: Fold, *, dfdc: int = 1500, per_clip: int = 14
 ) -> list[Picture]:
-    """All pictures of a fold with the teacher's faces; negatives in which it is sure of a face are left out."""
+    """All images of a fold with the teacher's faces; negatives in which it is sure of a face are left out."""
     model = Teacher(teacher)
     result: list[Picture] = []
     for path in stills(data, fold, dfdc):

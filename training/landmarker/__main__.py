@@ -1,4 +1,4 @@
-"""One command from pictures to `landmarker.onnx`: label with the teacher, train, export, measure.
+"""One command from images to `landmarker.onnx`: label with the teacher, train, export, measure.
 
 python -m training.landmarker --data DIR --teacher face_landmark.tflite --out DIR
 python -m training.landmarker --data DIR --teacher face_landmark.tflite --out DIR --evaluate

@@ -1,7 +1,8 @@
 """The student held against its teacher on people that no training saw, through the landmarker that others call.
 
 Errors are distances between a point and the teacher's, over the distance of the eyes' centres; a face's error is the
-mean over its points. The floor stands beside them: how far the teacher's own points move when its square does a little.
+mean over its points. The baseline stands beside them: how far the teacher's own points move when its square does a
+little.
 """
 
 from __future__ import annotations

@@ -23,9 +23,9 @@ from unmask.faces.align import align, matrix
 from unmask.faces.regions import COUNT
 from unmask.types import Floats, InputSpec, Pixels, UnmaskError
 
-FRAMES = 8  # of each clip
+FRAMES = 8  # of each video
 PRESENT = 0.9  # below it the teacher itself is not sure of a face
-STEADY = 0.06  # eye distances: where its looks differ by more, the teacher's points are not taught
+STEADY = 0.06  # eye distances: where its looks differ by more, the teacher's points are not trained
 STORED = InputSpec(size=192, margin=2.2)  # training views are cut from crops a little finer than the net's own
 
 
@@ -43,16 +43,16 @@ class Faces:
 
 @dataclass(frozen=True)
 class Shot:
-    """A picture, or a frame, with a real face that the face detector found."""
+    """An image, or a frame, with a real face that the face detector found."""
 
     set: str
-    group: str  # leakage group: actor, person, pair of clips, or the file
+    group: str  # leakage group: actor, person, pair of videos, or the file
     image: Pixels  # RGB
     five: Floats
 
 
 def shots(data: Path, split: Split, face_detector: FaceDetector) -> Iterator[Shot]:
-    """The largest face of every real picture of a split, and of eight frames of every real clip."""
+    """The largest face of every real image of a split, and of eight frames of every real video."""
     if not (data / "MANIFEST.csv.gz").is_file():
         raise UnmaskError(f"{data} holds no MANIFEST.csv.gz; --data wants the research collection")
     for row in collection.usable(data):

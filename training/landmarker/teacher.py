@@ -1,8 +1,8 @@
-"""The teacher: MediaPipe's face mesh (Apache-2.0) on LiteRT, of whose 468 points 81 are taught.
+"""The teacher: MediaPipe's face mesh (Apache-2.0) on LiteRT, of whose 468 points 81 are trained.
 
 Kartynnik et al., "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", 2019, arXiv 1907.06724. The
 mesh looks at a square turned with the eyes and larger than the face. How much larger matters: at 1.5 times the face a
-zoom of 5 % moves the points by 5 % of the eye distance, on 40 of our pictures, and the oval stands off the face; at
+zoom of 5 % moves the points by 5 % of the eye distance, on 40 of our images, and the oval stands off the face; at
 1.25 times it is under 2 %. What is left of that is averaged: a label is the mean of four looks, two of them mirrored.
 """
 
@@ -60,7 +60,7 @@ LOOKS = (
 class Seen:
     """What the teacher says of one face."""
 
-    points: Floats  # (81, 2) in pixels of the picture, mean of the looks
+    points: Floats  # (81, 2) in pixels of the image, mean of the looks
     looks: Floats  # (looks, 81, 2): each
     presence: float  # 0..1, the teacher's own doubt whether there is a face at all: the least of the looks
 
@@ -90,7 +90,7 @@ class Teacher:
         self.mesh, self.flag = sizes[1404], sizes[1]
 
     def see(self, image: Pixels, five: Floats, looks: Sequence[Look] = LOOKS) -> Seen:
-        """The face whose five points the face detector gave, in a picture uint8 (H, W, 3) RGB.
+        """The face whose five points the face detector gave, in an image uint8 (H, W, 3) RGB.
 
         Raises: UnmaskError for points that span no face.
         """
@@ -100,7 +100,7 @@ class Teacher:
         return Seen(each.mean(axis=0), each, min(p for _, p in seen))
 
     def look(self, image: Pixels, into: Floats, mirror: bool = False) -> tuple[Floats, float]:
-        """One look at the square that `into` (2, 3) cuts out -> (81, 2) in pixels of the picture, presence.
+        """One look at the square that `into` (2, 3) cuts out -> (81, 2) in pixels of the image, presence.
 
         mirror: `into` mirrors; left and right change places in the mesh, and its inverse mirrors back.
         """
@@ -122,7 +122,7 @@ def eye_distance(points: Floats) -> float:
 
 
 def square(points: Floats, look: Look = LOOKS[0]) -> Floats:
-    """The matrix (2, 3) from the picture to the mesh's input that a look at a face with these points takes."""
+    """The matrix (2, 3) from the image to the mesh's input that a look at a face with these points takes."""
     along = points[list(LEFT_EYE)].mean(axis=0) - points[list(RIGHT_EYE)].mean(axis=0)
     turn = -np.arctan2(along[1], along[0]) + np.deg2rad(look.turn)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])

@@ -91,7 +91,7 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Output folders of `unmask bench`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file.")] = Path("leaderboard.html"),
 ) -> None:
-    """Put bench results into one HTML file that needs no network: sortable tables, pictures inside."""
+    """Put bench results into one HTML file that needs no network: sortable tables, images inside."""
     with errors_in_a_line():
         from unmask.measure.leaderboard import leaderboard
         from unmask.output import write_text

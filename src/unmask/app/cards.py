@@ -36,7 +36,7 @@ def card_text(card: Card, weights_sha256: str) -> list[RenderableType]:
 
 def _looks_at(card: Card) -> str:
     if card.input.margin == 0:
-        return f"the whole picture, {card.input.size} px"
+        return f"the whole image, {card.input.size} px"
     return (
         f"aligned faces of {card.input.size} px, margin {card.input.margin:g}, template {visible(card.input.template)}"
     )

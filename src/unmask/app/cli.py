@@ -1,6 +1,6 @@
 """The command line: `unmask scan`, `info`, `pull`, `schema`.
 
-Imports of other rooms stand inside the functions: `unmask --help` must not wait for NumPy and ONNX Runtime.
+Imports of other packages stand inside the functions: `unmask --help` must not wait for NumPy and ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from unmask.app.on import Address, On, Where
 
 app = typer.Typer(
     name="unmask",
-    help="Tell real faces and pictures from forged ones.",
+    help="Tell real faces and images from forged ones.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -64,14 +64,14 @@ def unmask(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Tell real faces and pictures from forged ones."""
+    """Tell real faces and images from forged ones."""
 
 
 @app.command(epilog=EXIT_CODES)
 def scan(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PATH...", help="Pictures, clips, folders with all below them.", show_default=False),
+        typer.Argument(metavar="PATH...", help="Images, videos, folders with all below them.", show_default=False),
     ] = None,
     detector: Annotated[
         str,
@@ -89,7 +89,8 @@ def scan(
         typer.Option(help="Face detector: embedded, yunet, or an ONNX file of its layout.", rich_help_panel=DETECTION),
     ] = "embedded",
     frames: Annotated[
-        int, typer.Option(min=1, max=10_000, help="Frames of a clip, evenly spaced in time.", rich_help_panel=DETECTION)
+        int,
+        typer.Option(min=1, max=10_000, help="Frames of a video, evenly spaced in time.", rich_help_panel=DETECTION),
     ] = 32,
     error_rate: Annotated[
         float,
@@ -100,7 +101,7 @@ def scan(
     whole_image: Annotated[
         bool,
         typer.Option(
-            "--whole-image", help="Judge whole pictures; the detector must be made for it.", rich_help_panel=DETECTION
+            "--whole-image", help="Judge whole images; the detector must be made for it.", rich_help_panel=DETECTION
         ),
     ] = False,
     no_checks: Annotated[
@@ -159,17 +160,17 @@ def scan(
         int | None, typer.Option(min=1, help="Width x height.", rich_help_panel=LIMITS, show_default="80 million")
     ] = None,
     max_seconds: Annotated[
-        float | None, typer.Option(min=0.1, help="Length of a clip.", rich_help_panel=LIMITS, show_default="4 hours")
+        float | None, typer.Option(min=0.1, help="Length of a video.", rich_help_panel=LIMITS, show_default="4 hours")
     ] = None,
     max_frames: Annotated[
-        int | None, typer.Option(min=1, help="Frames in a clip.", rich_help_panel=LIMITS, show_default="1 million")
+        int | None, typer.Option(min=1, help="Frames in a video.", rich_help_panel=LIMITS, show_default="1 million")
     ] = None,
     max_decode_seconds: Annotated[
         float | None, typer.Option(min=0.1, help="Time to decode it.", rich_help_panel=LIMITS, show_default="120")
     ] = None,
     max_file_seconds: Annotated[float, typer.Option(min=1, help="Time in all.", rich_help_panel=LIMITS)] = 900,
 ) -> None:
-    """Look for forged faces in pictures and clips.
+    """Look for forged faces in images and clips.
 
     Each file gets a verdict in words, and a calibrated probability with its interval where a detector could speak.
     """
@@ -259,7 +260,7 @@ def schema() -> None:
         typer.echo(report_schema(), nl=False)
 
 
-# Commands that stand in files of their own; each imports its rooms when it runs.
+# Commands that stand in files of their own; each imports its packages when it runs.
 app.command()(data_commands.index)
 app.command(epilog=faces_commands.EXIT_CODES)(faces_commands.faces)
 app.command(epilog=forge_commands.EXIT_CODES)(forge_commands.forge)

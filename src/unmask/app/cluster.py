@@ -57,7 +57,7 @@ def cluster(address: str | None = None, cpus: int | None = None) -> Iterator[int
     if ours := not ray.is_initialized():
         here: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": STORE}
         try:
-            with chdir(PACKAGES):  # Ray imports from the current folder, and a folder of pictures may hold a `json.py`
+            with chdir(PACKAGES):  # Ray imports from the current folder, and a folder of images may hold a `json.py`
                 ray.init(
                     address=address or "local",
                     log_to_driver=False,

@@ -28,7 +28,7 @@ def coverage(
 ) -> None:
     """Fit conformal sets on validation rows and count on the test rows how often the truth is in them.
 
-    One row for each picture or clip (mean margin of its crops). The exact interval takes them as independent; the other
+    One row for each image or video (mean margin of its crops). The exact interval takes them as independent; the other
     one draws whole leakage groups. "dealt": mean coverage when the groups of validation and test are mixed at random.
     """
     with errors_in_a_line():

@@ -22,7 +22,7 @@ def index(
     root: Annotated[Path, typer.Argument(help="Where your copy lies.")],
     out: Target,
     hashes: Annotated[
-        bool, typer.Option("--hash", help="Read every file for its sha256, so that doubles can be found.")
+        bool, typer.Option("--hash", help="Read every file for its sha256, so that duplicates can be found.")
     ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a file is unknown, missing or empty, or a count is off.")
@@ -111,7 +111,7 @@ def check(
     ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
-    """Leakage groups in two splits, doubles, ids that come twice, missing and unknown files. Exits with 1 if any."""
+    """Leakage groups in two splits, duplicates, ids that come twice, missing and unknown files. Exits with 1 if any."""
     with errors_in_a_line():
         from unmask.data import checks
         from unmask.data.manifest import Manifest

@@ -21,7 +21,7 @@ EXIT_CODES = "Exit codes: 0 all media were read, 2 wrong usage, 3 a file could n
 
 
 class People(StrEnum):
-    """Whose faces are cut out of each medium."""
+    """Whose faces are cut out of each media file."""
 
     one = "one"
     all = "all"
@@ -44,7 +44,7 @@ def faces(
     template: Annotated[str, typer.Option(help="Five points to align to: gend5 or arcface5.")] = "gend5",
     frames: Annotated[
         int | None,
-        typer.Option(min=1, max=10_000, help="Frames of a clip, evenly spaced in time.", show_default="32"),
+        typer.Option(min=1, max=10_000, help="Frames of a video, evenly spaced in time.", show_default="32"),
     ] = None,
     face_detector: Annotated[
         str | None,
@@ -52,7 +52,9 @@ def faces(
     ] = None,
     people: Annotated[
         People | None,
-        typer.Option(help="One person a medium (the largest, or the one under the mask), or all.", show_default="one"),
+        typer.Option(
+            help="One person a media file (the largest, or the one under the mask), or all.", show_default="one"
+        ),
     ] = None,
     mask: Annotated[
         bool, typer.Option("--mask", help="Use manipulation masks: choose the masked face, cut the mask too.")
@@ -67,12 +69,12 @@ def faces(
     jobs: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Media at once.", show_default="one for each core, at most 8")
     ] = None,
-    max_file_seconds: Annotated[float, typer.Option(min=1, help="Time for one medium.")] = 900,
+    max_file_seconds: Annotated[float, typer.Option(min=1, help="Time for one media file.")] = 900,
     on: Where = On.local,
     address: Address = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no table.")] = False,
 ) -> None:
-    """Find, align and cut the faces of every medium of a manifest, once.
+    """Find, align and cut the faces of every media file of a manifest, once.
 
     Killed at any moment, the same command goes on where it was. What gives no crop gives a row with the reason.
     """

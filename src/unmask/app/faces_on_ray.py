@@ -1,6 +1,6 @@
 """`unmask faces --on ray`: media are cut on all machines of a Ray cluster; rows are gathered and written here.
 
-As in a local run every medium is cut in a process of its own, its crops are on disk before its row is in the journal,
+As in a local run every file is cut in a process of its own, its crops are on disk before its row is in the journal,
 and cutting it twice writes the same files.
 """
 
@@ -33,7 +33,7 @@ def machines(address: str | None, workers: int | None, out: Path, seconds: float
     Args:
         workers: media at once; otherwise as many as the cluster has processors.
         out: the folder of crops, absolute; every host must see it under the same name, as it must the media.
-        seconds: for one medium, after which its process is ended.
+        seconds: for one media file, after which its process is ended.
     Raises: UnmaskError as `cluster.cluster`.
     """
     with cluster.cluster(address, workers) as cpus:

@@ -49,7 +49,7 @@ def encoder(
         str | None, typer.Option(help="Its name here, if the file leaves a choice.", show_default=False)
     ] = None,
 ) -> None:
-    """The picture tower of CLIP, Perception Encoder, DINOv2 or DINOv3 becomes a file that training starts from."""
+    """The image tower of CLIP, Perception Encoder, DINOv2 or DINOv3 becomes a file that training starts from."""
     with errors_in_a_line():
         typer.echo(f"{_room('encoder').to_file(source, out, backbone)} written to {out}")
 

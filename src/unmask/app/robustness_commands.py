@@ -1,4 +1,4 @@
-"""`unmask stress`: files damaged in five levels, and how far detectors fall."""
+"""`unmask stress`: files corrupted in five levels, and how far detectors fall."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unmask.app.progress import DETECTORS, Cpu, Jobs, Runs, Threads, listed, sco
 
 
 class Boxes(StrEnum):
-    """Where faces of damaged frames come from."""
+    """Where faces of corrupted frames come from."""
 
     reuse = "reuse"
     redetect = "redetect"
@@ -27,14 +27,14 @@ def stress(
         str, typer.Option(help="deeperforensics-v1, imaginet-social-v1 or net-v1.")
     ] = "deeperforensics-v1",
     boxes: Annotated[
-        Boxes, typer.Option(help="reuse the clean frame's faces, or redetect them in the damaged one.")
+        Boxes, typer.Option(help="reuse the clean frame's faces, or redetect them in the corrupted one.")
     ] = Boxes.reuse,
     dataset: Annotated[
         list[str] | None, typer.Option(help="Only this data set; may be repeated.", show_default=False)
     ] = None,
     split: Annotated[str, typer.Option(help="Rows of this split.")] = "test",
     items: Annotated[int, typer.Option(min=0, help="At most so many media of a data set; 0 = all.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of what the damage draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of what the corruption draws.")] = 0,
     rounds: Annotated[int, typer.Option(min=100, max=100_000, help="Resamples of leakage groups.")] = 1000,
     jobs: Jobs = 1,
     threads: Threads = 0,
@@ -46,9 +46,9 @@ def stress(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
 ) -> None:
-    """Damage the files behind a manifest of faces in five levels, and measure detectors on them.
+    """Corruption the files behind a manifest of faces in five levels, and measure detectors on them.
 
-    The damage comes before the face is cut. Scores stay in OUT/scores: a run that was stopped goes on where it was.
+    The corruption comes before the face is cut. Scores stay in OUT/scores: a run that was stopped goes on where it was.
     """
     with errors_in_a_line():
         from unmask.app.console import stdout

@@ -84,13 +84,13 @@ def serve(
     faces: Annotated[
         str, typer.Option(help="Face detector: embedded, yunet, or an ONNX file.", rich_help_panel=DETECTOR)
     ] = "embedded",
-    frames: Annotated[int, typer.Option(min=1, max=256, help="Frames of a clip.", rich_help_panel=DETECTOR)] = 32,
+    frames: Annotated[int, typer.Option(min=1, max=256, help="Frames of a video.", rich_help_panel=DETECTOR)] = 32,
     error_rate: Annotated[
         float, typer.Option(min=0.001, max=0.499, help="Share of wrong calls to accept.", rich_help_panel=DETECTOR)
     ] = 0.1,
     max_bytes: Annotated[int, typer.Option(min=1, help="Size.", rich_help_panel=LIMITS)] = 512 << 20,
     max_pixels: Annotated[int, typer.Option(min=1, help="Width x height.", rich_help_panel=LIMITS)] = 50_000_000,
-    max_seconds: Annotated[float, typer.Option(min=0.1, help="Length of a clip.", rich_help_panel=LIMITS)] = 1800,
+    max_seconds: Annotated[float, typer.Option(min=0.1, help="Length of a video.", rich_help_panel=LIMITS)] = 1800,
     max_file_seconds: Annotated[float, typer.Option(min=1, help="Time in all.", rich_help_panel=LIMITS)] = 300,
     max_memory: Annotated[int, typer.Option(min=1 << 28, help="Bytes of memory.", rich_help_panel=LIMITS)] = 8 << 30,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log only what went wrong.")] = False,

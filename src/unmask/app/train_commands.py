@@ -75,7 +75,7 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
-    """How well a detector tells a manifest's faces apart: by frame and by clip, with 95 % intervals over groups."""
+    """How well a detector tells a manifest's faces apart: by frame and by video, with 95 % intervals over groups."""
     with errors_in_a_line():
         from unmask.bench.evaluate import evaluate as run
 

@@ -1,8 +1,8 @@
 """What every attack is: a model, images, labels and budgets in; images inside each budget out.
 
-The public call is final. It clips to [0, 1] and to the budget, rounds to 8 bits (towards the original, so that rounding
-never leaves the budget), and asks the model itself whether the attack succeeded. So no attack can report a success that
-a saved file would not have (as in foolbox, whose split into attacks, criteria and distances this follows).
+The public call is final. It videos to [0, 1] and to the budget, rounds to 8 bits (towards the original, so that
+rounding never leaves the budget), and asks the model itself whether the attack succeeded. So no attack can report a
+success that a saved file would not have (as in foolbox, whose split into attacks, criteria and distances this follows).
 """
 
 from __future__ import annotations

@@ -20,11 +20,11 @@ class Batch:
     image: Tensor  # (B, 3, H, W) RGB in 0..1
     label: Tensor  # (B,) index into Detector.classes; 1 = fake
     group: Tensor | None = None  # (B,) leakage group
-    pair: Tensor | None = None  # (B,) equal for a real picture and the forgeries made from it; -1 = of no pair
+    pair: Tensor | None = None  # (B,) equal for a real image and the forgeries made from it; -1 = of no pair
     method: Tensor | None = None  # (B,) what made it
     index: Tensor | None = None  # (B,) row of the data set
-    views: Tensor | None = None  # (B, V, 3, H, W) each picture once more in V ways, as the recipe's `views` say
-    weigh: Callable[[Tensor], Tensor] | None = None  # logits (k B, K) -> how much each picture counts, (B,), mean 1
+    views: Tensor | None = None  # (B, V, 3, H, W) each image once more in V ways, as the recipe's `views` say
+    weigh: Callable[[Tensor], Tensor] | None = None  # logits (k B, K) -> how much each image counts, (B,), mean 1
 
 
 @dataclass
@@ -73,10 +73,10 @@ class Detector(nn.Module, ABC):
 
 
 def cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
-    """Mean over pictures of w_i CE_i, with the weights that the batch asks for (`Batch.weigh`), or none.
+    """Mean over images of w_i CE_i, with the weights that the batch asks for (`Batch.weigh`), or none.
 
     Args:
-        logits: (k B, K): k views of the batch one after the other; a picture counts the same in each.
+        logits: (k B, K): k views of the batch one after the other; an image counts the same in each.
     """
     label = batch.label.repeat(len(logits) // len(batch.label))
     if batch.weigh is None:

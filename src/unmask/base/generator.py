@@ -12,11 +12,11 @@ from unmask.data.donors import Donor, Donors, nearest
 from unmask.data.landmarks import Landmarks
 from unmask.types import Floats, Pixels, UnmaskError
 
-SMALLEST = 32  # side of a picture, pixels
+SMALLEST = 32  # side of an image, pixels
 
 
 class Unforgeable(UnmaskError):  # noqa: N818 - a state of a picture, not a fault
-    """This picture gives no forgery of this kind: one flat colour, a face outside of it, nobody to take a face from."""
+    """This image gives no forgery of this kind: one flat colour, a face outside of it, nobody to take a face from."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Forgery:
     Attributes:
         image: uint8 (S, S, 3).
         mask: float32 (S, S) in 0..1, how much of each pixel is forged; 0 where nothing was touched.
-        base: what was pasted into, where that is not the picture itself but a copy that was changed as a whole; what is
-            not masked is the base, to the last bit.
+        base: what was pasted into, where that is not the image itself but a copy that was changed as a whole; what is
+            not masked is the base, bitwise.
         details: what chance and the generator chose, for the manifest: donors, steps, ...
     """
 
@@ -37,7 +37,7 @@ class Forgery:
 
 
 class Generator(ABC):
-    """Makes labelled forgeries of real faces. `needs_donors`: takes something from pictures of other people."""
+    """Makes labelled forgeries of real faces. `needs_donors`: takes something from images of other people."""
 
     needs_donors: bool = False
 
@@ -51,21 +51,21 @@ class Generator(ABC):
             image: uint8 (S, S, 3), an aligned crop of a real face, S >= 32; it is not changed.
             face: its landmarks, in pixels of `image`.
             donors: other people's faces, for generators that need them.
-        Raises: Unforgeable; UnmaskError for a picture of another form, and where donors are needed and not given.
+        Raises: Unforgeable; UnmaskError for an image of another form, and where donors are needed and not given.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.shape[0] != image.shape[1]:
-            raise UnmaskError(f"a picture to forge is uint8 (S, S, 3), not {image.dtype} {image.shape}")
+            raise UnmaskError(f"an image to forge is uint8 (S, S, 3), not {image.dtype} {image.shape}")
         side = image.shape[0]
         if side < SMALLEST:
-            raise UnmaskError(f"a picture of {side} pixels is too small to forge: cut crops of {SMALLEST} or more")
+            raise UnmaskError(f"an image of {side} pixels is too small to forge: cut crops of {SMALLEST} or more")
         if not (face.five.mean(0) >= 0).all() or not (face.five.mean(0) < side).all() or face.eyes < 2:
-            raise Unforgeable("the face lies outside of the picture: do the landmarks belong to it?")
+            raise Unforgeable("the face lies outside of the image: do the landmarks belong to it?")
         if self.needs_donors and donors is None:
             raise UnmaskError(f"{type(self).__name__} takes from faces of other people: give it donors")
         kept = image.copy()
         made = self.run(image, face, rng, donors)
         if not np.array_equal(kept, image):
-            raise TypeError(f"{type(self).__name__} changed the picture that it was given")
+            raise TypeError(f"{type(self).__name__} changed the image that it was given")
         return _checked(made, image)
 
     @abstractmethod
@@ -98,7 +98,7 @@ class FromLookAlike(Generator):
         self.among, self.looked_at = among, looked_at
 
     def look_alike(self, face: Landmarks, side: int, rng: np.random.Generator, donors: Donors | None) -> Donor:
-        """Raises: Unforgeable where there is nobody else. `side`: of the donor's picture, pixels."""
+        """Raises: Unforgeable where there is nobody else. `side`: of the donor's image, pixels."""
         assert donors is not None
         donor = nearest(face, donors.draw(rng, side, self.looked_at, among=self.among))
         if donor is None:
@@ -116,7 +116,7 @@ def _checked(made: Forgery, image: Pixels) -> Forgery:
         raise TypeError(f"a mask is float32 {image.shape[:2]} in 0..1, not {mask.dtype} {mask.shape}")
     changed = (forged != base).any(-1)
     if not changed.any():
-        raise Unforgeable("nothing was changed: is the picture one flat colour?")
+        raise Unforgeable("nothing was changed: is the image one flat colour?")
     if changed[mask == 0].any():
         raise TypeError("pixels were changed that the mask does not cover")
     return made

@@ -1,7 +1,7 @@
-"""Damaged files and their faces: what a suite of `measure.robustness` is scored on.
+"""Corrupted files and their faces: what a suite of `measure.robustness` is scored on.
 
-The damage is done to the frame as it was decoded, at its own size, before any face is cut out of it: a web site knows
-nothing of faces. Then the crop is cut with the clean frame's alignment ("reuse"), or the face has to be found
+The corruption is done to the frame as it was decoded, at its own size, before any face is cut out of it: a web site
+knows nothing of faces. Then the crop is cut with the clean frame's alignment ("reuse"), or the face has to be found
 again ("redetect"): a face that it does not find where it was is a row without a score.
 """
 
@@ -24,18 +24,18 @@ from unmask.measure.scores import COLUMNS
 from unmask.types import Face, Floats, Frame, InputSpec, Pixels, UnmaskError
 
 OVERLAP = 0.3  # of the found box with the clean one (intersection over union) from which on it is the same face
-LOST, CUT_AWAY = "no face where it was", "cut away by the damage"
+LOST, CUT_AWAY = "no face where it was", "cut away by the corruption"
 
 
 def damaged(
     media: Iterable[Task], kind: str, level: int, boxes: Boxes, face_detector: FaceDetector, seed: int = 0
 ) -> Iterator[tuple[dict[str, Any], Pixels | None]]:
-    """Rows of a face manifest with the crops of the damaged media, for `score_crops`.
+    """Rows of a face manifest with the crops of the corrupted media, for `score_crops`.
 
     Rows that have no crop in the manifest stay without one: what the clean search lost is lost at every level. A pair
     (forgery and original) gets one seed.
 
-    Raises: UnmaskError for a medium that can no longer be read.
+    Raises: UnmaskError for a media file that can no longer be read.
     """
     for task in media:
         try:
@@ -57,7 +57,7 @@ def damaged(
 def _frames(
     film: Footage, known: Iterable[FaceRow], kind: str, level: int, seed: int
 ) -> Iterator[tuple[int, tuple[Pixels, Floats]]]:
-    """Index -> damaged frame, and where its pixels went, of the frames that rows name."""
+    """Index -> corrupted frame, and where its pixels went, of the frames that rows name."""
     wanted = {r.frame for r in known}
     whole = bool(KINDS[kind].clip and level and film.kind == "video")
     order: list[tuple[int, tuple[int, ...]]] = []

@@ -74,8 +74,8 @@ def run(wanted: Wanted, progress: Callable[[int], None] = lambda n: None) -> Fou
         def where(table: pa.Table) -> NDArray[np.bool_]:
             chosen = np.asarray([s == split for s in table["split"].to_pylist()])
             labelled = np.asarray([y is not None for y in table["label"].to_pylist()])
-            asked = [not wanted.datasets or d in wanted.datasets for d in table["dataset"].to_pylist()]
-            return np.asarray(chosen & labelled & np.asarray(asked), bool)
+            options = [not wanted.datasets or d in wanted.datasets for d in table["dataset"].to_pylist()]
+            return np.asarray(chosen & labelled & np.asarray(options), bool)
 
         found = units(score_rows(by_bundle(scorer), wanted.data, where=where, progress=progress))
         if not len(found):
@@ -114,8 +114,8 @@ def _dealt(units: Units, share_of_fit: float, wanted: Wanted) -> dict[str, float
     for _ in range(DRAWS):
         first = np.isin(units.group, names[rng.random(len(names)) < share_of_fit])
         fit, test = units[first], units[~first]
-        held, asked = _category(fit, wanted.within), _category(test, wanted.within)
-        if not len(test) or not len(fit) or (held is not None and set(asked.tolist()) - set(held.tolist())):  # type: ignore[union-attr]
+        held, options = _category(fit, wanted.within), _category(test, wanted.within)
+        if not len(test) or not len(fit) or (held is not None and set(options.tolist()) - set(held.tolist())):  # type: ignore[union-attr]
             continue
         sets = _sets(fit, test, wanted)
         hit = sets[np.arange(len(test)), test.label]

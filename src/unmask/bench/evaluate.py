@@ -1,4 +1,4 @@
-"""How well a bundle or a run tells the rows of a manifest apart: frames and clips, with intervals by leakage group."""
+"""How well a bundle or a run tells the rows of a manifest apart: frames and videos, with intervals by leakage group."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from unmask.base.detector import Detector
-from unmask.bench.scoring import Margins, by_bundle, score_rows
+from unmask.bench.scoring import ScoreFunction, by_bundle, score_rows
 from unmask.bundles import load
-from unmask.bundles.calibration import margins
+from unmask.bundles.calibration import log_odds
 from unmask.data.fitting import check, fit
 from unmask.data.manifest import Manifest
 from unmask.measure.cells import Cell, Judged, cell
@@ -67,9 +67,9 @@ def evaluate(
     """
     if unknown := [name for name in by if name not in BY]:
         raise UnmaskError(f"cannot count by {unknown[0]!r}: there is {', '.join(BY)}")
-    name, judge = judge_of(detector)
+    name, scorer = entry_of(detector)
     opened = Manifest(manifest)
-    table = score_rows(judge, manifest, where=lambda rows: chosen(rows, split), progress=progress)
+    table = score_rows(scorer, manifest, where=lambda rows: chosen(rows, split), progress=progress)
     if not len(table):
         there = sorted({s or "none" for s in opened.table(["split"])["split"].to_pylist()})
         raise UnmaskError(f"{manifest} has no labelled rows of the split {split!r}; its splits: {', '.join(there)}")
@@ -83,7 +83,7 @@ def evaluate(
     return Evaluation(name, opened.digest, split, len(table), failed, how, tuple(cells))
 
 
-def judge_of(detector: str) -> tuple[str, Margins]:
+def entry_of(detector: str) -> tuple[str, ScoreFunction]:
     """Its name, and how it scores."""
     if (Path(detector) / RECIPE).is_file():
         restored, recipe = restore(Path(detector))
@@ -92,19 +92,19 @@ def judge_of(detector: str) -> tuple[str, Margins]:
     return scorer.card.name, by_bundle(scorer)
 
 
-def by_detector(detector: Detector) -> Margins:
+def by_detector(detector: Detector) -> ScoreFunction:
     """A torch detector as `score_rows` wants it, where it lies. It has no calibration, and so says no P(fake)."""
     device = next(detector.parameters()).device
 
     @torch.inference_mode()
-    def judge(crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64], None]:
+    def scorer(crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64], None]:
         for row in rows:
             check(detector.input, row["margin"], row["template"], row["item_id"])
         ready = np.stack([fit(c, detector.input, r["margin"]) for c, r in zip(crops, rows, strict=True)])
         image = torch.from_numpy(ready).to(device).permute(0, 3, 1, 2).float().div_(255)
-        return margins(detector(image).logits.cpu().numpy(), detector.classes).astype(np.float64), None
+        return log_odds(detector(image).logits.cpu().numpy(), detector.classes).astype(np.float64), None
 
-    return judge
+    return scorer
 
 
 def chosen(table: pa.Table, split: str) -> NDArray[np.bool_]:

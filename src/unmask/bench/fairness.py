@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from unmask.bench.columns import Lineup
-from unmask.bench.options import Asked, expecting
-from unmask.bench.scorers import Detector, Progress, Sides, scored
+from unmask.bench.entries import Entries
+from unmask.bench.options import Options, expecting
+from unmask.bench.scorers import FittedScorer, Progress, Sides, scored
 from unmask.bench.training import Steps
 from unmask.measure.fairness import audit, holm
 from unmask.measure.fairness_tables import Fairness, Part
@@ -29,7 +29,7 @@ ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted(Asked):
+class Wanted(Options):
     """`by`: attributes, "sex*race" for their product; `datasets`: only these, empty = all; `at`: false alarms allowed;
     `least`: leakage groups that a subgroup needs."""
 
@@ -53,18 +53,18 @@ def run(wanted: Wanted, progress: Progress | None = None, steps: Steps = lambda 
     manifest, table = wanted.opened()
     chosen = Where(split=(wanted.split,), dataset=wanted.datasets).mask(table)
     sides = Sides.of(table, chosen)
-    lineup = Lineup(wanted.detectors, manifest, table, wanted.runs or wanted.out)
-    hashes = lineup.hashes([sides], wanted.expect_bundles)
-    lineup.train([sides], wanted.how, steps)
+    entries = Entries(wanted.detectors, manifest, table, wanted.runs or wanted.out)
+    hashes = entries.hashes([sides], wanted.expect_bundles)
+    entries.train([sides], wanted.how, steps)
     said = _said(table)
     parts: list[Part] = []
     left: list[tuple[str, str]] = []
     lost: dict[str, int] = {}
-    for detector in (replace(d, name=n) for (d,), n in zip(lineup.fit(sides), lineup.labels, strict=True)):
+    for detector in (replace(d, name=n) for (d,), n in zip(entries.fit(sides), entries.labels, strict=True)):
         for dataset in sorted(set(table["dataset"].filter(pa.array(chosen)).to_pylist())):
             here = Where(dataset=(dataset,)).mask(table)
 
-            def pooled(mask: Mask, detector: Detector = detector) -> Units:
+            def pooled(mask: Mask, detector: FittedScorer = detector) -> Units:
                 return units(scored(detector, manifest, table, mask, wanted.out / "scores", progress))
 
             test = pooled(here & chosen)
@@ -78,9 +78,9 @@ def run(wanted: Wanted, progress: Progress | None = None, steps: Steps = lambda 
     return Fairness(
         parts=_adjusted(parts),
         left_out=tuple(dict.fromkeys(left)),
-        detectors=lineup.labels,
+        detectors=entries.labels,
         bundles=hashes,
-        trained=lineup.notes(),
+        trained=entries.notes(),
         data=manifest.digest,
         at=wanted.at,
         rounds=wanted.rounds,

@@ -69,7 +69,7 @@ def of_run(folder: Path, found: Sample, batch: int = 64) -> NDArray[np.float32]:
 def draw(
     columns: Sequence[tuple[str, Mask, Sequence[tuple[str, Path]]]], manifest: Manifest, most: int, out: Path
 ) -> None:
-    """Pictures of every column.
+    """Images of every column.
 
     Args:
         columns: name, test rows, and the runs, by the name of their detector, whose features are mapped.

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from unmask.bench.scorers import same
+from unmask.bench.scorers import expect
 from unmask.bench.training import ONE_BY_ONE, How
 from unmask.data.manifest import Manifest
 from unmask.types import UnmaskError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Options:
     """
     Attributes:
         data: a manifest of faces.
-        detectors: by the names that the command line has for them, see `unmask.bench.columns`.
+        detectors: by the names that the command line has for them, see `unmask.bench.entries`.
         out: folder of tables and scores.
         runs: folder of the trainings; None = `out`.
         expect_data, expect_bundles: hashes that must be found again; empty = whatever is there.
@@ -36,7 +36,7 @@ class Asked:
     def opened(self) -> tuple[Manifest, pa.Table]:
         """The manifest, and all columns of its rows. Raises: UnmaskError for data of another hash, and for no faces."""
         manifest = Manifest(self.data)
-        same("data", self.expect_data, manifest.digest)
+        expect("data", self.expect_data, manifest.digest)
         if manifest.kind != "faces":
             raise UnmaskError(f"{self.data} lists media, not faces: cut the crops with `unmask faces` first")
         return manifest, manifest.table(list(manifest.arrow_schema.names))

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from unmask.bench.columns import Lineup, is_recipe
+from unmask.bench.entries import Entries, is_recipe
 from unmask.bench.maps import draw
-from unmask.bench.options import Asked, expecting
-from unmask.bench.scorers import FLOOR, Detector, Progress, Sides, same, scored
+from unmask.bench.options import Options, expecting
+from unmask.bench.scorers import BASELINE, FittedScorer, Progress, Sides, expect, scored
 from unmask.bench.training import Steps
 from unmask.data.manifest import Manifest
 from unmask.measure.cells import Cell, Judged, best_of, cell, threshold
@@ -27,12 +27,12 @@ from unmask.types import UnmaskError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted(Asked):
+class Wanted(Options):
     """
     Attributes:
         called: the protocol, by a name or a path.
         seeds: trainings of each recipe; empty = the seed that the recipe names.
-        maps: crops of each kind in pictures of spectra and features; 0 = none are drawn.
+        maps: crops of each kind in images of spectra and features; 0 = none are drawn.
         expect_protocol: its hash; "" = whichever it has.
     """
 
@@ -58,24 +58,24 @@ def run(
 ) -> tuple[Result, dict[tuple[str, str], Units]]:
     """Trains what is to be trained, measures, and keeps runs and scores in `out`.
 
-    Returns: the table, and the units behind each (detector, column), for pictures; of several seeds the first.
+    Returns: the table, and the units behind each (detector, column), for images; of several seeds the first.
     Raises: UnmaskError where an expected hash differs, a protocol finds no rows, or a detector cannot take part.
     """
     protocol = wanted.protocol
-    same("protocol", wanted.expect_protocol, protocol.digest)
+    expect("protocol", wanted.expect_protocol, protocol.digest)
     manifest, table = wanted.opened()
     columns = list(_columns(protocol, table))
     names = [name for name in wanted.detectors if _may(name, protocol)]
-    lineup = Lineup(names, manifest, table, wanted.runs or wanted.out, wanted.seeds)
+    entries = Entries(names, manifest, table, wanted.runs or wanted.out, wanted.seeds)
     sides = [column.sides for column in columns]
-    hashes = lineup.hashes(sides, wanted.expect_bundles)
-    lineup.train(sides, wanted.how, steps)
+    hashes = entries.hashes(sides, wanted.expect_bundles)
+    entries.train(sides, wanted.how, steps)
     bench = Bench(manifest, table, protocol, wanted.out / "scores", progress)
-    cells = [c for column in columns for c in bench.column(column, lineup)]
+    cells = [c for column in columns for c in bench.column(column, entries)]
     if wanted.maps:
-        draw([(c.name, c.test, lineup.runs(c.sides)) for c in columns], manifest, wanted.maps, wanted.out)
+        draw([(c.name, c.test, entries.runs(c.sides)) for c in columns], manifest, wanted.maps, wanted.out)
     again = _again(wanted, manifest.digest, hashes)
-    result = Result.of(protocol, cells, manifest.digest, lineup.labels, hashes, again, lineup.notes())
+    result = Result.of(protocol, cells, manifest.digest, entries.labels, hashes, again, entries.notes())
     return result, bench.units
 
 
@@ -91,10 +91,10 @@ class Bench:
         self.original = _originals(table)
         self.thresholds: dict[tuple[str, bytes], float | None] = {}
 
-    def column(self, column: Column, lineup: Lineup) -> list[Cell]:
+    def column(self, column: Column, entries: Entries) -> list[Cell]:
         """The cells of all detectors and metrics, the best marked where it is better than the second best."""
         judged = []
-        for label, trainings in zip(lineup.labels, lineup.fit(column.sides), strict=True):
+        for label, trainings in zip(entries.labels, entries.fit(column.sides), strict=True):
             found = tuple(self._units(one, column.test, column) for one in trainings)
             limits = tuple(self._threshold(one, column.sides.validate) for one in trainings)
             judged.append(Judged(label, found, limits))
@@ -107,12 +107,12 @@ class Bench:
             cells += [replace(c, best=i == best) for i, c in enumerate(some)]
         return cells
 
-    def _units(self, detector: Detector, mask: Mask, column: Column | None = None) -> Units:
+    def _units(self, detector: FittedScorer, mask: Mask, column: Column | None = None) -> Units:
         table = scored(detector, self.manifest, self.table, mask, self.cache, self.progress)
         found = units(table, self.protocol.level, self.protocol.pooling, column.frames if column else None)
         return pairing(found, self.original, self.protocol.pairing) if column else found
 
-    def _threshold(self, detector: Detector, valid: Mask) -> float | None:
+    def _threshold(self, detector: FittedScorer, valid: Mask) -> float | None:
         if not set(self.protocol.metrics) & set(BY_THRESHOLD) or not valid.any():
             return None
         key = detector.sha256, valid.tobytes()
@@ -141,7 +141,7 @@ def _columns(protocol: Protocol, table: pa.Table) -> Iterator[Column]:
     elif kind == "frames":
         part = table.filter(pa.array(test))
         shown = {*zip(part["media_id"].to_pylist(), part["frame"].to_pylist(), strict=True)}
-        most = max(Counter(media for media, _ in shown).values())  # "32 frames" of clips that have 8 would be a lie
+        most = max(Counter(media for media, _ in shown).values())  # "32 frames" of videos that have 8 would be a lie
         kept = [n for n in protocol.frames if n <= most] or [most]
         yield from (Column(f"{n} frame{'s' * (n > 1)}", sides, test, frames=n) for n in kept)
     else:
@@ -175,16 +175,16 @@ def _own(sides: Sides, test: Mask, dataset: NDArray[Any], real: Mask) -> Iterato
 
 def _may(name: str, protocol: Protocol) -> bool:
     """True. Raises: UnmaskError for finished detectors where the protocol trains."""
-    if protocol.trains and name != FLOOR and not is_recipe(name):
+    if protocol.trains and name != BASELINE and not is_recipe(name):
         raise UnmaskError(
             f"{protocol.name} trains each detector anew for each column, and {name!r} is finished: "
-            f"only recipes and {FLOOR} can take part"
+            f"only recipes and {BASELINE} can take part"
         )
     return True
 
 
 def _originals(table: pa.Table) -> dict[str, str]:
-    """Clip of a forgery -> clip of its original; a manifest of faces repeats the media's `pair_key`."""
+    """Video of a forgery -> video of its original; a manifest of faces repeats the media's `pair_key`."""
     rows = zip(table["media_id"].to_pylist(), table["pair_key"].to_pylist(), table["label"].to_pylist(), strict=True)
     return {media: pair for media, pair, label in rows if label == 1 and pair}
 

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from unmask.bench.columns import Lineup
 from unmask.bench.corrupted import damaged
-from unmask.bench.options import Asked, expecting
-from unmask.bench.scorers import Detector, Progress, Sides, key_of, scored
+from unmask.bench.entries import Entries
+from unmask.bench.options import Options, expecting
+from unmask.bench.scorers import FittedScorer, Progress, Sides, key_of, scored
 from unmask.bench.scoring import score_crops
 from unmask.bench.training import Steps
 from unmask.data.extraction import Task, inherited, media_of
@@ -31,12 +31,12 @@ from unmask.measure.robustness_tables import Stress
 from unmask.measure.units import units
 from unmask.types import UnmaskError
 
-RULES = "stress/1"  # of how a damaged file becomes a score
+RULES = "stress/1"  # of how a corrupted file becomes a score
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted(Asked):
-    """`datasets`: only these, empty = all; `items`: media of a data set at most, 0 = all; `seed`: of the damage."""
+class Wanted(Options):
+    """`datasets`: only these, empty = all; `items`: media of a data set at most, 0 = all; `seed`: of the corruption."""
 
     preset: str = "deeperforensics-v1"
     boxes: Boxes = "reuse"
@@ -52,25 +52,25 @@ def run(
 ) -> Stress:
     """Trains recipes on all training rows, damages, scores and counts; runs and scores stay in `out`.
 
-    Raises: UnmaskError where an expected hash differs, the manifest holds no such rows, or a medium cannot be read.
+    Raises: UnmaskError where an expected hash differs, the manifest holds no such rows, or a media file cannot be read.
     """
     kinds = preset(wanted.preset)
     manifest, table = wanted.opened()
     chosen = Where(split=(wanted.split,), dataset=wanted.datasets).mask(table)
     sides = Sides.of(table, chosen)
-    lineup = Lineup(wanted.detectors, manifest, table, wanted.runs or wanted.out)
-    hashes = lineup.hashes([sides], wanted.expect_bundles)
+    entries = Entries(wanted.detectors, manifest, table, wanted.runs or wanted.out)
+    hashes = entries.hashes([sides], wanted.expect_bundles)
     media = _media(manifest, table, chosen, wanted.items)
     if not media:
         raise UnmaskError(f"{wanted.data} has no labelled {wanted.split} rows of these data sets")
-    lineup.train([sides], wanted.how, steps)
-    detectors = [one for (one,) in lineup.fit(sides)]
+    entries.train([sides], wanted.how, steps)
+    detectors = [one for (one,) in entries.fit(sides)]
     limits = [_limit(d, manifest, table, sides.validate, wanted.out / "scores", progress) for d in detectors]
     damages = [(CLEAN, 0), *((k, level + 1) for k in kinds for level in range(len(KINDS[k].steps)))]
     tables = {step: _scores(wanted, manifest, media, detectors, step, progress) for step in damages}
     suites: list[Suite] = []
     for dataset in sorted({t.row.dataset for t in media}):
-        for i, name in enumerate(lineup.labels):
+        for i, name in enumerate(entries.labels):
             progress(f"intervals, {dataset}", 0)
             own = {step: _of(found[i], dataset) for step, found in tables.items()}
             suites.append(suite(name, dataset, wanted.boxes, own, Interval(rounds=wanted.rounds), limits[i]))
@@ -78,9 +78,9 @@ def run(
         preset=wanted.preset,
         boxes=wanted.boxes,
         suites=tuple(suites),
-        detectors=lineup.labels,
+        detectors=entries.labels,
         bundles=hashes,
-        trained=lineup.notes(),
+        trained=entries.notes(),
         data=manifest.digest,
         codec=reencode.version() if any(KINDS[k].clip for k in kinds) else "",
         rounds=wanted.rounds,
@@ -110,11 +110,11 @@ def _scores(
     wanted: Wanted,
     manifest: Manifest,
     media: Sequence[Task],
-    detectors: Sequence[Detector],
+    detectors: Sequence[FittedScorer],
     step: tuple[str, int],
     progress: Progress,
 ) -> list[pa.Table]:
-    """One table for each detector; a kind and level is damaged once for all that still have to score it."""
+    """One table for each detector; a kind and level is corrupted once for all that still have to score it."""
     kind, level = step
     cache = wanted.out / "scores"
     search = face_detector(inherited(manifest))
@@ -127,7 +127,7 @@ def _scores(
     if missing:
         crops = damaged(media, kind if level else next(iter(KINDS)), level, wanted.boxes, search, wanted.seed)
         said = f"{kind} {level}" if level else kind
-        fresh = score_crops([detectors[i].judge for i in missing], crops, progress=lambda n: progress(said, n))
+        fresh = score_crops([detectors[i].scorer for i in missing], crops, progress=lambda n: progress(said, n))
         for i, found in zip(missing, fresh, strict=True):
             scores.write(cache / keys[i].file_name, found, keys[i])
             tables[i] = found
@@ -135,9 +135,9 @@ def _scores(
 
 
 def _limit(
-    detector: Detector, manifest: Manifest, table: pa.Table, valid: np.ndarray, cache: Path, progress: Progress
+    detector: FittedScorer, manifest: Manifest, table: pa.Table, valid: np.ndarray, cache: Path, progress: Progress
 ) -> float | None:
-    """The margin where both error rates meet on clean validation rows; None where there are none of both classes."""
+    """The logit where both error rates meet on clean validation rows; None where there are none of both classes."""
     if not valid.any():
         return None
     return threshold(units(scored(detector, manifest, table, valid, cache, progress)), Threshold())

@@ -1,4 +1,4 @@
-"""Who judges crops, and what each score is kept under. Here: bundles, and the floor that is fitted on the spot."""
+"""Who judges crops, and what each score is kept under. Here: bundles, and the baseline that is fitted on the spot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from unmask.bench.scoring import Margins, by_bundle, chosen, crops_of, score_rows
+from unmask.bench.scoring import ScoreFunction, by_bundle, chosen, crops_of, score_rows
 from unmask.bundles import Scorer
 from unmask.data.manifest import Manifest
 from unmask.measure import scores
@@ -20,24 +20,24 @@ from unmask.measure.protocol import Mask, Where
 from unmask.measure.spectrum import radial_spectrum
 from unmask.types import Pixels, UnmaskError
 
-FLOOR = "spectrum"
+BASELINE = "spectrum"
 Progress = Callable[[str, int], None]
 
 
 @dataclass(frozen=True)
-class Detector:
+class FittedScorer:
     """What scores: its name, the hash of all that its scores depend on, and how it scores."""
 
     name: str
     sha256: str
-    judge: Margins
+    scorer: ScoreFunction
 
 
 @dataclass(frozen=True)
 class Sides:
     """Which rows of the manifest, (N,) each, a detector may learn from, and which may choose its checkpoint.
 
-    held_out: forgers that it may not meet while it learns, so that no recipe makes such forgeries of its own either.
+    held_out: methods that it may not meet while it learns, so that no recipe makes such forgeries of its own either.
     """
 
     train: Mask
@@ -50,7 +50,7 @@ class Sides:
         return cls(Where(split=("train",)).mask(table), Where(split=("val",)).mask(table) & ~test)
 
 
-class Judge(Protocol):
+class Entry(Protocol):
     """A row of a table, before it is known what it learns from."""
 
     label: str
@@ -58,7 +58,7 @@ class Judge(Protocol):
     def digest(self, sides: Sequence[Sides]) -> str:
         """sha256 of what it is, and of what it learns from in each column."""
 
-    def fit(self, sides: Sides) -> tuple[Detector, ...]:
+    def fit(self, sides: Sides) -> tuple[FittedScorer, ...]:
         """Ready to score; one for each training."""
 
     def notes(self) -> tuple[str, ...]:
@@ -66,7 +66,12 @@ class Judge(Protocol):
 
 
 def scored(
-    detector: Detector, manifest: Manifest, table: pa.Table, mask: Mask, cache: Path, progress: Progress | None = None
+    detector: FittedScorer,
+    manifest: Manifest,
+    table: pa.Table,
+    mask: Mask,
+    cache: Path,
+    progress: Progress | None = None,
 ) -> pa.Table:
     """The scores of the stored crops of some rows, out of `cache` where they are there.
 
@@ -81,23 +86,23 @@ def scored(
         if progress:
             progress(detector.name, n)
 
-    found = score_rows(detector.judge, manifest.path, where=lambda _: mask, progress=advance)
+    found = score_rows(detector.scorer, manifest.path, where=lambda _: mask, progress=advance)
     scores.write(cache / key.file_name, found, key)
     return found
 
 
-def key_of(detector: Detector, data: str, how: str, ids: Sequence[str]) -> scores.Key:
+def key_of(detector: FittedScorer, data: str, how: str, ids: Sequence[str]) -> scores.Key:
     """Of a scores table. `how`: what was done to the rows' files; `ids`: the rows."""
     return scores.Key(detector.name, detector.sha256, hashlib.sha256("\n".join((data, how, *ids)).encode()).hexdigest())
 
 
-def same(what: str, expected: str, found: str) -> None:
+def expect(what: str, expected: str, found: str) -> None:
     """Raises: UnmaskError where a hash that was asked for is not there; "" asks for nothing."""
     if expected and expected != found:
         raise UnmaskError(f"the {what} is not that of the table: expected {expected}, this is {found}")
 
 
-def same_detectors(expected: Sequence[str], found: Sequence[str]) -> None:
+def expect_detectors(expected: Sequence[str], found: Sequence[str]) -> None:
     """As `same`, for all detectors of a table in their order."""
     if expected and tuple(expected) != tuple(found):
         raise UnmaskError(
@@ -111,7 +116,7 @@ def combined(hashes: Sequence[str]) -> str:
     return each[0] if len(each) == 1 else hashlib.sha256("\n".join(each).encode()).hexdigest()
 
 
-class Finished:
+class BundleEntry:
     """A bundle: the same scores whatever the protocol's training rows are."""
 
     def __init__(self, name: str, scorer: Scorer) -> None:
@@ -124,22 +129,22 @@ class Finished:
     def digest(self, sides: Sequence[Sides]) -> str:
         return self.sha256
 
-    def fit(self, sides: Sides) -> tuple[Detector, ...]:
-        return (Detector(self.scorer.card.name, self.sha256, by_bundle(self.scorer)),)
+    def fit(self, sides: Sides) -> tuple[FittedScorer, ...]:
+        return (FittedScorer(self.scorer.card.name, self.sha256, by_bundle(self.scorer)),)
 
     def notes(self) -> tuple[str, ...]:
         return ()
 
 
-class Floor:
+class SpectrumBaseline:
     """A linear model on the radial power spectrum of the stored crops, fitted on the protocol's training rows.
 
     Its hash is that of what it is fitted on: the last digits of its coefficients differ between machines.
     """
 
     def __init__(self, manifest: Manifest, table: pa.Table) -> None:
-        self.label, self.manifest, self.table = FLOOR, manifest, table
-        self.fitted: dict[str, Detector] = {}
+        self.label, self.manifest, self.table = BASELINE, manifest, table
+        self.fitted: dict[str, FittedScorer] = {}
 
     def sha256(self, train: Mask) -> str:
         ids = np.asarray(self.table["item_id"].to_pylist(), str)[train]
@@ -148,22 +153,22 @@ class Floor:
     def digest(self, sides: Sequence[Sides]) -> str:
         return combined([self.sha256(one.train) for one in sides])
 
-    def fit(self, sides: Sides) -> tuple[Detector, ...]:
+    def fit(self, sides: Sides) -> tuple[FittedScorer, ...]:
         sha256 = self.sha256(sides.train)
         if sha256 not in self.fitted:
-            self.fitted[sha256] = Detector(FLOOR, sha256, self._judge(sides.train))
+            self.fitted[sha256] = FittedScorer(BASELINE, sha256, self._scorer(sides.train))
         return (self.fitted[sha256],)
 
-    def _judge(self, train: Mask) -> Margins:
+    def _scorer(self, train: Mask) -> ScoreFunction:
         """Fitted when it is first asked: scores that are kept need no fit."""
         model: list[Any] = []
 
-        def judge(crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64], None]:
+        def scorer(crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64], None]:
             if not model:
                 model.append(self._model(train))
             return model[0].decision_function(np.stack([radial_spectrum(c) for c in crops])), None
 
-        return judge
+        return scorer
 
     def _model(self, train: Mask) -> Any:
         from sklearn.linear_model import LogisticRegression
@@ -174,7 +179,7 @@ class Floor:
         label = np.array([r["label"] for r in rows])
         if len(np.unique(label)) < 2:
             raise UnmaskError(
-                "the spectrum floor needs training rows of both classes; this protocol's filters leave none"
+                "the spectrum baseline needs training rows of both classes; this protocol's filters leave none"
             )
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
         return model.fit(np.stack([radial_spectrum(c) for c in crops_of(self.manifest, rows)]), label)

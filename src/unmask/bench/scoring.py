@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from unmask.bundles import Scorer
-from unmask.bundles.calibration import margins, probabilities
+from unmask.bundles.calibration import log_odds, probabilities
 from unmask.data.fitting import check, fit, read
 from unmask.data.manifest import Manifest
 from unmask.measure.scores import COLUMNS, validate
@@ -26,8 +26,8 @@ _ROW = (
 Where = Callable[[pa.Table], NDArray[np.bool_]]
 
 
-class Margins(Protocol):
-    """Crops (a list of uint8 (H, W, 3)) and their manifest rows -> margins (N,) and P(fake) (N,) or None."""
+class ScoreFunction(Protocol):
+    """Crops (a list of uint8 (H, W, 3)) and their manifest rows -> logits (N,) and P(fake) (N,) or None."""
 
     def __call__(
         self, crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]
@@ -46,21 +46,21 @@ def score_faces(scorer: Scorer, manifest: Path, *, where: Where | None = None, b
 
 
 def score_rows(
-    judge: Margins,
+    scorer: ScoreFunction,
     manifest: Path,
     *,
     where: Where | None = None,
     batch: int = BATCH,
     progress: Callable[[int], None] | None = None,
 ) -> pa.Table:
-    """As `score_faces`, for anything that gives margins."""
+    """As `score_faces`, for anything that gives logits."""
     opened = Manifest(manifest)
     rows = chosen(opened, where)
-    return score_crops([judge], zip(rows, _crops(opened, rows), strict=True), batch=batch, progress=progress)[0]
+    return score_crops([scorer], zip(rows, _crops(opened, rows), strict=True), batch=batch, progress=progress)[0]
 
 
 def score_crops(
-    judges: Sequence[Margins],
+    entries: Sequence[ScoreFunction],
     crops: Iterable[tuple[dict[str, Any], Pixels | None]],
     *,
     batch: int = BATCH,
@@ -71,14 +71,14 @@ def score_crops(
     Args:
         crops: rows with the columns of a face manifest, each with its crop, or None where `reason` says why not.
     """
-    tables: list[list[dict[str, Any]]] = [[] for _ in judges]
+    tables: list[list[dict[str, Any]]] = [[] for _ in entries]
     coming = iter(crops)
     while part := list(islice(coming, batch)):
         read = [(r, crop) for r, crop in part if crop is not None]
-        for judge, done in zip(judges, tables, strict=True):
-            margin, probability = judge([c for _, c in read], [r for r, _ in read]) if read else (np.zeros(0), None)
+        for scorer, done in zip(entries, tables, strict=True):
+            logit, probability = scorer([c for _, c in read], [r for r, _ in read]) if read else (np.zeros(0), None)
             said = {r["item_id"]: i for i, (r, _) in enumerate(read)}
-            done += [_scored(r, said.get(r["item_id"]), margin, probability) for r, _ in part]
+            done += [_scored(r, said.get(r["item_id"]), logit, probability) for r, _ in part]
         if progress is not None:
             progress(len(part))
     return [
@@ -88,12 +88,12 @@ def score_crops(
 
 
 def _scored(
-    row: dict[str, Any], at: int | None, margin: NDArray[np.float64], probability: NDArray[np.float64] | None
+    row: dict[str, Any], at: int | None, logit: NDArray[np.float64], probability: NDArray[np.float64] | None
 ) -> dict[str, Any]:
     if at is None:
         return row | {"score": None, "probability": None, "state": "failed"}
     said = None if probability is None else float(probability[at])
-    return row | {"score": float(margin[at]), "probability": said, "state": "scored"}
+    return row | {"score": float(logit[at]), "probability": said, "state": "scored"}
 
 
 def chosen(manifest: Manifest, where: Where | None) -> list[dict[str, Any]]:
@@ -107,21 +107,21 @@ def chosen(manifest: Manifest, where: Where | None) -> list[dict[str, Any]]:
     return rows
 
 
-def by_bundle(scorer: Scorer) -> Margins:
+def by_bundle(scorer: Scorer) -> ScoreFunction:
     """A bundle as `score_rows` wants it."""
     card = scorer.card
 
-    def judge(
+    def score(
         crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
         for row in rows:
             check(card.input, row["margin"], row["template"], row["item_id"])
         ready = np.stack([fit(c, card.input, r["margin"]) for c, r in zip(crops, rows, strict=True)])
-        margin = margins(scorer.logits(ready), card.classes)
-        said = None if card.calibration is None else probabilities(card.calibration, margin).astype(np.float64)
-        return margin.astype(np.float64), said
+        logit = log_odds(scorer.logits(ready), card.classes)
+        said = None if card.calibration is None else probabilities(card.calibration, logit).astype(np.float64)
+        return logit.astype(np.float64), said
 
-    return judge
+    return score
 
 
 def crops_of(manifest: Manifest, rows: Sequence[dict[str, Any]]) -> Iterator[Pixels]:

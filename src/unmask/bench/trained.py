@@ -21,8 +21,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from unmask.bench.evaluate import by_detector
-from unmask.bench.scorers import Detector, Sides, combined
-from unmask.bench.scoring import Margins
+from unmask.bench.scorers import FittedScorer, Sides, combined
+from unmask.bench.scoring import ScoreFunction
 from unmask.bench.training import Run, train_all
 from unmask.data.manifest import Manifest, Writer
 from unmask.measure.protocol import Mask
@@ -34,8 +34,14 @@ from unmask.train.run import BEST, FROZEN, Folder, sha256
 from unmask.types import Pixels, UnmaskError
 
 RULES = "taught/1"  # of how a recipe and rows become a run
-UNASKED = "five"  # landmarks of a recipe that forges nothing: whatever it says of them, it learns the same
-UNHEARD = {"name", "about", "card", "seed", "start"}  # keys of a recipe that change no weight, or are hashed otherwise
+CANONICAL_LANDMARKS = "five"  # landmarks of a recipe that forges nothing: whatever it says of them, it learns the same
+UNHASHED_KEYS = {
+    "name",
+    "about",
+    "card",
+    "seed",
+    "start",
+}  # keys of a recipe that change no weight, or are hashed otherwise
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Rows:
     validate: int
 
 
-class Taught:
+class TrainedRecipe:
     """A recipe, trained on demand. Its own filters of data sets are not asked: all rows of a table learn the same."""
 
     def __init__(self, path: Path, manifest: Manifest, table: pa.Table, out: Path, seeds: Sequence[int] = ()) -> None:
@@ -59,7 +65,7 @@ class Taught:
         self.crop = np.asarray([not r for r in table["reason"].to_pylist()], bool)
         self.rows: dict[str, Rows] = {}
         self.asked: dict[Path, Run] = {}
-        self.ready: dict[Path, Detector] = {}
+        self.ready: dict[Path, FittedScorer] = {}
 
     @cached_property
     def sha256(self) -> str:
@@ -68,10 +74,10 @@ class Taught:
 
     def _sha256(self, recipe: Recipe) -> str:
         data = recipe.data.model_dump(mode="json", exclude={"train", "validate_"})
-        said = recipe.model_dump(mode="json", exclude=UNHEARD) | {"data": data}
+        said = recipe.model_dump(mode="json", exclude=UNHASHED_KEYS) | {"data": data}
         said["start"] = sha256(Path(recipe.start)) if recipe.start else ""
         if not recipe.forge:
-            said["landmarks"] = UNASKED
+            said["landmarks"] = CANONICAL_LANDMARKS
         if not recipe.sampler.orphans:
             del said["sampler"]["orphans"]  # which is younger than the tables
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
@@ -93,7 +99,7 @@ class Taught:
         """The trainings that these columns ask for, each once."""
         return list(dict.fromkeys(run for one in sides for run in self._runs(one)))
 
-    def fit(self, sides: Sides) -> tuple[Detector, ...]:
+    def fit(self, sides: Sides) -> tuple[FittedScorer, ...]:
         runs = self._runs(sides)
         train_all(runs)
         return tuple(self._detector(run.folder) for run in runs)
@@ -114,12 +120,12 @@ class Taught:
         )
 
     def _runs(self, sides: Sides) -> list[Run]:
-        rows, taught = self._rows(sides), self._without(sides.held_out)
-        kept = {k: getattr(taught.data, k) for k in ("leave_out", "frames", "pick")}
-        of = (RULES, self._sha256(taught), rows.digest, FAMILIES["detector"].sha256(taught.method))
+        rows, recipe_run = self._rows(sides), self._without(sides.held_out)
+        kept = {k: getattr(recipe_run.data, k) for k in ("leave_out", "frames", "pick")}
+        of = (RULES, self._sha256(recipe_run), rows.digest, FAMILIES["detector"].sha256(recipe_run.method))
         found = []
         for seed in self.seeds:
-            recipe = taught.model_copy(update={"seed": seed, "data": Data(**kept)})
+            recipe = recipe_run.model_copy(update={"seed": seed, "data": Data(**kept)})
             key = hashlib.sha256("\n".join((*of, str(seed))).encode()).hexdigest()
             run = Run(recipe, rows.path, self.out / "runs" / f"{self.label}-s{seed}-{key[:12]}")
             found.append(self.asked.setdefault(run.folder, run))
@@ -140,9 +146,9 @@ class Taught:
             self.rows[key] = written(self.manifest, self.table, train, validate, self.out / "rows")
         return self.rows[key]
 
-    def _detector(self, folder: Path) -> Detector:
+    def _detector(self, folder: Path) -> FittedScorer:
         if folder not in self.ready:
-            self.ready[folder] = Detector(self.label, weights(folder), lazy(folder))
+            self.ready[folder] = FittedScorer(self.label, weights(folder), lazy(folder))
         return self.ready[folder]
 
 
@@ -174,11 +180,11 @@ def weights(folder: Path) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def lazy(folder: Path) -> Margins:
+def lazy(folder: Path) -> ScoreFunction:
     """The judge of a run that loads its weights when it is first asked: scores that are kept need none."""
-    loaded: list[Margins] = []
+    loaded: list[ScoreFunction] = []
 
-    def judge(
+    def scorer(
         crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
         if not loaded:
@@ -188,10 +194,10 @@ def lazy(folder: Path) -> Margins:
             loaded.append(by_detector(detector.to("cuda" if torch.cuda.is_available() else "cpu")))
         return loaded[0](crops, rows)
 
-    return judge
+    return scorer
 
 
-class Trained:
+class TrainedRun:
     """A run folder of `unmask train`, as it stands."""
 
     def __init__(self, folder: Path) -> None:
@@ -201,8 +207,8 @@ class Trained:
     def digest(self, sides: Sequence[Sides]) -> str:
         return self.sha256
 
-    def fit(self, sides: Sides) -> tuple[Detector, ...]:
-        return (Detector(self.folder.name, self.sha256, lazy(self.folder)),)
+    def fit(self, sides: Sides) -> tuple[FittedScorer, ...]:
+        return (FittedScorer(self.folder.name, self.sha256, lazy(self.folder)),)
 
     def folders(self, sides: Sides) -> tuple[Path, ...]:
         return (self.folder,)

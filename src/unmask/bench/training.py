@@ -134,8 +134,8 @@ def _ready(order: bytes) -> Callable[[bytes], bytes]:
     torch.set_num_threads(how["threads"] or torch.get_num_threads())
 
     def handle(line: bytes) -> bytes:
-        asked = json.loads(line)
-        run = Run(Recipe.model_validate(asked["recipe"]), Path(asked["rows"]), Path(asked["folder"]))
+        options = json.loads(line)
+        run = Run(Recipe.model_validate(options["recipe"]), Path(options["rows"]), Path(options["folder"]))
         try:
             one(run, how["cpu"])
         except UnmaskError as error:

@@ -1,6 +1,6 @@
-"""From a raw margin to P(fake), its interval, and the evidence against each answer. Pure functions of a Calibration.
+"""From a raw logit to P(fake), its interval, and the evidence against each answer. Pure functions of a Calibration.
 
-A *margin* is logit(fake) - logit(real), or for more classes the log odds of not being real.
+A *log-odds* is logit(fake) - logit(real), or for more classes the log odds of not being real.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from unmask.types import Calibration, Floats, UnmaskError
 NINETY = 1.645  # standard errors to each side that hold 90 % of a normal distribution
 
 
-def margins(logits: Floats, classes: Sequence[str]) -> Floats:
+def log_odds(logits: Floats, classes: Sequence[str]) -> Floats:
     """Logits (N, K) -> (N,): log odds of not being "real"; for two classes logit(fake) - logit(real)."""
     real = list(classes).index("real")
     others = np.delete(logits.astype(np.float64), real, axis=1)
@@ -34,14 +34,14 @@ def probability(calibration: Calibration, margin: float) -> float:
 
 
 def interval(calibration: Calibration, margin: float, spread: float = 0.0) -> tuple[float, float]:
-    """The 90 % interval (low, high) of P(fake) at a margin; P(fake) at the margin itself lies inside.
+    """The 90 % interval (low, high) of P(fake) at a logit; P(fake) at the logit itself lies inside.
 
     Two doubts add up: what the calibration would have been on other data (its bootstrap band), and how far the mean of
     the frames may be from that of all frames. The band is read at both ends of margin +- 1.645 spread. Beyond the
     outermost knots, where nothing was observed, the band stays as wide as it is there.
 
     Args:
-        spread: standard error of `margin` where it is a mean over frames; 0 for a single picture.
+        spread: standard error of `margin` where it is a mean over frames; 0 for a single image.
     """
     ends = np.array([margin - NINETY * spread, margin, margin + NINETY * spread])
     low = np.interp(ends, calibration.knots, calibration.low)

@@ -89,7 +89,7 @@ def _openvino(model: bytes, threads: int) -> Network:
 def _torch(weights: bytes, method: str, options: Mapping[str, Any], threads: int) -> Network:
     try:
         torch = importlib.import_module("torch")
-        # By name: the rooms of training lie above this one, and a scan must start without them.
+        # By name: the packages of training lie above this one, and a scan must start without them.
         create = importlib.import_module("unmask.registry").create
         restored = importlib.import_module("unmask.bundles.distance").restored
     except ImportError as error:

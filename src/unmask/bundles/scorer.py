@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unmask.bundles.bundle import Bundle
-from unmask.bundles.calibration import margins, probabilities
+from unmask.bundles.calibration import log_odds, probabilities
 from unmask.bundles.runtime import file_of, start
 from unmask.types import Floats, Pixels, UnmaskError
 
@@ -81,7 +81,7 @@ class Scorer:
             raise UnmaskError(
                 f"detector {self.card.name!r} carries no calibration: its logits are no probabilities yet"
             )
-        return probabilities(self.card.calibration, margins(self.logits(crops), self.card.classes))
+        return probabilities(self.card.calibration, log_odds(self.logits(crops), self.card.classes))
 
     def _here(self, crops: Pixels) -> Reading:
         image = np.divide(crops.transpose(0, 3, 1, 2), np.float32(255), dtype=np.float32, order="C")

@@ -1,1 +1,1 @@
-"""Rows of pictures with labels, splits and leakage groups, and the crops made of them once."""
+"""Rows of images with labels, splits and leakage groups, and the crops made of them once."""

@@ -1,4 +1,4 @@
-"""What a manifest holds and what is wrong with it: counts, leakage, doubles, missing and unknown files.
+"""What a manifest holds and what is wrong with it: counts, leakage, duplicates, missing and unknown files.
 
 Asked of the Parquet file itself (DuckDB), so that a million rows take a second and no memory to speak of.
 """

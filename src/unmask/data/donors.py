@@ -31,7 +31,7 @@ _COLUMNS = ("dataset", "relpath", "label", "reason", "item_id", "group_id", "ide
 
 @dataclass(frozen=True)
 class Donor:
-    """Another person's face. `image`: as large as the picture that it is wanted for; `name`: its item_id."""
+    """Another person's face. `image`: as large as the image that it is wanted for; `name`: its item_id."""
 
     image: Pixels
     face: Landmarks
@@ -39,14 +39,14 @@ class Donor:
 
 
 class Donors(Protocol):
-    """Faces that may be put into one picture."""
+    """Faces that may be put into one image."""
 
     def draw(self, rng: np.random.Generator, side: int, count: int = 1, *, among: int | None = None) -> list[Donor]:
         """Different people's faces.
 
         Args:
-            side: of the pictures wanted.
-            among: draw from so many whose five points lie nearest to the picture's own; None = from all.
+            side: of the images wanted.
+            among: draw from so many whose five points lie nearest to the image's own; None = from all.
         Returns: `count` of them, fewer where there are not so many.
         """
 

@@ -3,10 +3,10 @@
     CROPS/job.json       what was asked, of which rows; another wish for the same folder is refused
     CROPS/crops/...      one file a face, under a name made of a hash
     CROPS/masks/...      the same of the masks
-    CROPS/journal.jsonl  while it works: a line for each medium that is done, its crops on disk before it
+    CROPS/journal.jsonl  while it works: a line for each media file that is done, its crops on disk before it
     CROPS/faces.parquet  at the end: the rows of all media, in the manifest's order; then the journal goes
 
-Media are cut in processes of their own: one that dies costs its medium a second try, then a row that says how.
+Media are cut in processes of their own: one that dies costs its media file a second try, then a row that says how.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from unmask.workers import Worker, WorkerError, ask_all, serve
 
 TABLE, JOB, JOURNAL = "faces.parquet", "job.json", "journal.jsonl"
 BUSY = "another run is cutting into {}; wait for it"
-SECONDS = 900.0  # for one medium, after which its process is ended
-# Kinds of reasons that lie with the file or the machine, not with what the picture shows.
+SECONDS = 900.0  # for one media file, after which its process is ended
+# Kinds of reasons that lie with the file or the machine, not with what the image shows.
 FAULTS = ("missing file", "no path below the root of the data set", "unreadable", "changed", "mask", "not decoded",
           "worker", "unexpected")  # fmt: skip
 
@@ -54,7 +54,7 @@ class Job(Plain):
 
 @dataclass(frozen=True)
 class Task:
-    """One medium: its row, or with `known` the faces that were found in it. `at`: of its first row in the manifest."""
+    """One file: its row, or with `known` the faces that were found in it. `at`: of its first row in the manifest."""
 
     at: int
     row: Row
@@ -101,7 +101,7 @@ def cut(
     Args:
         options: for a manifest of faces as `inherited` gives them.
         retry: cut those media again that an earlier run could not read: a disk was away, a process was ended.
-        progress: called for each medium with the rows of `manifest` that are done by it, and 1 if a row of it failed.
+        progress: called for each file with the rows of `manifest` that are done by it, and 1 if a row of it failed.
         elsewhere: what asks processes on other machines, in place of `jobs` here.
     Raises: UnmaskError for a folder that holds other crops or that another run works on.
     """
@@ -298,7 +298,7 @@ def _failed(row: Row, reason: str) -> dict[str, Any]:
 
 
 def own(row: Row, faces: Sequence[FaceRow]) -> list[dict[str, Any]]:
-    """What rows of faces say beyond the row of their medium."""
+    """What rows of faces say beyond the row of their media file."""
     base = row.model_dump(mode="json")
     dumped = (face.model_dump(mode="json") for face in faces)
     return [{k: v for k, v in values.items() if k not in base or base[k] != v} for values in dumped]
@@ -334,7 +334,7 @@ def _ready(order: bytes) -> Callable[[bytes], bytes]:
 
 
 def _done(journal: BinaryIO, rows: int, retry: bool) -> array[int]:
-    """Where the line of each medium begins, by its place in the manifest; -1 where there is none, or none to keep."""
+    """Where the line of each file begins, by its place in the manifest; -1 where there is none, or none to keep."""
     done = array("q", [-1]) * rows
     journal.seek(0)
     place = 0

@@ -12,7 +12,7 @@ from unmask.types import InputSpec, Pixels, UnmaskError
 
 
 def read(path: Path, item: str) -> Pixels:
-    """The crop of `item`, uint8 (S, S, 3). Raises: UnmaskError that names the path, if it is no square picture."""
+    """The crop of `item`, uint8 (S, S, 3). Raises: UnmaskError that names the path, if it is no square image."""
     return decoded(np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8), str(path), item)
 
 
@@ -21,14 +21,14 @@ def decoded(data: bytes | np.typing.NDArray[np.uint8], source: str, item: str) -
     bytes_ = np.frombuffer(data, np.uint8)
     picture = cv2.imdecode(bytes_, cv2.IMREAD_COLOR) if len(bytes_) else None
     if picture is None or picture.shape[0] != picture.shape[1]:
-        raise UnmaskError(f"{source}, the crop of {item!r}, is no square picture: cut the faces again")
+        raise UnmaskError(f"{source}, the crop of {item!r}, is no square image: cut the faces again")
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def check(spec: InputSpec, margin: float | None, template: str, item: str) -> None:
     """Raises: UnmaskError where a crop is narrower than a detector wants, or aligned to other points."""
     if spec.margin == 0:
-        raise UnmaskError(f"this detector looks at whole pictures (margin 0), and {item!r} is the crop of a face")
+        raise UnmaskError(f"this detector looks at whole images (margin 0), and {item!r} is the crop of a face")
     if template != spec.template or margin is None or margin < spec.margin - 1e-6:
         raise UnmaskError(
             f"crop {item!r} is cut to {template or 'no'} template, margin {margin}, but the "

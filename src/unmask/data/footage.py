@@ -1,4 +1,4 @@
-"""The frames of a manifest's row, be it a clip, a picture or a folder of pictures, and the masks that go with them."""
+"""The frames of a manifest's row, be it a video, an image or a folder of images, and the masks that go with them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from unmask.data.adapter import PICTURES
 from unmask.media import MediaError, open_media, sampling
 from unmask.types import Frame, Unread
 
-DARK = 16  # mask values up to this are black: lossy mask clips ring by a few steps
+DARK = 16  # mask values up to this are black: lossy mask videos ring by a few steps
 SAME_SHAPE = 0.01  # by how much the aspect of a mask may differ from its frame's
 
 
 class Unreadable(Exception):  # noqa: N818 - a state of a medium, which becomes a row
-    """A medium that gives no frames; the text is the reason that its row will carry, its kind before the colon."""
+    """A media file that gives no frames; the text is the reason that its row will carry, its kind before the colon."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Footage:
     """An opened row.
 
     Attributes:
-        kind: "image", "video", or "folder" of pictures.
+        kind: "image", "video", or "folder" of images.
         sha256: of the file's bytes; "" for a folder.
         total: frames in all, where that is known.
         frames: `frames(count)` as `Media.frames`. A folder has no clock: there t is the frame's place in it.
@@ -66,7 +66,7 @@ def footage(root: Path, relpath: str, sha256: str = "") -> Footage:
 def _folder(path: Path) -> Footage:
     names = sorted(p.name for p in path.iterdir() if p.name.lower().endswith(PICTURES) and not p.name.startswith("."))
     if not names:
-        raise Unreadable("unreadable: no pictures in this folder")
+        raise Unreadable("unreadable: no images in this folder")
 
     def frames(count: int) -> Iterator[Frame | Unread]:
         for i in sampling.spread(range(len(names)), len(names), count):
@@ -80,14 +80,14 @@ def _folder(path: Path) -> Footage:
 
 
 class Masks:
-    """The manipulation masks of a medium, asked for frame by frame in order of time."""
+    """The manipulation masks of a media file, asked for frame by frame in order of time."""
 
     def __init__(self, masks: Footage, of: Footage, count: int) -> None:
         """Raises: Unreadable where nobody can tell which mask belongs to which frame."""
         self._still = masks.kind == "image"  # one mask for all frames
         if not self._still and "folder" in (masks.kind, of.kind) and masks.total != of.total:
-            raise Unreadable(f"mask: {masks.total} mask pictures for {of.total} frames")
-        # Clips of equal length show equal frames; of unequal ones all are looked through for the frames' own numbers.
+            raise Unreadable(f"mask: {masks.total} mask images for {of.total} frames")
+        # Videos of equal length show equal frames; of unequal ones all are looked through for the frames' own numbers.
         asked = count if masks.total == of.total else masks.total or 1
         self._coming = masks.frames(asked)
         self._held = next(self._coming, None)

@@ -41,7 +41,7 @@ def index(
 
     Args:
         layout: a name of `unmask.data.datasets`, or a module like those, with `CARD` and `rows(root)`.
-        hashes: read every file for its sha256, so that doubles can be found.
+        hashes: read every file for its sha256, so that duplicates can be found.
     Raises: UnmaskError for an unknown layout, a root that is no folder, or a root in which nothing was found.
     """
     name = layout if isinstance(layout, str) else layout.CARD.title

@@ -1,6 +1,6 @@
 """Dense points of a face, and where they lie in their usual order: what forging cuts, warps and measures by.
 
-The points are the 68 of iBUG's 300-W (Sagonas et al., ICCV Workshops 2013), seen in the picture from left to right;
+The points are the 68 of iBUG's 300-W (Sagonas et al., ICCV Workshops 2013), seen in the image from left to right;
 what stands after them, if anything, lies on the forehead and closes the outline. Where no landmarker is at hand,
 `from_five` lays a standard face over the five points that every face detector gives.
 """
@@ -40,7 +40,7 @@ Landmarker = Callable[[Pixels, Floats], Floats]  # a crop (S, S, 3) and its five
 
 @dataclass(frozen=True)
 class Landmarks:
-    """One face in one picture, in pixels of it: `points` float32 (P, 2), P >= 68, finite, in the order above."""
+    """One face in one image, in pixels of it: `points` float32 (P, 2), P >= 68, finite, in the order above."""
 
     points: Floats
 
@@ -82,7 +82,7 @@ class Landmarks:
         return self.points[[n for region in regions for n in region]]
 
     def moved(self, matrix: Floats) -> Landmarks:
-        """Under a (2, 3) map of the picture."""
+        """Under a (2, 3) map of the image."""
         m = np.asarray(matrix, np.float64)
         return Landmarks(np.asarray(self.points @ m[:, :2].T + m[:, 2], np.float32))
 

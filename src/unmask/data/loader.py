@@ -1,7 +1,7 @@
 """The crops of a face manifest as a torch data set: a million rows cost a worker some flat arrays, and no object each.
 
 An item is read, changed by the transform, and only then cut to the detector's input, so that a turned or shifted face
-still stands in picture. What cannot be read is an error that names the file; another sample never takes its place.
+still stands in image. What cannot be read is an error that names the file; another sample never takes its place.
 `unmask.data.samplers` says which rows make a batch, `unmask.train.batches` makes `bases.Batch` of them.
 """
 
@@ -67,7 +67,7 @@ class FaceSet(Dataset[Item]):
         Args:
             where: a mask over all rows of the manifest; None = all.
             transform: changes the crop as it is stored, before it is cut to `spec`.
-            views: each makes another picture of what `transform` left, as stored too: the same draw of it in all of
+            views: each makes another image of what `transform` left, as stored too: the same draw of it in all of
                 them, so that they differ by the view alone.
         Raises: UnmaskError for a manifest of media, a mask of another length, and crops that cannot give `spec`.
         """
@@ -151,7 +151,7 @@ def partners(
     Args:
         label: (N,), 1 = fake, 0 = real.
         source: (N,) code of the untouched original, -1 = unknown.
-        frame: (N,) position in the clip.
+        frame: (N,) position in the video.
         centre: (N, 2) of the face's box in pixels of the frame, NaN where unknown.
     Returns: (N,) the index of the real crop, for itself too if it has a fake; -1 = of no pair.
     """

@@ -1,4 +1,4 @@
-"""The manifest: one Parquet table of a data set, one row for each picture, clip or face, read in row groups.
+"""The manifest: one Parquet table of a data set, one row for each image, video or face, read in row groups.
 
 What every adapter writes and what training, measuring and the commands read. Paths are POSIX, relative to the root of
 their data set; the roots stand once in the file's metadata, so that a moved copy needs one change and no new index.
@@ -29,11 +29,11 @@ GROUP = 16_384  # rows of a row group: what a reader holds in memory at a time
 Split = Literal["train", "val", "test"]
 Family = Literal["", "FS", "FR", "EFS", "FE", "TTS", "VC", "PAD", "SBI"]
 # FS face swap, FR reenactment or lip-sync, EFS entire synthesis, FE edit, TTS and VC sound, PAD print or replay,
-# SBI made here from a real picture
+# SBI made here from a real image
 
 
 class Row(Plain):
-    """One medium: a picture, a clip, a folder of frames. Label 1 = fake or attack, always; None = not labelled."""
+    """One media file: an image, a video, a folder of frames. Label 1 = fake or attack, always; None = not labelled."""
 
     dataset: str = Field(min_length=1)
     item_id: str = Field(min_length=1, description="unique: dataset/method/compression/stem")
@@ -67,7 +67,7 @@ class Row(Plain):
 
 
 class FaceRow(Row):
-    """One face in one frame of a medium, or the reason why there is none. `relpath` is the crop's, empty if failed."""
+    """One face in one frame of a file, or the reason why there is none. `relpath` is the crop's, empty if failed."""
 
     media_id: str = Field(min_length=1, description="item_id of the row it was cut from")
     frame: int = Field(ge=0, description="position in presentation order")

@@ -1,10 +1,10 @@
-"""Faces cut once: from one medium of a manifest to its aligned crops and their rows.
+"""Faces cut once: from one media file of a manifest to its aligned crops and their rows.
 
-`extract` is a function of a medium and the options alone: the same rows and the same files wherever and however often
+`extract` is a function of a file and the options alone: the same rows and the same files wherever and however often
 it runs, so that a run can be killed, repeated or spread over machines. Each frame that was asked for answers with the
 crop of a face or with the reason why there is none; nothing else is put in its place.
 
-Who is cut out: of each medium one person, whose faces cover the most picture over all frames; where a manipulation
+Who is cut out: of each media file one person, whose faces cover the most image over all frames; where a manipulation
 mask is used, whose faces it covers. `people="all"` keeps everybody.
 """
 
@@ -35,7 +35,7 @@ from unmask.types import Face, Floats, Frame, InputSpec, Pixels, Plain, UnmaskEr
 
 FACES_PER_FRAME = 20  # the largest, where one person is cut out: bounds time in a crowd
 TOUCHED = 0.05  # share of a face box under the mask from which on the face counts as manipulated: a mouth is 0.1
-SPOOL = 64 << 20  # bytes of one medium's crops that wait in memory; what is more waits in a file
+SPOOL = 64 << 20  # bytes of one media file's crops that wait in memory; what is more waits in a file
 WORK = ".work"  # below the crops' folder: where files are written before they get their names
 NO_FACE, LOST, UNTOUCHED = "no face", "lost track: faces, but none surely the same person", "no face under the mask"
 
@@ -46,7 +46,7 @@ class Options(Plain):
     size: int = Field(256, ge=16, le=2048, description="side of the crop, pixels")
     margin: float = Field(1.3, gt=0, le=4, description="side of the crop over the template's side")
     template: str = Field("gend5", description="name in unmask.faces.TEMPLATES")
-    frames: int = Field(32, ge=1, le=10_000, description="of a clip or folder, evenly spread over its time")
+    frames: int = Field(32, ge=1, le=10_000, description="of a video or folder, evenly spread over its time")
     faces: str = Field("embedded", description='the face detector: "embedded", "yunet", or the path of an ONNX file')
     people: Literal["one", "all"] = "one"
     mask: bool = Field(False, description="use the manipulation masks that rows name")
@@ -87,12 +87,12 @@ def face_detector(options: Options) -> FaceDetector:
 
 
 def extract(row: Row, root: Path, out: Path, options: Options) -> list[FaceRow]:
-    """Cuts the faces out of one medium; each crop below `out` is written whole or not at all.
+    """Cuts the faces out of one media file; each crop below `out` is written whole or not at all.
 
     Args:
-        row: a medium whose paths are relative to `root`.
+        row: a media file whose paths are relative to `root`.
         out: the folder that the crops' `relpath` is relative to.
-    Returns: rows in order of time; for a medium that cannot be read, one row with the reason.
+    Returns: rows in order of time; for a media file that cannot be read, one row with the reason.
     Raises: UnmaskError for a face detector or template that does not exist, or when `out` cannot be written.
     """
     search = face_detector(options)
@@ -118,7 +118,7 @@ def _opened(row: Row, root: Path, options: Options) -> tuple[Footage, Masks | No
 
 
 def _looks(film: Footage, masks: Masks | None, spool: Spool, search: FaceDetector, options: Options) -> Iterator[Look]:
-    """One look for each frame asked for. Raises: Unreadable for a medium without frames."""
+    """One look for each frame asked for. Raises: Unreadable for a media file without frames."""
     last: Frame | Unread | None = None
     try:
         for last in film.frames(options.frames):
@@ -146,7 +146,7 @@ def _look(
     for face in faces[:most]:
         try:
             cut = crop(item.image, face, options.spec)
-        except UnmaskError:  # five points that span no face: a false find
+        except UnmaskError:  # five points that span no face: a false detection
             continue
         place = spool.put(cut.image, _mask_crop(mask, cut.matrix, options.size))
         overlap = None if mask is None else covered(face.box, mask)
@@ -155,7 +155,7 @@ def _look(
 
 
 def covered(box: Sequence[float], mask: NDArray[np.bool_]) -> float:
-    """Share of a face box (x0, y0, x1, y1; what of it lies in the picture) that a mask (H, W) marks, 0..1."""
+    """Share of a face box (x0, y0, x1, y1; what of it lies in the image) that a mask (H, W) marks, 0..1."""
     height, width = mask.shape
     x0, x1 = (int(np.clip(round(x), 0, width)) for x in (box[0], box[2]))
     y0, y1 = (int(np.clip(round(y), 0, height)) for y in (box[1], box[3]))
@@ -192,7 +192,7 @@ def weight(seen: Seen) -> float:
     """side^2, times overlap^2 where there is a mask.
 
     The square of the overlap sets a small face that is covered above a large one that a mask merely touches, and the
-    sum over frames sets both above a false find inside the mask.
+    sum over frames sets both above a false detection inside the mask.
     """
     return seen.face.side**2 * (1.0 if seen.overlap is None else seen.overlap**2)
 
@@ -240,7 +240,7 @@ class Spool:
 
 @dataclass
 class Sheet:
-    """Makes the rows of one medium and writes the crops that they name. `sha256`: of the medium as it was read."""
+    """Makes the rows of one file and writes the crops that they name. `sha256`: of the media file as it was read."""
 
     row: Row
     out: Path
@@ -258,7 +258,7 @@ class Sheet:
         self._key = hashlib.sha256("\0".join((self.row.dataset, self.row.item_id, self.row.relpath)).encode())
 
     def failed(self, reason: str, frame: int | None = None, t: float = 0.0) -> FaceRow:
-        """The row of a frame without a crop, or of a medium without frames."""
+        """The row of a frame without a crop, or of a media file without frames."""
         own = {"frame": frame or 0, "t": t, "reason": reason, "relpath": "", "sha256": "", "bytes": None}
         return self._row(f"{self.row.item_id}#{'' if frame is None else frame}", own)
 
@@ -307,7 +307,7 @@ class Sheet:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """A full disk is no property of the medium: the run ends, and goes on from here when it is started again."""
+    """A full disk is no property of the media file: the run ends, and goes on from here when it is started again."""
     try:
         yield
     except OSError as error:
@@ -317,7 +317,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def encoded(picture: Pixels, form: str) -> bytes:
-    """A picture as the bytes of a lossless file."""
+    """An image as the bytes of a lossless file."""
     data = io.BytesIO()
     how = {"compress_level": 4} if form == "png" else {"lossless": True, "quality": 20, "method": 0}
     Image.fromarray(picture).save(data, form.upper(), **how)
@@ -328,7 +328,7 @@ def again(rows: Sequence[FaceRow], root: Path, out: Path, options: Options) -> l
     """Crops of faces that were found before, with another size, margin or template: decoded and warped, not searched.
 
     Args:
-        rows: all rows of one medium out of a manifest of faces; `root` as in `extract`.
+        rows: all rows of one media file out of a manifest of faces; `root` as in `extract`.
         options: `frames` and `mask` as in the run that found the faces.
     Returns: a row for each of `rows`, in their order; one without a crop keeps its reason.
     """
@@ -373,7 +373,7 @@ def _lost(r: FaceRow, sheet: Sheet, why: str) -> FaceRow:
 
 
 def media_row(face: FaceRow) -> Row:
-    """The row of the medium that a face was cut from."""
+    """The row of the media file that a face was cut from."""
     values = {name: getattr(face, name) for name in Row.model_fields}
     extra = dict(face.extra)
     restored = {

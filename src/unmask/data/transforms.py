@@ -3,9 +3,9 @@
     transform = build([{"flip": {}}, {"affine": {"degrees": 10}}, {"jpeg": {"quality": [40, 100]}}])
     image = transform(image, np.random.default_rng(0))
 
-A transform is a function of the picture and the generator: the same draw for a real face and its forgery, or for one
+A transform is a function of the image and the generator: the same draw for a real face and its forgery, or for one
 row in another worker, is the same generator twice. Steps act on crops as they are stored, before they are cut to the
-detector's input. Points move with the picture. Geometry, blur and colour are torchvision's (transforms v2); JPEG really
+detector's input. Points move with the image. Geometry, blur and colour are torchvision's (transforms v2); JPEG really
 is encoded and decoded.
 """
 
@@ -55,7 +55,7 @@ PRESETS: dict[str, Recipe] = {
         {"jitter": {"brightness": 0.1, "contrast": 0.1}},
         {"jpeg": {"quality": (40, 100)}},
     ),
-    # its predecessor, arXiv 2503.19683: every picture is blurred, by a kernel of 3 x 7
+    # its predecessor, arXiv 2503.19683: every image is blurred, by a kernel of 3 x 7
     "clip-ln": (
         {"flip": {}},
         {"affine": {"degrees": 10, "translate": 0.1, "scale": (0.9, 1.1)}},
@@ -81,7 +81,7 @@ class Step(Plain, ABC):
 
     @final
     def __call__(self, image: Pixels, points: Floats | None, rng: Rng) -> tuple[Pixels, Floats | None]:
-        """uint8 (H, W, 3) and points (N, 2), x and y in pixels, (0, 0) being the corner of the picture -> the same."""
+        """uint8 (H, W, 3) and points (N, 2), x and y in pixels, (0, 0) being the corner of the image -> the same."""
         return self.run(image, points, rng) if rng.random() < self.p else (image, points)
 
     @abstractmethod
@@ -101,7 +101,7 @@ class InPlace(Step):
 
 
 class Flip(Step):
-    """Mirrored, left for right; five points swap their names too, because they are named as seen in the picture."""
+    """Mirrored, left for right; five points swap their names too, because they are named as seen in the image."""
 
     p: Share = 0.5
 
@@ -144,7 +144,7 @@ class Affine(Step):
         return _torch(turn, image), points
 
     def _room(self, side: int, shift: float, cos: float, sin: float) -> int:
-        """How far the corners of the new picture look beyond the old one; a reflection reaches one side at most."""
+        """How far the corners of the new image look beyond the old one; a reflection reaches one side at most."""
         far = (abs(cos) + abs(sin)) / (cos**2 + sin**2) * (side / 2 + shift) - side / 2
         return min(max(0, int(np.ceil(far)) + 1), side - 1)
 
@@ -207,7 +207,7 @@ class Linear(InPlace):
 
 
 class Pca(InPlace):
-    """A step along the axes of the picture's own colours, of normal length times their variances (AlexNet, 2012)."""
+    """A step along the axes of the image's own colours, of normal length times their variances (AlexNet, 2012)."""
 
     sigma: float = Field(0.1, ge=0)
 
@@ -240,7 +240,7 @@ class Jpeg(InPlace):
 
 
 class Damage(InPlace):
-    """A kind of `unmask.imageops.corruption` at one of its levels, whose draw is the picture's own."""
+    """A kind of `unmask.imageops.corruption` at one of its levels, whose draw is the image's own."""
 
     kind: str = "jpeg"
     level: int = Field(3, ge=0)
@@ -251,7 +251,7 @@ class Damage(InPlace):
         able = [k for k in KINDS if k != "imaginet_social"]  # that one cuts out a part
         if kind not in able:
             raise ValueError(
-                f"no kind of damage {kind!r} that leaves a picture in its place; there are {', '.join(able)}"
+                f"no kind of damage {kind!r} that leaves an image in its place; there are {', '.join(able)}"
             )
         return kind
 
@@ -303,7 +303,7 @@ class Chain:
         return self.with_points(image, None, rng)[0]
 
     def with_points(self, image: Pixels, points: Floats | None, rng: Rng) -> tuple[Pixels, Floats | None]:
-        """The same draw, with points (N, 2) in pixels of the picture that move with it."""
+        """The same draw, with points (N, 2) in pixels of the image that move with it."""
         for step in self.steps:
             image, points = step(image, points, rng)
         return image, points

@@ -1,12 +1,12 @@
-"""CLIP as it is: how far does a model of pictures and sentences get that was never taught what a forgery is?
+"""CLIP as it is: how far does a model of images and sentences get that was never trained what a forgery is?
 
-The idea in three sentences. CLIP puts pictures and sentences into one space, where a picture lies near what can be said
+The idea in three sentences. CLIP puts images and sentences into one space, where an image lies near what can be said
 of it. Zero-shot, the two directions are sentences ("a photo of a real face", "a photo of a fake face") and nothing is
-learnt that could change the order of two pictures; as a linear probe they are learnt, and nothing else is. Both are
+learnt that could change the order of two images; as a linear probe they are learnt, and nothing else is. Both are
 floors: a method that adapts CLIP must beat them.
 
 Radford et al.: "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021, arXiv 2103.00020.
-UnivFD (`univfd`) is a linear probe too, proposed as a detector for whole pictures: there the features are CLIP's before
+UnivFD (`univfd`) is a linear probe too, proposed as a detector for whole images: there the features are CLIP's before
 its projection, as they come. Here they are the projected ones at unit length, those that sentences are compared with.
 """
 
@@ -28,7 +28,7 @@ from unmask.types import UnmaskError
 CARD = {
     "title": "CLIP, zero-shot or linear probe",
     "paper": "Radford et al., ICML 2021, arXiv 2103.00020",
-    "task": "one aligned face, or a picture -> real or fake",
+    "task": "one aligned face, or an image -> real or fake",
     "licence": "Apache-2.0; the encoder has terms of its own",
     "verified": "zero-shot logits against transformers' CLIPModel on random weights; not the published weights",
     "small": {"backbone": "face-vit-128"},
@@ -53,7 +53,7 @@ class ClipProbe(Detector):
         Args:
             mode: "zero-shot" takes the directions from sentences, when it starts from a published CLIP.
             real, fake: those sentences; a class's direction is the mean of theirs. They are ours, not a paper's.
-            margin: 1.3 = aligned faces; 0 = whole pictures.
+            margin: 1.3 = aligned faces; 0 = whole images.
         Raises: UnmaskError for a class without a sentence.
         """
         super().__init__()

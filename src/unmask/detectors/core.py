@@ -78,7 +78,7 @@ def consistency(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _view(image: Tensor, share: float) -> Tensor:
-    """Each picture flipped or not, and a rectangle of it filled with noise."""
+    """Each image flipped or not, and a rectangle of it filled with noise."""
     n, _, height, width = image.shape
     rows, columns = (torch.arange(s, device=image.device)[None] / s for s in (height, width))
     draw = torch.rand(n, 5, 1, device=image.device)

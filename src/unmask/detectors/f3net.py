@@ -1,7 +1,7 @@
-"""F3-Net: what a picture hides in its colours it shows in its frequencies, cut into bands and counted place by place.
+"""F3-Net: what an image hides in its colours it shows in its frequencies, cut into bands and counted place by place.
 
 The idea in three sentences. Compression blurs the traces of a forgery in pixels, but leaves their share of the
-spectrum. One network sees the picture split into frequency bands by filters that it may bend (FAD: frequency-aware
+spectrum. One network sees the image split into frequency bands by filters that it may bend (FAD: frequency-aware
 decomposition), another sees how much of each band there is around each place (LFS: local frequency statistics). At two
 depths the two exchange what they see by attention (MixBlock).
 

@@ -90,7 +90,7 @@ class GenConViT(Detector):
         return Output(log.logsumexp(0) - math.log(len(log)), torch.cat([j.hidden for j in judged], 1))
 
     def judged(self, image: Tensor) -> dict[str, Judged]:
-        """What each net says by itself. Raises: UnmaskError for pictures of another size than it was built for."""
+        """What each net says by itself. Raises: UnmaskError for images of another size than it was built for."""
         side = self.input.size
         if image.shape[-2:] != (side, side):
             raise UnmaskError(f"crops of {side} x {side} pixels are wanted, not {image.shape[-2]} x {image.shape[-1]}")
@@ -132,7 +132,7 @@ class GenConViT(Detector):
 
 
 class Judged(NamedTuple):
-    """What one net makes of B pictures."""
+    """What one net makes of B images."""
 
     given: Tensor  # (B, 3, S, S), standardised
     rebuilt: Tensor  # (B, 3, S, S); the release's variational net gives half of the side
@@ -151,7 +151,7 @@ def divergence(mu: Tensor, log_var: Tensor) -> Tensor:
 
 
 class _Net(nn.Module):
-    """An autoencoder, a backbone for the picture and for what it was rebuilt to, and a head on both answers."""
+    """An autoencoder, a backbone for the image and for what it was rebuilt to, and a head on both answers."""
 
     def __init__(self, generator: _ED | _VAE, body: _Hybrid, release: bool) -> None:
         super().__init__()
@@ -190,7 +190,7 @@ class _ED(nn.Module):
 
 
 class _VAE(nn.Module):
-    """Variational autoencoder; it gives back pictures of half of the side."""
+    """Variational autoencoder; it gives back images of half of the side."""
 
     given_first, act = True, staticmethod(F.relu)
 
@@ -266,7 +266,7 @@ def _small(size: int) -> tuple[nn.Module, nn.Module]:
 
 
 def _chain(steps: Sequence[Sequence[nn.Module]], last: bool = True) -> nn.Sequential:
-    """All layers in a line, but for the last activation: without it standardised pictures can be rebuilt."""
+    """All layers in a line, but for the last activation: without it standardised images can be rebuilt."""
     layers = [layer for step in steps for layer in step]
     return nn.Sequential(*(layers if last else layers[:-1]))
 

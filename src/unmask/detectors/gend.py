@@ -1,6 +1,6 @@
-"""GenD: a frozen foundation model of pictures, of which only the LayerNorms learn, tells real faces from forged ones.
+"""GenD: a frozen foundation model of images, of which only the LayerNorms learn, tells real faces from forged ones.
 
-The idea in three sentences. A vision transformer that has seen hundreds of millions of pictures already separates what
+The idea in three sentences. A vision transformer that has seen hundreds of millions of images already separates what
 forgeries change; retraining all of it on one data set destroys that. So only the scale and shift of its LayerNorms and
 a linear head are trained, 0.03 % of its weights. The head sees features on the unit sphere, where two losses spread all
 features evenly (uniformity) and draw those of one class together (alignment).

@@ -2,7 +2,7 @@
 
 The idea in three sentences. Each kind of forgery has a teacher of its own, and real faces have one that knows people.
 The teachers' features of forgeries are moved within their kind and mixed across kinds, which makes forgeries that no
-picture shows. One student, the detector, learns to be where the real teacher is for real faces and where the moved and
+image shows. One student, the detector, learns to be where the real teacher is for real faces and where the moved and
 mixed features are for forged ones.
 
 Yan et al.: "Transcending Forgery Specificity with Latent Space Augmentation for Generalizable Deepfake Detection", CVPR

@@ -38,7 +38,7 @@ CUTS = {  # the steps that textures and attention are taken from, a quarter and 
 
 
 class MultiAttention(Detector):
-    """L = CE + `independence` L_RIL, on pictures of which a part that one attention map looks at is blurred."""
+    """L = CE + `independence` L_RIL, on images of which a part that one attention map looks at is blurred."""
 
     centres: Tensor
     within: Tensor
@@ -138,7 +138,7 @@ def pooled(maps: Tensor, attention: Tensor) -> Tensor:
 
 
 def near(pooled: Tensor, centres: Tensor, margin: Tensor) -> Tensor:
-    """Mean over maps and pictures of max(|V - c| - m, 0): forged faces may lie farther from the centre.
+    """Mean over maps and images of max(|V - c| - m, 0): forged faces may lie farther from the centre.
 
     Args:
         pooled: (B, M, C); centres: (M, C); margin: (B,).
@@ -178,7 +178,7 @@ class _Dense(nn.Module):
 
 
 def _blurred(image: Tensor, attention: Tensor) -> Tensor:
-    """Attention-guided augmentation: where one map of each picture, drawn by its weight, looks, the picture is blurred.
+    """Attention-guided augmentation: where one map of each image, drawn by its weight, looks, the image is blurred.
 
     The blur is half the size, a Gaussian of 11 x 11 pixels with deviation 7 and a little noise; a sigmoid at 0.4 to 0.6
     of the map's largest value says where.

@@ -1,14 +1,14 @@
-"""NPR: neighbouring pixels of a generated picture depend on each other as its up-sampling left them.
+"""NPR: neighbouring pixels of a generated image depend on each other as its up-sampling left them.
 
 The idea in three sentences. Generators enlarge their maps, and the pixels of a 2 x 2 cell then come from one value and
 stay close to each other in a way of their own. The residual of each pixel to the first one of its cell shows that and
-hides what the picture shows. A small ResNet, cut after its second group and trained from nothing, reads the residual.
+hides what the image shows. A small ResNet, cut after its second group and trained from nothing, reads the residual.
 
 Tan et al.: "Rethinking the Up-Sampling Operations in CNN-based Generative Network for Generalizable Deepfake
 Detection", CVPR 2024, arXiv 2312.10461.
 
-Resizing a picture destroys the cue, JPEG changes it, and cropping by an odd number of pixels moves the cells. Real
-pictures are often JPEG where generated ones are PNG: test with matched compression before you believe a number.
+Resizing an image destroys the cue, JPEG changes it, and cropping by an odd number of pixels moves the cells. Real
+images are often JPEG where generated ones are PNG: test with matched compression before you believe a number.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from unmask.types import InputSpec, UnmaskError
 CARD = {
     "title": "NPR (neighbouring-pixel residual)",
     "paper": "Tan et al., CVPR 2024, arXiv 2312.10461",
-    "task": "a picture, or one face -> real or generated",
+    "task": "an image, or one face -> real or generated",
     "licence": "Apache-2.0; the authors' code and weights name no licence",
     "verified": "residual and published layout on random weights; not the published weights or tables",
     "small": {"size": 32},
@@ -37,8 +37,8 @@ class NPR(Detector):
     def __init__(self, size: int = 224, margin: float = 0.0) -> None:
         """
         Args:
-            size: side of the picture, pixels. Odd pictures lose their last row or column.
-            margin: 0 = whole pictures, as in the paper; 1.3 = aligned faces, whose cells the alignment resamples.
+            size: side of the image, pixels. Odd images lose their last row or column.
+            margin: 0 = whole images, as in the paper; 1.3 = aligned faces, whose cells the alignment resamples.
         """
         super().__init__()
         self.input = InputSpec(size=size, margin=margin, mean=IMAGENET[0], std=IMAGENET[1])
@@ -58,11 +58,11 @@ def residual(image: Tensor) -> Tensor:
     Args:
         image: (B, C, H, W); an odd last row or column is left out.
     Returns: (B, C, H - H % 2, W - W % 2)
-    Raises: UnmaskError for a picture without a 2 x 2 cell.
+    Raises: UnmaskError for an image without a 2 x 2 cell.
     """
     height, width = image.shape[-2:]
     if min(height, width) < 2:
-        raise UnmaskError(f"a picture of {width} x {height} pixels has no neighbours to compare: give 2 x 2 or more")
+        raise UnmaskError(f"an image of {width} x {height} pixels has no neighbours to compare: give 2 x 2 or more")
     even = image[..., : height - height % 2, : width - width % 2]
     return even - F.interpolate(even[..., ::2, ::2], scale_factor=2.0, mode="nearest")
 

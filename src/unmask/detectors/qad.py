@@ -1,9 +1,9 @@
-"""QAD: whatever a picture went through, the same face must look the same to the network.
+"""QAD: whatever an image went through, the same face must look the same to the network.
 
 The idea in three sentences. A detector that learnt at one compression fails at another, so each training face comes at
 several qualities. The statistical dependence between a batch's features at one quality and at another is maximised,
 stage by stage of one network. And each step is taken by the gradient where the weights were pushed uphill a little: a
-loss that is flat there changes little with the picture's quality too.
+loss that is flat there changes little with the image's quality too.
 
 Le and Woo: "Quality-Agnostic Deepfake Detection with Intra-model Collaborative Learning", ICCV 2023, arXiv 2309.05911.
 Settings are those of the authors' configuration file; their training code was not at hand, formulas are from memory.
@@ -40,7 +40,7 @@ STAGES = 6  # five maps, each half as wide as the one before, and the logits
 class QAD(Detector):
     """A network of five stages, mean over places, linear head; L = CE - `dependence` sum_l w_l sum_qr HSIC_l(q, r).
 
-    CE is the mean over qualities. It learns from batches with `views`: the qualities besides the picture's own.
+    CE is the mean over qualities. It learns from batches with `views`: the qualities besides the image's own.
     """
 
     seen: Tensor
@@ -84,7 +84,7 @@ class QAD(Detector):
         """Raises: UnmaskError for a batch without views."""
         if batch.views is None:
             raise UnmaskError(
-                "qad compares qualities of one picture: name them in the recipe, as in "
+                "qad compares qualities of one image: name them in the recipe, as in "
                 "views: [[{damage: {kind: social, level: 2}}], [{damage: {kind: social, level: 4}}]]"
             )
         pictures = torch.cat([batch.image[:, None], batch.views], 1).transpose(0, 1)  # (Q, B, 3, H, W)
@@ -156,7 +156,7 @@ def levelled(z: Tensor) -> Tensor:
 
 @contextmanager
 def pushed(weights: Sequence[nn.Parameter], gradients: Sequence[Tensor], share: float) -> Iterator[None]:
-    """Inside, each layer is at theta + v, v = share ||theta|| g / ||g||; afterwards at theta again, to the last bit.
+    """Inside, each layer is at theta + v, v = share ||theta|| g / ||g||; afterwards at theta again, bitwise.
 
     Wu, Xia, Wang: "Adversarial Weight Perturbation Helps Robust Generalization", NeurIPS 2020.
     """

@@ -1,7 +1,7 @@
-"""The radial power spectrum: 64 numbers of a picture, and a line through them.
+"""The radial power spectrum: 64 numbers of an image, and a line through them.
 
-The idea in three sentences. Up-sampling in a generator gives the high frequencies of a picture the wrong power. The
-power spectrum averaged over rings of equal frequency shows that in a few numbers, and hides what the picture shows. A
+The idea in three sentences. Up-sampling in a generator gives the high frequencies of an image the wrong power. The
+power spectrum averaged over rings of equal frequency shows that in a few numbers, and hides what the image shows. A
 linear classifier on them is the floor: a detector that does not beat it may have learnt nothing but the codec.
 
 Durall et al.: "Unmasking DeepFakes with simple Features", arXiv 1911.00686. The same numbers as those of the bench's
@@ -23,7 +23,7 @@ from unmask.types import InputSpec
 CARD = {
     "title": "Radial power spectrum",
     "paper": "Durall et al., arXiv 1911.00686",
-    "task": "one aligned face, or a picture -> real or fake",
+    "task": "one aligned face, or an image -> real or fake",
     "licence": "Apache-2.0",
     "verified": "the spectrum against the bench's own; no table was reproduced",
     "small": {"size": 32, "rings": 32},
@@ -31,7 +31,7 @@ CARD = {
 
 
 class RadialSpectrum(Detector):
-    """Log power over rings, each standardised over training pictures, linear head, cross-entropy."""
+    """Log power over rings, each standardised over training images, linear head, cross-entropy."""
 
     cosine: Tensor
     sine: Tensor
@@ -43,7 +43,7 @@ class RadialSpectrum(Detector):
         Args:
             size: side of the crop, pixels, and the only one.
             rings: numbers of the spectrum.
-            margin: 1.3 = aligned faces; 0 = whole pictures.
+            margin: 1.3 = aligned faces; 0 = whole images.
         """
         super().__init__()
         self.input = InputSpec(size=size, margin=margin, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -61,7 +61,7 @@ class RadialSpectrum(Detector):
         return Output(self.head(features), features)
 
     def spectrum(self, image: Tensor) -> Tensor:
-        """Log power of the grey picture in 0..255, averaged over rings from zero to the Nyquist frequency.
+        """Log power of the grey image in 0..255, averaged over rings from zero to the Nyquist frequency.
 
         Args:
             image: (B, 3, S, S) in 0..1.

@@ -1,6 +1,6 @@
-"""ResNet on pictures that training blurs and compresses: "CNN-Aug", the baseline for pictures of any generator.
+"""ResNet on images that training blurs and compresses: "CNN-Aug", the baseline for images of any generator.
 
-The idea in three sentences. Convolutional generators share flaws, so that a classifier trained on the pictures of one
+The idea in three sentences. Convolutional generators share flaws, so that a classifier trained on the images of one
 finds those of others too. What makes it carry over is augmentation: blur and JPEG, each of a random strength, hide what
 is particular to one generator. Nothing else is special: an ImageNet network, cross-entropy.
 
@@ -21,7 +21,7 @@ from unmask.nn.convnets import ConvNet
 CARD = {
     "title": "ResNet-34 (CNN-Aug)",
     "paper": "Wang et al., CVPR 2020, arXiv 1912.11035",
-    "task": "one aligned face, or a picture -> real or fake",
+    "task": "one aligned face, or an image -> real or fake",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
     "verified": "the network is timm's resnet34, whose ImageNet weights it starts from; no table was reproduced",
     "small": {"network": "tiny-resnet", "size": 32},

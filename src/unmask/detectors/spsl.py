@@ -1,7 +1,7 @@
 """SPSL: up-sampling leaves its mark in the phase of the spectrum, and a shallow network does not look past it.
 
-The idea in three sentences. Most forgeries enlarge a picture somewhere, which repeats its spectrum; the phases of the
-repetitions survive where amplitudes fade. So the network gets a fourth channel beside the colours: the picture made
+The idea in three sentences. Most forgeries enlarge an image somewhere, which repeats its spectrum; the phases of the
+repetitions survive where amplitudes fade. So the network gets a fourth channel beside the colours: the image made
 again from its phases alone. Because such marks are local, the middle blocks are left out, and with them the large
 receptive field that learns faces instead.
 
@@ -27,7 +27,7 @@ CARD = {
     "paper": "Liu et al., CVPR 2021, arXiv 2103.01856",
     "task": "one aligned face -> real or fake",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
-    "verified": "the picture from phases against numpy's FFT; which blocks are left out is DeepfakeBench's; no tables",
+    "verified": "the image from phases against numpy's FFT; which blocks are left out is DeepfakeBench's; no tables",
     "small": {"network": "tiny-xception", "size": 32},
 }
 
@@ -69,7 +69,7 @@ class SPSL(Detector):
 
 
 def from_phases(image: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """IDFT(X / |X|) of the grey picture, times the side, so that its mean square is 1.
+    """IDFT(X / |X|) of the grey image, times the side, so that its mean square is 1.
 
     A frequency whose amplitude is far below that of 8-bit rounding has no phase to speak of, and fades: |X| is
     sqrt(|X|^2 + (side / 10^4)^2).

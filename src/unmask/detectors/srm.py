@@ -1,7 +1,7 @@
-"""SRM two-stream: the noise of a picture, which forgeries do not copy, is looked at beside its colours.
+"""SRM two-stream: the noise of an image, which forgeries do not copy, is looked at beside its colours.
 
 The idea in three sentences. Networks that see colours learn the textures of one forgery method; the high frequencies
-at its borders carry over to others. So fixed filters of steganalysis (SRM) make a picture of noise, and a second
+at its borders carry over to others. So fixed filters of steganalysis (SRM) make an image of noise, and a second
 network reads it, fed at several scales with the noise of the first one's maps. The noise says where the colour stream
 should look, both exchange what they see by attention, and a margin on the angle (AM-softmax) separates the classes.
 
@@ -129,7 +129,7 @@ class _Residuals(nn.Module):
 
 
 class _Guide(nn.Module):
-    """x (1 + A): A in 0..1 says where the noise of the picture is telling (residual-guided spatial attention)."""
+    """x (1 + A): A in 0..1 says where the noise of the image is telling (residual-guided spatial attention)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

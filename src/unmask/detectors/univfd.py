@@ -1,8 +1,8 @@
-"""UnivFD: a linear map on features of a frozen CLIP, which was never trained to tell real pictures from generated ones.
+"""UnivFD: a linear map on features of a frozen CLIP, which was never trained to tell real images from generated ones.
 
-The idea in three sentences. A network trained on one generator's pictures learns that generator's flaws, and calls
+The idea in three sentences. A network trained on one generator's images learns that generator's flaws, and calls
 everything without them real. A feature space made for something else has no such bias: both classes are spread in it.
-So CLIP's picture tower stays as it is and only a line is drawn through its features.
+So CLIP's image tower stays as it is and only a line is drawn through its features.
 
 Ojha, Li, Lee: "Towards Universal Fake Image Detectors that Generalize Across Generative Models", CVPR 2023,
 arXiv 2302.10174. Theirs is the 768 numbers of CLIP ViT-L/14 after the projection; ours are the 1024 before it, which
@@ -22,7 +22,7 @@ from unmask.nn.backbones import Encoder, load
 CARD = {
     "title": "UnivFD (linear probe of a frozen CLIP)",
     "paper": "Ojha, Li, Lee, CVPR 2023, arXiv 2302.10174",
-    "task": "a picture, or one face -> real or generated",
+    "task": "an image, or one face -> real or generated",
     "licence": "Apache-2.0; the encoder has terms of its own",
     "verified": "that only the head learns; not the published weights (features before the projection) or tables",
     "small": {"backbone": "tiny-dinov2"},
@@ -36,7 +36,7 @@ class UnivFD(Detector):
         """
         Args:
             backbone: a name in `unmask.nn.backbones`.
-            margin: 0 = whole pictures, as in the paper; 1.3 = aligned faces.
+            margin: 0 = whole images, as in the paper; 1.3 = aligned faces.
         """
         super().__init__()
         self.encoder = Encoder(backbone)

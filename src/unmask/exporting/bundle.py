@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from unmask._version import __version__
 from unmask.base.detector import Detector
 from unmask.bundles import Scorer, read, write
-from unmask.bundles.calibration import margins, probabilities
+from unmask.bundles.calibration import log_odds, probabilities
 from unmask.bundles.distance import ExportWrapper
 from unmask.data.loader import FaceSet
 from unmask.data.manifest import Manifest
@@ -93,7 +93,7 @@ def export(
 
 
 def gap(scorer: Scorer, crops: Pixels, exact: Floats, calibration: Calibration, bound: float) -> float:
-    """The largest difference of P(fake) from that of the margins `exact` (N,), one by one and in batches of five.
+    """The largest difference of P(fake) from that of the logits `exact` (N,), one by one and in batches of five.
 
     Raises: UnmaskError where it is above the bound, or a verdict is another one: real or forged, at P = 1/2. Only
         verdicts that torch itself puts within the bound of 1/2 may change.
@@ -101,7 +101,7 @@ def gap(scorer: Scorer, crops: Pixels, exact: Floats, calibration: Calibration, 
     want, worst = probabilities(calibration, exact), 0.0
     for size in (1, 5):
         parts = [scorer.logits(crops[i : i + size]) for i in range(0, len(crops), size)]
-        said = probabilities(calibration, margins(np.concatenate(parts), scorer.card.classes))
+        said = probabilities(calibration, log_odds(np.concatenate(parts), scorer.card.classes))
         worst = max(worst, float(np.abs(said - want).max()))
         turned = int((((said >= 0.5) != (want >= 0.5)) & (np.abs(want - 0.5) > bound)).sum())
         if turned or worst > bound:
@@ -123,7 +123,7 @@ def torch_margins(detector: Detector, crops: Pixels) -> Floats:
     image = torch.from_numpy(crops.transpose(0, 3, 1, 2).copy()).float() / 255
     with torch.inference_mode():
         logits = np.concatenate([detector(part).logits.numpy() for part in image.split(16)])
-    return margins(logits, detector.classes)
+    return log_odds(logits, detector.classes)
 
 
 def merged(detector: Detector) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _margins(scorer: Scorer, faces: FaceSet) -> NDArray[np.float64]:
     parts = []
     for start in range(0, len(faces), CROPS):
         crops = np.stack([faces[i].image for i in range(start, min(start + CROPS, len(faces)))])
-        parts.append(margins(scorer.logits(crops), scorer.card.classes))
+        parts.append(log_odds(scorer.logits(crops), scorer.card.classes))
     return np.concatenate(parts).astype(np.float64)
 
 

@@ -48,7 +48,7 @@ def write_onnx(model: ExportWrapper, path: Path, image: Tensor, *, halves: bool 
     """Write `path`: "image" float32 (N, 3, S, S) in 0..1 -> the outputs that the model names, for any N.
 
     Args:
-        image: two pictures, whatever they show.
+        image: two images, whatever they show.
     """
     torch.onnx.export(
         model.eval(),

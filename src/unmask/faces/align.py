@@ -1,9 +1,9 @@
 """From five points to the crop that some weights expect: one implementation for training, export and scan.
 
-Coordinates are continuous: (0, 0) is the outer corner of the first pixel, whose centre is (0.5, 0.5). A picture halved
+Coordinates are continuous: (0, 0) is the outer corner of the first pixel, whose centre is (0.5, 0.5). An image halved
 in size thus has its coordinates halved exactly, and a crop does not shift with the resolution that its face came in.
 
-Pixels outside the picture repeat its nearest edge: a black corner would tell a detector where the frame ended.
+Pixels outside the image repeat its nearest edge: a black corner would tell a detector where the frame ended.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ def matrix(points: Floats, spec: InputSpec) -> Floats:
         points: (5, 2), in the order of `Face.points`.
         spec: with margin > 0.
     Returns: (2, 3) float32.
-    Raises: UnmaskError for points that span no face, an unknown template, or a spec of whole pictures.
+    Raises: UnmaskError for points that span no face, an unknown template, or a spec of whole images.
     """
     if spec.template not in TEMPLATES:
         raise UnmaskError(f"unknown face template {spec.template!r}; known are {', '.join(sorted(TEMPLATES))}")
     if spec.margin == 0:
-        raise UnmaskError("this detector looks at whole pictures (margin 0): use whole(), there is no face to align")
+        raise UnmaskError("this detector looks at whole images (margin 0): use whole(), there is no face to align")
     source = np.asarray(points, np.float64)
     if source.shape != (5, 2) or not np.isfinite(source).all():
         raise UnmaskError(f"a face has five finite points (5, 2), not {source.shape}: {source.tolist()}")
@@ -113,9 +113,9 @@ def crop(image: Pixels, face: Face, spec: InputSpec) -> Crop:
 
 
 def whole(image: Pixels, spec: InputSpec) -> tuple[Pixels, Floats]:
-    """The whole picture for weights of margin 0: its short side resized to `spec.size`, the centre cut out.
+    """The whole image for weights of margin 0: its short side resized to `spec.size`, the centre cut out.
 
-    Returns: uint8 (size, size, 3), and the (2, 3) matrix from picture pixels to crop pixels.
+    Returns: uint8 (size, size, 3), and the (2, 3) matrix from image pixels to crop pixels.
     """
     check_picture(image)
     height, width = image.shape[:2]
@@ -131,7 +131,7 @@ def whole(image: Pixels, spec: InputSpec) -> tuple[Pixels, Floats]:
 def check_picture(image: Pixels) -> None:
     """Raises: UnmaskError unless `image` is uint8 (H, W, 3) with at least one pixel."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise UnmaskError(f"expected a picture of uint8 (H, W, 3), not {image.dtype} {image.shape}")
+        raise UnmaskError(f"expected an image of uint8 (H, W, 3), not {image.dtype} {image.shape}")
 
 
 def _inverse(matrix: Floats) -> NDArray[np.float64]:
@@ -143,7 +143,7 @@ def _inverse(matrix: Floats) -> NDArray[np.float64]:
     linear = np.linalg.inv(forward[:, :2])
     inverse = np.column_stack([linear, -linear @ forward[:, 2]])
     if np.abs(inverse).max() > 1e9:
-        raise UnmaskError("this alignment reaches beyond any picture")
+        raise UnmaskError("this alignment reaches beyond any image")
     return inverse
 
 

@@ -1,6 +1,6 @@
-"""Finds all faces of a picture: boxes, five points, confidence; one or two nets on ONNX Runtime.
+"""Finds all faces of an image: boxes, five points, confidence; one or two nets on ONNX Runtime.
 
-The first, of YuNet's layout, looks at the whole picture; a second, where there is one, refines each detection
+The first, of YuNet's layout, looks at the whole image; a second, where there is one, refines each detection
 (`unmask.faces.refinement`): exact points, and a score of its own.
 
 YuNet (Wu, Peng and Yu, "YuNet: A Tiny Millisecond-level Face Detector", MIR 2023) predicts one face per cell of three
@@ -32,7 +32,7 @@ CONFIDENT = 0.7
 EAGER = 0.4  # what the first net must say of a find for the second to look at it
 MOST = 5000  # candidates of one look; a crowd of 500 faces has about that many
 OVERLAP = 0.3  # intersection over union above which two boxes are one face
-LOOKS = (320, 640, 1280)  # long sides of the looks at a picture, pixels
+LOOKS = (320, 640, 1280)  # long sides of the looks at an image, pixels
 LARGE = 160  # side of a face, in pixels of a closer look, above which only the coarser looks are believed
 TINY = 16  # side of a face, in pixels of the first look, below which its points are too rough
 
@@ -104,7 +104,7 @@ class FaceDetector:
             )
         if any(isinstance(side, int) for side in inputs[0].shape[2:]):
             raise UnmaskError(
-                f"face detector {name} takes pictures of {inputs[0].shape} only: export it with free height, width"
+                f"face detector {name} takes images of {inputs[0].shape} only: export it with free height, width"
             )
         self._refiner = None if refiner is None else Refiner(refiner, name, threads)
 
@@ -170,7 +170,7 @@ class FaceDetector:
 
 
 def shrink(image: Pixels, side: int) -> tuple[Pixels, Floats]:
-    """`image` with a long side of at most `side`, and the factors (x, y) that lead back to the picture.
+    """`image` with a long side of at most `side`, and the factors (x, y) that lead back to the image.
 
     Averaging all pixels of a 1080p frame takes as long as finding its faces. Of the rows, two for each row of the
     result are enough; a row's own pixels are all averaged.
@@ -197,7 +197,7 @@ def pad(image: Pixels) -> Floats:
 
 
 def decode(outputs: dict[str, Floats], width: int, confident: float) -> Found:
-    """From the net's twelve outputs for one picture, padded to `width`, to faces; overlapping ones are thinned out."""
+    """From the net's twelve outputs for one image, padded to `width`, to faces; overlapping ones are thinned out."""
     parts = []
     for stride in STRIDES:
         cls, obj, box, points = (outputs[f"{kind}_{stride}"][0] for kind in KINDS)

@@ -57,7 +57,7 @@ class Landmarker:
         except OSError as error:
             raise UnmaskError(
                 f"no landmarker at {path} ({error.strerror}); train one with `python -m training.landmarker` and "
-                "give its path, or do with from_five, which looks at no picture"
+                "give its path, or do with from_five, which looks at no image"
             ) from error
 
     def find(self, image: Pixels, face: Face) -> Floats:
@@ -66,7 +66,7 @@ class Landmarker:
         Args:
             image: uint8 (H, W, 3) RGB, of any size; the one that `face` is of.
         Returns: float32 (81, 2), x and y in pixels of `image`; points may lie outside it.
-        Raises: UnmaskError when `image` is no picture, or the face's five points span no face.
+        Raises: UnmaskError when `image` is no image, or the face's five points span no face.
         """
         place = matrix(face.points, SPEC)
         crop = align(image, place, SPEC.size, fine=False)  # as in training
@@ -80,7 +80,7 @@ def landmarks(image: Pixels, face: Face) -> Floats:
 
 
 def _back(points: Floats, place: Floats) -> Floats:
-    """From pixels of the crop to those of the picture."""
+    """From pixels of the crop to those of the image."""
     linear = np.linalg.inv(place[:, :2].astype(np.float64))
     return np.asarray((points - place[:, 2]) @ linear.T, np.float32)
 

@@ -8,7 +8,7 @@ from unmask.downloads import Source, cache, download, holds
 from unmask.types import UnmaskError
 
 SOURCES = {
-    # From its authors. OpenCV's zoo carries the smaller "s" variant, exported for pictures of 640 x 640 only.
+    # From its authors. OpenCV's zoo carries the smaller "s" variant, exported for images of 640 x 640 only.
     "yunet": Source(
         "https://raw.githubusercontent.com/ShiqiYu/libfacedetection.train"
         "/0047ac24afb1a50a0c6105001c89d1b5b805dbf1/onnx/yunet_n_dynamic.onnx",

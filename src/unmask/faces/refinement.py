@@ -11,7 +11,7 @@ from unmask.faces.align import align, matrix
 from unmask.faces.session import session
 from unmask.types import Floats, InputSpec, Pixels, UnmaskError
 
-MIRRORED = [1, 0, 2, 4, 3]  # a mirrored left eye is the right eye of the picture
+MIRRORED = [1, 0, 2, 4, 3]  # a mirrored left eye is the right eye of the image
 SPEC = InputSpec(size=80, margin=1.4, template="gend5")  # of the close-up that the net looks at
 MOST = 256  # close-ups at once: 20 MB
 

@@ -1,9 +1,9 @@
 """The 81 points of a face by number: the usual 68 in their usual order, and 13 that close the oval over the forehead.
 
 Points 0 to 67 are ordered as in iBUG's 300-W annotation (Sagonas et al., "300 Faces in-the-Wild Challenge", ICCVW
-2013), from the left of the picture to its right; where a point lies follows the net's teacher, which knows a mesh and
-not that annotation. Right and left are the person's: RIGHT_EYE lies in the left half of the picture. (The left eye of
-`Face.points` is the one on the picture's left.)
+2013), from the left of the image to its right; where a point lies follows the net's teacher, which knows a mesh and
+not that annotation. Right and left are the person's: RIGHT_EYE lies in the left half of the image. (The left eye of
+`Face.points` is the one on the image's left.)
 """
 
 from __future__ import annotations
@@ -43,4 +43,4 @@ def _mirrored() -> tuple[int, ...]:
     return tuple(partner[i] for i in range(COUNT))
 
 
-MIRRORED = _mirrored()  # points[list(MIRRORED)] are the points of the mirrored picture, once x is mirrored
+MIRRORED = _mirrored()  # points[list(MIRRORED)] are the points of the mirrored image, once x is mirrored

@@ -1,4 +1,4 @@
-"""How the nets of this room run: ONNX Runtime on the CPU, quiet, and an error that names the net."""
+"""How the nets of this package run: ONNX Runtime on the CPU, quiet, and an error that names the net."""
 
 from __future__ import annotations
 

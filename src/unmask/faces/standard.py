@@ -1,4 +1,4 @@
-"""A standard face, laid over five points: where there is no landmarker, or no time to look at the picture.
+"""A standard face, laid over five points: where there is no landmarker, or no time to look at the image.
 
 It is the median of a dense mesh over 800 aligned photographs, made symmetric. It follows the five points and nothing
 else: it knows neither an open mouth nor a brow. On 800 further photographs its points lie 9 % of the distance of the

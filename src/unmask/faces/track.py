@@ -19,12 +19,12 @@ NEAR = 1.5  # face sides that a face may have moved from one frame to the next
 SCALE = 2.0  # factor by which it may have grown or shrunk
 THUMB = 16  # side of the thumbnails that are compared, pixels
 # Correlations of thumbnails, chosen on eleven people: below UNLIKE lie 1 % of one person's neighbouring frames and 80 %
-# of pairs of two people; above ALIKE 85 % and 1 %. With them, on clips put together from real ones with people who cut
+# of pairs of two people; above ALIKE 85 % and 1 %. With them, on videos put together from real ones with people who cut
 # in for each other or change places, 95-100 % of faces are in a track of their own person, without them 60 %.
 UNLIKE = 0.4  # two near faces are two people
-ALIKE = 0.75  # two faces anywhere in the picture are one person
+ALIKE = 0.75  # two faces anywhere in the image are one person
 RECENT = 4  # thumbnails of a track that a face is compared with
-REMEMBERED = 32  # frames for which a person who is gone is waited for: bounds the work in a long clip
+REMEMBERED = 32  # frames for which a person who is gone is waited for: bounds the work in a long video
 
 
 @dataclass

@@ -18,7 +18,7 @@ Panel = tuple[Pixels, Pixels, Pixels]  # source, forged, mask
 
 
 def sheet(sources: Manifest, forged: Manifest) -> Pixels:
-    """Up to eight forgeries of each generator, evenly spread over the manifest, as one picture."""
+    """Up to eight forgeries of each generator, evenly spread over the manifest, as one image."""
     there = forged.table(_COLUMNS).to_pylist()
     there = [r for r in there if not r["reason"]]
     chosen: dict[str, list[dict[str, Any]]] = {}

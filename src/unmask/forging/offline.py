@@ -43,7 +43,7 @@ from unmask.workers import Worker, WorkerError, ask_all, serve
 TABLE, JOB, JOURNAL, SHEET, WORK = "faces.parquet", "job.json", "journal.jsonl", "sheet.png", ".work"
 BUSY = "another run is forging into {}; wait for it"
 SECONDS = 300.0  # for all forgeries of one crop, after which its process is ended
-SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"  # IPTC's word for such pictures
+SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"  # IPTC's word for such images
 
 
 class Options(Plain):

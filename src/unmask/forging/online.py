@@ -29,7 +29,7 @@ from unmask.data.loader import FaceSet, Item, Key
 from unmask.registry import create
 from unmask.types import Pixels, UnmaskError
 
-TRIES = 8  # draws for one forgery before it is an error: a draw may fail, a picture of one colour always does
+TRIES = 8  # draws for one forgery before it is an error: a draw may fail, an image of one colour always does
 _STREAM = 2  # beside 0, the samplers', and 1, that of pairs
 
 

@@ -1,4 +1,4 @@
-"""ClockMix: sectors of several aligned faces in one picture, cut round the middle of the face.
+"""ClockMix: sectors of several aligned faces in one image, cut round the middle of the face.
 
 Faces that are aligned have their eyes, noses and mouths in the same places. A clock's hand that sweeps from one ray to
 another round the middle replaces a sector by another face's, and the structure stays whole, unlike with CutMix. What a
@@ -29,7 +29,7 @@ CARD = {
     "paper": "ED4, arXiv 2408.06779, a re-implementation from a description",
     "task": "a real face and those of others -> sectors of all of them, at least one forged",
     "licence": "Apache-2.0; no weights",
-    "verified": "sectors partition the picture, label rules by hand; the authors' code was not at hand",
+    "verified": "sectors partition the image, label rules by hand; the authors' code was not at hand",
 }
 LEAST = np.pi / 6  # of a sector's angle
 Bools = NDArray[np.bool_]
@@ -124,5 +124,5 @@ def hard_label(labels: Sequence[int]) -> int:
 
 
 def soft_label(masks: Bools, labels: Sequence[int]) -> float:
-    """Share of the picture that fake faces fill."""
+    """Share of the image that fake faces fill."""
     return float((masks.mean((1, 2)) * np.asarray(labels)).sum())

@@ -1,8 +1,8 @@
 """Face X-ray's blends: the face of a look-alike laid over a face, inside a bent and blurred outline.
 
-A swap leaves a seam where two pictures meet, and that seam can be learnt without any forger: take another person whose
+A swap leaves a seam where two images meet, and that seam can be learnt without any method: take another person whose
 landmarks lie nearly the same, correct the colours, and blend inside a mask with random outline and softness. The seam
-itself, `boundary(mask)`, is what a detector is taught to draw.
+itself, `boundary(mask)`, is what a detector is trained to draw.
 
 Li et al., "Face X-ray for More General Face Forgery Detection", CVPR 2020 (arXiv 1912.13458), section 3.3; constants
 are from memory or ours.
@@ -39,14 +39,14 @@ class FaceXray(FromLookAlike):
         donor = self.look_alike(face, side, rng, donors)
         mask = _outline(face, side, rng)
         if mask.max() < 0.5:
-            raise Unforgeable("the face lies outside of the picture")
+            raise Unforgeable("the face lies outside of the image")
         source = moved(donor.image, similarity(donor.face.points, face.points), side)
         source = transferred(source, image, mask)
         return Forgery(blend(image, source, mask), mask, details={"donor": donor.name})
 
 
 def boundary(mask: Floats) -> Floats:
-    """4 M (1 - M): 1 where both pictures have an equal share, 0 where one has all (equation 2)."""
+    """4 M (1 - M): 1 where both images have an equal share, 0 where one has all (equation 2)."""
     return 4 * mask * (1 - mask)
 
 

@@ -26,7 +26,7 @@ CARD = {
     "paper": "FaceSwap as in Rössler et al., ICCV 2019, arXiv 1901.08971",
     "task": "a real face and another person's -> the face exchanged",
     "licence": "Apache-2.0; no weights",
-    "verified": "warp, colour statistics and blend by hand; not the data set's own pictures, whose fit is a 3D model",
+    "verified": "warp, colour statistics and blend by hand; not the data set's own images, whose fit is a 3D model",
 }
 
 
@@ -57,7 +57,7 @@ class FaceSwap(Generator):
         warped, inside = piecewise(donor.image, donor.face.points, face.points, side)
         area = filled(_area(face, rng), side) * inside
         if area.sum() < 16:
-            raise Unforgeable("the face lies outside of the picture")
+            raise Unforgeable("the face lies outside of the image")
         warped = np.where(inside[..., None] > 0, warped, image)
         warped = transferred(warped, image, area)
         edge = face.eyes * rng.uniform(0.03, 0.12)

@@ -1,7 +1,7 @@
-"""Face-warping artefacts: a face that was made small and warped into place, on its own picture.
+"""Face-warping artefacts: a face that was made small and warped into place, on its own image.
 
 Early swaps synthesised a face at a fixed small size and warped it into the frame, so that it holds less detail than
-what is round it. The same trace without any forger: scale the face down, blur it, warp it back and paste it.
+what is round it. The same trace without any forgery method: scale the face down, blur it, warp it back and paste it.
 
 Li and Lyu, "Exposing DeepFake Videos By Detecting Face Warping Artifacts", CVPR Workshops 2019 (arXiv 1811.00656),
 section 3; ranges as DeepfakeBench has them (scales 0.2 to 0.8), the shapes of the mask are ours.
@@ -48,12 +48,12 @@ class FaceWarping(Generator):
             source = levels(source, rng.uniform(0.92, 1.08), rng.uniform(-8, 8))
         alpha = _shape(face, side, rng)
         if alpha.max() < 0.5:
-            raise Unforgeable("the face lies outside of the picture")
+            raise Unforgeable("the face lies outside of the image")
         return Forgery(blend(image, source, alpha), alpha, details={"scale": f"{scale:.3f}"})
 
 
 def warped(image: Pixels, face: Landmarks, scale: float, degrees: float, kernel: int) -> Pixels:
-    """The picture through a turned square of `scale` times its size, blurred by `kernel` pixels (1 = not), and back."""
+    """The image through a turned square of `scale` times its size, blurred by `kernel` pixels (1 = not), and back."""
     side = image.shape[0]
     small = max(8, round(side * scale))
     scale = small / side

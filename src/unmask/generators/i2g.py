@@ -1,8 +1,8 @@
-"""Inconsistent pictures and where they disagree: the pairs that patch-wise consistency learning trains on.
+"""Inconsistent images and where they disagree: the pairs that patch-wise consistency learning trains on.
 
-A picture from one camera is consistent with itself, and a blend is not: patches inside and outside of the mask come
+An image from one camera is consistent with itself, and a blend is not: patches inside and outside of the mask come
 from two sources. So a look-alike's face is blended in under an elastically bent, blurred hull, and the target is, for
-each two patches, how alike their shares of the foreign picture are: `consistency(mask)`.
+each two patches, how alike their shares of the foreign image are: `consistency(mask)`.
 
 Zhao et al., "Learning Self-Consistency for Deepfake Detection", ICCV 2021 (arXiv 2012.09311): PCL, section 3.1, and
 I2G, section 3.2. Constants are from memory or ours.
@@ -33,7 +33,7 @@ PATCHES = 16  # along each side, as the paper's 256-pixel crops have
 
 
 class Inconsistent(FromLookAlike):
-    """Nearest look-alike, elastic hull; either picture may have been compressed or made smaller before."""
+    """Nearest look-alike, elastic hull; either image may have been compressed or made smaller before."""
 
     def run(self, image: Pixels, face: Landmarks, rng: np.random.Generator, donors: Donors | None) -> Forgery:
         side = image.shape[0]
@@ -42,17 +42,17 @@ class Inconsistent(FromLookAlike):
         alpha = blur(alpha, face.eyes * rng.uniform(0.03, 0.2))
         alpha = np.where(alpha < 1 / 255, 0, alpha).clip(0, 1).astype(np.float32)
         if alpha.max() < 0.5:
-            raise Unforgeable("the face lies outside of the picture")
+            raise Unforgeable("the face lies outside of the image")
         source = moved(donor.image, similarity(donor.face.points, face.points), side)
         source, target = _history(transferred(source, image, alpha), rng), _history(image, rng)
         return Forgery(blend(target, source, alpha), alpha, base=target, details={"donor": donor.name})
 
 
 def consistency(mask: Floats, patches: int = PATCHES) -> Floats:
-    """For each two patches 1 - |m - m'|, m being a patch's mean share of the foreign picture.
+    """For each two patches 1 - |m - m'|, m being a patch's mean share of the foreign image.
 
     Args:
-        mask: (S, S) in 0..1; all zero for a real picture, whose patches all agree.
+        mask: (S, S) in 0..1; all zero for a real image, whose patches all agree.
         patches: along each side.
     Returns: float32 (patches ** 2, patches ** 2), row by row, in 0..1.
     """
@@ -61,7 +61,7 @@ def consistency(mask: Floats, patches: int = PATCHES) -> Floats:
 
 
 def _history(image: Pixels, rng: np.random.Generator) -> Pixels:
-    """What a picture may have gone through before it was used: the two of a blend went through different things."""
+    """What an image may have gone through before it was used: the two of a blend went through different things."""
     kind = rng.random()
     if kind < 0.25:
         return jpeg(image, int(rng.integers(50, 95)))

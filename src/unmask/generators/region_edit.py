@@ -1,6 +1,6 @@
 """Edits of single parts of a face, one after another: eyes, brows, nose, mouth made larger, moved, or someone else's.
 
-What people do with photo editors: a part is warped, or taken from another picture and blended in. Which parts, and in
+What people do with photo editors: a part is warped, or taken from another image and blended in. Which parts, and in
 which order, is kept with the forgery (`steps`, in Seq-DeepFake's words), so that it serves detectors of sequences, too.
 
 The labels follow Shao, Wu and Liu, "Detecting and Recovering Sequential DeepFake Manipulation", ECCV 2022
@@ -47,7 +47,7 @@ class RegionEdit(Generator):
     def __init__(self, *, most: int = 3, exchange: float = 0.5) -> None:
         """
         Args:
-            most: parts edited in one picture, 1 to 4.
+            most: parts edited in one image, 1 to 4.
             exchange: share of edits that take the part from another face; the rest warps it.
         """
         if not 1 <= most <= len(PARTS) or not 0 <= exchange <= 1:
@@ -63,11 +63,11 @@ class RegionEdit(Generator):
         for step in (names[n] for n in rng.permutation(len(names))[: rng.integers(1, self.most + 1)]):
             donor = giver if rng.random() < self.exchange else None
             edited, mask = _edited(out, face, step, donor, Warp.drawn(step, rng))
-            if (edited != out).any():  # a part outside of the picture, or of one flat colour, is no step
+            if (edited != out).any():  # a part outside of the image, or of one flat colour, is no step
                 out, covered = edited, np.maximum(covered, mask)
                 done.append((step, "exchanged" if donor else "warped"))
         if not done:
-            raise Unforgeable("no part of the face lies in the picture, or all is of one colour")
+            raise Unforgeable("no part of the face lies in the image, or all is of one colour")
         details = {"track": "facial_components", "steps": "-".join(step for step, _ in done)}
         details["ways"] = "-".join(way for _, way in done)
         if giver and "exchanged" in details["ways"]:
@@ -121,7 +121,7 @@ def surroundings(face: Landmarks, region: Region, room: float, side: int) -> Flo
 
 
 def warped(image: Pixels, face: Landmarks, region: Region, mask: Floats, warp: Warp) -> Pixels:
-    """The part of a picture under the mask, warped about the middle of its points, the more the whiter the mask."""
+    """The part of an image under the mask, warped about the middle of its points, the more the whiter the mask."""
     points, unit = face.at(region), face.eyes
     centre, half = points.mean(0), max(1.0, float(np.ptp(points[:, 0])) / 2)
     y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
@@ -134,7 +134,7 @@ def warped(image: Pixels, face: Landmarks, region: Region, mask: Floats, warp: W
 
 
 def exchanged(image: Pixels, face: Landmarks, region: Region, mask: Floats, donor: Donor) -> Pixels:
-    """The part of a picture under the mask from another face, laid over the region's points and recoloured."""
+    """The part of an image under the mask from another face, laid over the region's points and recoloured."""
     if len(donor.face.points) != len(face.points):
         raise UnmaskError("donor and face have different landmarks: find both with one landmarker")
     over = similarity(donor.face.at(region), face.at(region))

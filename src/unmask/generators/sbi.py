@@ -1,8 +1,8 @@
 """Self-blended images: a real face pasted over itself, after either copy was changed a little.
 
-Every face swap ends by blending one picture into another, and what betrays it is that the two disagree in colour,
-sharpness, place or noise. Blending two versions of one picture leaves nothing but that disagreement, so a detector
-cannot learn a particular forger's habits, nor who is in the picture.
+Every face swap ends by blending one image into another, and what betrays it is that the two disagree in colour,
+sharpness, place or noise. Blending two versions of one image leaves nothing but that disagreement, so a detector
+cannot learn a particular forgery method's habits, nor who is in the image.
 
 Shiohara and Yamasaki, "Detecting Deepfakes with Self-Blended Images", CVPR 2022 (arXiv 2204.08376). Source-target
 generator: section 3.2; mask generator and blending: section 3.3. Ours differs in the outline (all of the face cut at
@@ -55,13 +55,13 @@ def self_blend(image: Pixels, mesh: Floats, rng: np.random.Generator) -> tuple[P
         image: uint8 (S, S, 3), an aligned crop of a real face.
         mesh: (468, 2), MediaPipe's points, or (P, 2) as in `unmask.data.landmarks`, in pixels of `image`.
     Returns:
-        the forged picture, uint8 (S, S, 3), and how much of each pixel was replaced, float32 (S, S) in 0..1.
+        the forged image, uint8 (S, S, 3), and how much of each pixel was replaced, float32 (S, S) in 0..1.
     Raises:
-        Unforgeable: the blend changed nothing, or the mask covers nothing (a mesh outside of the picture).
+        Unforgeable: the blend changed nothing, or the mask covers nothing (a mesh outside of the image).
     """
     made = _blended(image, _Parts.of(mesh), rng)
     if np.array_equal(made.image, image):
-        raise Unforgeable("self-blending changed nothing: is the picture one flat colour?")
+        raise Unforgeable("self-blending changed nothing: is the image one flat colour?")
     return made.image, made.mask
 
 
@@ -94,7 +94,7 @@ def _blended(image: Pixels, parts: _Parts, rng: np.random.Generator) -> Forgery:
     alpha = soften(region(parts, image.shape[0], rng), rng)
     source, alpha = displace(source, alpha, rng)
     if alpha.max() < 0.5:
-        raise Unforgeable("the mask covers nothing: does the mesh belong to this picture?")
+        raise Unforgeable("the mask covers nothing: does the mesh belong to this image?")
     alpha *= np.float32(rng.choice(RATIOS))
     return Forgery(blend(target, source, alpha), alpha.clip(0, 1), base=target)
 

@@ -1,8 +1,8 @@
-"""The traces of up-sampling, which generators of pictures leave whatever they show: a face made small and large again.
+"""The traces of up-sampling, which generators of images leave whatever they show: a face made small and large again.
 
 A generator ends by enlarging what it has imagined, and each way to enlarge leaves its own pattern in the spectrum:
 neighbours are copied (nearest) or averaged (bilinear), or a transposed convolution overlaps unevenly and lays a
-checkerboard over the picture. Here a real face goes through such a step itself: down by an average and up again in one
+checkerboard over the image. Here a real face goes through such a step itself: down by an average and up again in one
 of these ways, or through a small learned auto-encoder, whose decoder does what theirs do.
 
 Zhang, Karaman and Chang, "Detecting and Simulating Artifacts in GAN Fake Images", WIFS 2019 (arXiv 1907.06515), had the
@@ -30,7 +30,7 @@ CARD = {
     "title": "Traces of up-sampling",
     "paper": "after Zhang, Karaman and Chang, WIFS 2019, arXiv 1907.06515; kernels and auto-encoder are ours",
     "task": "a real face -> the same, made small and enlarged as generators do, in whole or inside the face",
-    "licence": "Apache-2.0, the auto-encoder's weights too; they saw the public-domain samples and made-up pictures",
+    "licence": "Apache-2.0, the auto-encoder's weights too; they saw the public-domain samples and made-up images",
     "verified": "transposed convolution against a direct sum; the period of each trace in the spectrum",
 }
 WAYS = ("nearest", "bilinear", "transposed", "learned")
@@ -38,7 +38,7 @@ WEIGHTS = Path(__file__).with_suffix(".onnx")
 
 
 class UpSample(Generator):
-    """One way, once or twice by two; on the whole picture, or with a soft edge on the face alone."""
+    """One way, once or twice by two; on the whole image, or with a soft edge on the face alone."""
 
     def __init__(self, *, ways: Sequence[str] = WAYS, inside: float = 0.4) -> None:
         """
@@ -61,7 +61,7 @@ class UpSample(Generator):
             soft = blur(filled(face.outline, side), 0.08 * face.eyes)
             alpha = np.where(soft < 1 / 255, 0, soft).clip(0, 1).astype(np.float32)
             if alpha.max() < 0.5:
-                raise Unforgeable("the face lies outside of the picture")
+                raise Unforgeable("the face lies outside of the image")
         return Forgery(blend(image, out, alpha), alpha, details={"way": way})
 
 
@@ -81,7 +81,7 @@ def halved_and_back(image: Pixels, way: str, rng: np.random.Generator) -> Pixels
 def kernel(rng: np.random.Generator) -> Floats:
     """(3, 3) or (4, 4): a smooth one with some noise, of sum 4, so that the mean brightness stays.
 
-    Each of the four places that a pixel of the enlarged picture can have in the grid sees its own share of the kernel;
+    Each of the four places that a pixel of the enlarged image can have in the grid sees its own share of the kernel;
     that these shares are not 1 each is the checkerboard.
     """
     width = int(rng.integers(3, 5))
@@ -95,7 +95,7 @@ def transposed(image: Floats, weights: Floats) -> Floats:
 
     Args:
         image: float32 (h, w, C).
-        weights: (k, k), k 3 or 4, the same for all channels; beyond its edge the picture goes on as it ends.
+        weights: (k, k), k 3 or 4, the same for all channels; beyond its edge the image goes on as it ends.
     Returns: float32 (2 h, 2 w, C), without the first (k - 2) // 2 rows and columns, the padding that networks take.
     """
     k = len(weights)
@@ -110,7 +110,7 @@ def transposed(image: Floats, weights: Floats) -> Floats:
 
 
 def repeated(image: Pixels) -> Pixels:
-    """The picture as the learned auto-encoder repeats it."""
+    """The image as the learned auto-encoder repeats it."""
     side = image.shape[0]
     room = -side % 4
     whole = cv2.copyMakeBorder(image, 0, room, 0, room, cv2.BORDER_REPLICATE)

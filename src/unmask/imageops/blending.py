@@ -1,4 +1,4 @@
-"""How one picture is put into another: masks with bent and soft edges, the blend, and Poisson's seamless one."""
+"""How one image is put into another: masks with bent and soft edges, the blend, and Poisson's seamless one."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def poisson(target: Pixels, source: Pixels, mask: Floats) -> Pixels:
     """The source's gradients inside the mask, met with the target's colours at its edge.
 
     Pérez, Gangnet and Blake, "Poisson Image Editing", SIGGRAPH 2003, equation 4; the solver is OpenCV's. Outside the
-    mask the target's pixels stay what they are, to the last bit.
+    mask the target's pixels stay what they are, bitwise.
 
     Args:
-        mask: (H, W), source above one half; the picture's rim is never part of it.
+        mask: (H, W), source above one half; the image's rim is never part of it.
     """
     inside = (mask > 0.5).astype(np.uint8)
     inside[[0, -1]] = inside[:, [0, -1]] = 0
@@ -62,7 +62,7 @@ def soften(mask: Floats, rng: np.random.Generator) -> Floats:
     """Bend the outline, then widen or narrow it and blur its edge: two blurs with a threshold between them."""
     side = mask.shape[0]
     mask = bend(mask, rng, side * 0.04, side * 0.06)
-    if rng.random() < 0.3:  # some forgers leave a hard edge
+    if rng.random() < 0.3:  # some forgery methods leave a hard edge
         return blur(mask, 0.7)
     mask = blur(mask, side * rng.uniform(0.01, 0.05))
     mask = blur((mask > rng.uniform(0.2, 0.8) * mask.max()).astype(np.float32), side * rng.uniform(0.005, 0.045))

@@ -1,4 +1,4 @@
-"""Damage in five levels: what a test set is put through to see where a detector breaks.
+"""Corruption in five levels: what a test set is put through to see where a detector breaks.
 
 `degraded` is a pure function of frames, name, level and seed. All frames of one call are one clip: a parameter is
 drawn once for all of them, and a forgery and its original that are given the same seed get the same draw. Level 0 gives
@@ -30,16 +30,16 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601
 # Columns: what one unit of Y', Cb and Cr of studio range adds to R, G and B of full range (BT.601).
 FROM_YCC = np.array([[1.164, 0, 1.596], [1.164, -0.392, -0.813], [1.164, 2.017, 0]], np.float32)
 GREY, SQUARE, SHORT = 128, 8, 256  # of "block": value, side of a square, and the short side that gives one more each
-IMAGINET = 256  # side of ImagiNet's test pictures
+IMAGINET = 256  # side of ImagiNet's test images
 Rng = np.random.Generator
 One = Callable[[Pixels], Pixels]  # a frame -> a frame of the same size
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of damage. `steps`: its parameter at level 1, 2 ...; `about`: what the parameter is.
+    """One kind of corruption. `steps`: its parameter at level 1, 2 ...; `about`: what the parameter is.
 
-    `clip`: whole clips at a time, each frame leaning on those before: all frames of the file are needed.
+    `clip`: whole videos at a time, each frame leaning on those before: all frames of the file are needed.
     """
 
     steps: tuple[float | tuple[float, float], ...]
@@ -83,10 +83,10 @@ def preset(name: str) -> tuple[str, ...]:
 def degraded(
     frames: Iterable[Pixels], name: str, level: int, seed: int = 0, *, flicker: bool = False, rate: float = 25.0
 ) -> Iterator[Pixels]:
-    """The frames of one clip (or one still), damaged; as many as came, in their order.
+    """The frames of one video (or one still), corrupted; as many as came, in their order.
 
     Args:
-        frames: uint8 (H, W, 3) RGB, all of one size. For "h264" and "h265" every frame of the clip, in its order.
+        frames: uint8 (H, W, 3) RGB, all of one size. For "h264" and "h265" every frame of the video, in its order.
         level: 0 (as they came) up to the kind's last.
         seed: of whatever is drawn; equal seeds draw equal parameters.
         flicker: "block" draws its places anew for each frame, as the published code does.
@@ -118,7 +118,7 @@ def degraded(
 
 
 def moved(name: str, level: int, seed: int, height: int, width: int) -> Floats:
-    """Where pixels go: (2, 3), from a frame of this size to the damaged one, in the coordinates of `faces.align`.
+    """Where pixels go: (2, 3), from a frame of this size to the corrupted one, in the coordinates of `faces.align`.
 
     The identity for all kinds but "imaginet_social", which cuts out a part and resizes it.
     """
@@ -131,7 +131,7 @@ def moved(name: str, level: int, seed: int, height: int, width: int) -> Floats:
 
 
 def _fixed(name: str, step: float | tuple[float, float], first: Pixels, rng: Rng) -> One:
-    """The step that all frames of a clip get, its parameters drawn."""
+    """The step that all frames of a video get, its parameters drawn."""
     height, width = first.shape[:2]
     if name == "imaginet_social":
         return _imaginet(height, width, rng)
@@ -192,7 +192,7 @@ def _shared(frame: Pixels, factor: float, quality: int) -> Pixels:
 
 @dataclass(frozen=True)
 class _Cut:
-    """ImagiNet's test picture: `pad` and `pad_y` pixels of reflection on the left and above, then a square."""
+    """ImagiNet's test image: `pad` and `pad_y` pixels of reflection on the left and above, then a square."""
 
     side: int
     x: int
@@ -225,7 +225,7 @@ def _rng(name: str, seed: int, *more: int) -> Rng:
 
 def _kind(name: str, level: int) -> Kind:
     if name not in KINDS:
-        raise UnmaskError(f"no kind of damage {name!r}; there are {', '.join(KINDS)}")
+        raise UnmaskError(f"no kind of corruption {name!r}; there are {', '.join(KINDS)}")
     kind = KINDS[name]
     if not 0 <= level <= len(kind.steps):
         raise UnmaskError(f"{name} has levels 0 to {len(kind.steps)}, not {level}")

@@ -1,4 +1,4 @@
-"""What cameras, forgers and web sites do to pixels, in single pure steps: for augmentation and for forging."""
+"""What cameras, forgery methods and web sites do to pixels, in single pure steps: for augmentation and for forging."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def webp(image: Pixels, quality: int) -> Pixels:
 def _coded(image: Pixels, suffix: str, option: int, quality: int) -> Pixels:
     written, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [option, quality])
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    assert written and decoded is not None  # a picture in memory cannot fail to encode
+    assert written and decoded is not None  # an image in memory cannot fail to encode
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""A clip through a video codec and back, in memory, frame by frame as they come: nothing is held but what the codec
+"""A video through a video codec and back, in memory, frame by frame as they come: nothing is held but what the codec
 itself holds back."""
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def reencoded(
     bits of x264 depend on how many it has.
 
     Args:
-        frames: uint8 (H, W, 3) RGB of one size, every frame of the clip.
+        frames: uint8 (H, W, 3) RGB of one size, every frame of the video.
         rate: frames a second.
     Raises: UnmaskError where this PyAV was built without the encoder, or the codec loses a frame.
     """

@@ -1,4 +1,4 @@
-"""One face's picture in another face's shape."""
+"""One face's image in another face's shape."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def similarity(have: Floats, want: Floats) -> Floats:
 
 
 def moved(image: Pixels, matrix: Floats, side: int) -> Pixels:
-    """The picture under a (2, 3) map, (side, side, 3); its edge is repeated outside."""
+    """The image under a (2, 3) map, (side, side, 3); its edge is repeated outside."""
     size = (side, side)
     return np.asarray(cv2.warpAffine(image, matrix, size, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def piecewise(image: Pixels, have: Floats, want: Floats, side: int) -> tuple[Pixels, Floats]:
-    """What stands at points `have` of a picture, moved to points `want`: one affine map for each triangle of them.
+    """What stands at points `have` of an image, moved to points `want`: one affine map for each triangle of them.
 
     Args:
         image: uint8 (H, W, 3).
         have, want: (P, 2), P >= 3, in pixels.
-        side: of the new picture.
+        side: of the new image.
     Returns:
         uint8 (side, side, 3), black outside of the triangles, and float32 (side, side), 1 inside of them.
     Raises: UnmaskError for points on one line.

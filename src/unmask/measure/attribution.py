@@ -1,4 +1,4 @@
-"""Which forger made it: clusters matched to names, and known forgers told from new ones."""
+"""Which forgery method made it: clusters matched to names, and known forgery methods told from new ones."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def ari(truth: ArrayLike, predicted: ArrayLike) -> float:
 
 
 def open_set_auroc(known: ArrayLike, confidence: ArrayLike) -> float:
-    """Probability that a row of a known forger gets more confidence than one of an unknown forger, ties half."""
+    """Probability that a row of a known method gets more confidence than one of an unknown method, ties half."""
     return auroc(known, confidence)
 
 

@@ -1,4 +1,4 @@
-"""From raw margins to probabilities that mean what they say; everything here is fitted on validation data."""
+"""From raw logits to probabilities that mean what they say; everything here is fitted on validation data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def platt(label: ArrayLike, margin: ArrayLike) -> tuple[float, float]:
 def calibrate(
     label: ArrayLike, margin: ArrayLike, groups: Sequence[str], data: str, rounds: int = 500, seed: int = 0
 ) -> Calibration:
-    """Platt scaling, its 90 % band from refits on leakage groups drawn with replacement, and the sorted margins.
+    """Platt scaling, its 90 % band from refits on leakage groups drawn with replacement, and the sorted logits.
 
     Args:
         label: (N,), 1 = fake.

@@ -1,4 +1,4 @@
-"""Four ways from margins to probabilities, each a few fitted numbers: temperature, Platt, isotonic, beta.
+"""Four ways from logits to probabilities, each a few fitted numbers: temperature, Platt, isotonic, beta.
 
 A margin is logit(fake) - logit(real). Fit on validation rows, never on the rows that a table reports. Each row counts
 once unless `weight` says otherwise; `balanced(label)` makes the answer one at equal priors, as the bundles' is.
@@ -29,11 +29,11 @@ class Temperature:
 
     @classmethod
     def fit(cls, margin: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> Temperature:
-        """By log loss. Raises: UnmaskError where the margins run against the labels (no temperature is right)."""
+        """By log loss. Raises: UnmaskError where the logits run against the labels (no temperature is right)."""
         y, x, w = _rows(margin, label, weight)
         slope = float(logistic(x[:, None], y.astype(np.float64), w)[0])
         if slope <= 0:
-            raise UnmaskError("higher margins go with real rows here: check which label is fake before calibrating")
+            raise UnmaskError("higher logits go with real rows here: check which label is fake before calibrating")
         return cls(1 / slope)
 
     def __call__(self, margin: ArrayLike) -> Doubles:
@@ -140,7 +140,7 @@ def _beta(x: Doubles) -> Doubles:
 def _rows(margin: ArrayLike, label: ArrayLike, weight: ArrayLike | None) -> tuple[Bools, Doubles, Doubles]:
     y, x = checked(label, margin)
     if not np.isfinite(x).all():
-        raise UnmaskError(f"the margin in row {int(np.argmin(np.isfinite(x)))} is infinite: leave it out and count it")
+        raise UnmaskError(f"the logit in row {int(np.argmin(np.isfinite(x)))} is infinite: leave it out and count it")
     if y.all() or not y.any():
         raise UnmaskError("calibration needs real and fake validation rows: one of the two classes is missing")
     w = np.ones(len(x)) if weight is None else numbers(weight, "weight")

@@ -104,7 +104,7 @@ FUNCTIONS: dict[str, Function] = {
 
 
 def threshold(validation: Units, rule: Threshold) -> float | None:
-    """The raw margin at or above which an item is called fake, from validation items; None without both classes."""
+    """The raw logit at or above which an item is called fake, from validation items; None without both classes."""
     if len(np.unique(validation.label)) < 2:
         return None
     if rule.rule == "eer":

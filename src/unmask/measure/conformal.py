@@ -2,7 +2,7 @@
 
 For a new item that is exchangeable with the n it was fitted on, its true class is in the set with probability at least
 `level`; within each category when categories are given (Mondrian). Vovk, Gammerman and Shafer 2005. Other data, e.g.
-another forger, are not exchangeable: there the promise is void, and `coverage` shows by how much.
+another forgery method, are not exchangeable: there the promise is void, and `coverage` shows by how much.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ALL = "all"
 class Conformal:
     """The largest strangeness that each category's sets allow; infinite where a category is too small for the promise.
 
-    The strangeness of an answer is the margin against it: margin for "real", -margin for "fake".
+    The strangeness of an answer is the logit against it: margin for "real", -margin for "fake".
     """
 
     level: float

@@ -97,7 +97,7 @@ def audit(
 
     Args:
         subgroup: (N,) names; "" = not known: such rows are left out and counted.
-        score: (N,) raw margins, for AUROC. called: (N,) bool, called fake.
+        score: (N,) raw logits, for AUROC. called: (N,) bool, called fake.
         groups: (N,) leakage groups. strata: (N,) within which labels are dealt anew (light, manipulation).
         least: leakage groups of each class that a subgroup needs.
     Raises: UnmaskError for unusable rows, or where fewer than two subgroups are left.

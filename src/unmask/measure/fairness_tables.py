@@ -132,9 +132,7 @@ def verdict(part: Part) -> str:
         else:
             numbers = f"gap {g.value:.3f}, adjusted p {p:.3f}; chance alone makes up to {g.seen:.3f}"
             said.append(f"no evidence that {word} differ ({numbers})")
-    more = (
-        " Real pictures only: whether fakes of some people are missed more often is not known." * part.audit.real_only
-    )
+    more = " Real images only: whether fakes of some people are missed more often is not known." * part.audit.real_only
     return "; ".join(said).capitalize() + "." + more
 
 

@@ -61,7 +61,7 @@ def probable(label: ArrayLike, probability: ArrayLike) -> tuple[Bools, Doubles]:
     outside = (p < 0) | (p > 1)
     if outside.any():
         i = int(np.argmax(outside))
-        raise UnmaskError(f"the probability in row {i} is {p[i]:g}, outside 0..1: calibrate margins first")
+        raise UnmaskError(f"the probability in row {i} is {p[i]:g}, outside 0..1: calibrate logits first")
     return y, p
 
 

@@ -66,7 +66,7 @@ def leaderboard(runs: Sequence[Path]) -> str:
 
 
 def _pictures(run: Path) -> str:
-    """As images, not as inline SVG: a picture from a stranger's folder must not bring a script along."""
+    """As images, not as inline SVG: an image from a stranger's folder must not bring a script along."""
     found = sorted(p for p in run.glob("*.png") if p.is_file())
     if not found:
         return ""

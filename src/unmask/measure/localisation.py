@@ -1,4 +1,4 @@
-"""Where in a picture it was forged: a heat map (higher = more forged) against a mask (1 = forged pixel)."""
+"""Where in an image it was forged: a heat map (higher = more forged) against a mask (1 = forged pixel)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unmask.types import UnmaskError
 
 @dataclass(frozen=True)
 class Overlap:
-    """(N,) IoU and F1 of each picture. NaN where neither mask nor map marks a pixel: average forged pictures with
+    """(N,) IoU and F1 of each image. NaN where neither mask nor map marks a pixel: average forged images with
     `np.nanmean`, and report false marks on genuine ones apart (there both are 0)."""
 
     iou: tuple[float, ...]
@@ -22,7 +22,7 @@ class Overlap:
 
 
 def pixel_auroc(mask: ArrayLike, heat: ArrayLike) -> float:
-    """AUROC over the pixels of all pictures together, (N, H, W) each: large pictures and large masks weigh more."""
+    """AUROC over the pixels of all images together, (N, H, W) each: large images and large masks weigh more."""
     m, h = _pictures(mask, heat)
     return auroc(m.ravel(), h.ravel())
 
@@ -43,7 +43,5 @@ def _pictures(mask: ArrayLike, heat: ArrayLike) -> tuple[Bools, np.ndarray[tuple
     for name, wrong in (("mask", (m != 0) & (m != 1)), ("map", np.isnan(h))):
         if wrong.any():
             i = int(np.argmax(wrong.any((1, 2))))
-            raise UnmaskError(
-                f"the {name} of picture {i} holds a value that cannot be used: masks are 0/1, maps no NaN"
-            )
+            raise UnmaskError(f"the {name} of image {i} holds a value that cannot be used: masks are 0/1, maps no NaN")
     return m.astype(bool), h

@@ -1,4 +1,4 @@
-"""Pictures of a bench result, each as SVG and PNG: legible in a column of print, without red against green.
+"""Images of a bench result, each as SVG and PNG: legible in a column of print, without red against green.
 
 Colours: Okabe and Ito's, told apart with any colour vision; line styles differ too, for grey printers.
 """
@@ -33,15 +33,15 @@ STYLE: Any = {
     "grid.alpha": 0.3,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "svg.hashsalt": "unmask",  # the same picture is the same file
+    "svg.hashsalt": "unmask",  # the same image is the same file
     "lines.linewidth": 1.6,
 }
-LINES = 6  # curves that an eye can follow in one picture
+LINES = 6  # curves that an eye can follow in one image
 Curve = tuple[str, Units]
 
 
 def draw(result: Result, units: Mapping[tuple[str, str], Units], folder: Path) -> list[Path]:
-    """All pictures that a result allows: ROC and DET, histograms, reliability, and of many detectors a ranking.
+    """All images that a result allows: ROC and DET, histograms, reliability, and of many detectors a ranking.
 
     Of more than six detectors the curves are those with the highest AUROC in that column, and the title says so.
     Returns the PNG files.
@@ -129,7 +129,7 @@ def curves(found: Sequence[Curve], title: str, path: Path) -> list[Path]:
 
 
 def histograms(found: Sequence[Curve], title: str, path: Path) -> list[Path]:
-    """Raw margins of real and fake, a panel a detector; the same bins for both classes."""
+    """Raw logits of real and fake, a panel a detector; the same bins for both classes."""
     with mpl.rc_context(STYLE):
         figure, panels = _figure(3.3 * len(found) + 0.3, 2.6, len(found))
         for (name, u), axes in zip(found, panels, strict=True):

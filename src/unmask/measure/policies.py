@@ -25,7 +25,7 @@ UNKNOWN = ""
 
 @dataclass(frozen=True)
 class Limits:
-    """Thresholds of the margin: for those without one of their own, and by subgroup. At or above = fake."""
+    """Thresholds of the logit: for those without one of their own, and by subgroup. At or above = fake."""
 
     common: float
     each: dict[str, float] = field(default_factory=dict)

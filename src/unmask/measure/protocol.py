@@ -85,7 +85,7 @@ class Protocol(Plain):
     "frames" (each number of `frames`, evenly spaced among those scored);
     "held_out" (each forgery of the test rows once left out of training, where it was there, and tested alone);
     "trained_on" (each forgery once the only one trained on; all are tested).
-    Pooling of a clip's frames: "mean", "median", "max", or "top 5", the mean of the five highest.
+    Pooling of a video's frames: "mean", "median", "max", or "top 5", the mean of the five highest.
     """
 
     name: str = Field(min_length=1, pattern=r"^[a-z0-9-]+$")

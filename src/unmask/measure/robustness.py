@@ -1,12 +1,13 @@
-"""From scores of damaged files to curves: how far a detector falls with each kind of damage and each level.
+"""From scores of corrupted files to curves: how far a detector falls with each kind of corruption and each level.
 
 Every number of one detector and data set is read off the same resamples of leakage groups, so that means, areas and
 falls have intervals that know how much the levels have in common.
 
-Two ways to have a face: with the boxes of the clean file ("reuse": what damage does to the detector), or found anew in
-the damaged one ("redetect": what it does to the whole way). A lost face has no score. `auroc` is that of the items that
-have one; `end_to_end` counts each pair with a lost item as a coin toss: 1/2 + (AUROC - 1/2) x share of reals kept x
-share of fakes kept, which is what P(fake) = 0.5 for each lost item means, without a scale that it would need.
+Two ways to have a face: with the boxes of the clean file ("reuse": what corruption does to the detector), or found
+anew in the corrupted one ("redetect": what it does to the whole way). A lost face has no score. `auroc` is that of the
+items that have one; `end_to_end` counts each pair with a lost item as a coin toss: 1/2 + (AUROC - 1/2) x share of
+reals kept x share of fakes kept, which is what P(fake) = 0.5 for each lost item means, without a scale that it would
+need.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Number:
     """One number with its interval. All NaN where it is not defined.
 
     Attributes:
-        kind: of damage; "clean" for the files as they are, "all kinds" for the mean over kinds.
+        kind: of corruption; "clean" for the files as they are, "all kinds" for the mean over kinds.
         level: "0" .. "5"; "mean" over levels from 1; "area" under the curve from 0 by trapezoids, over its width, so
             that 1 is a detector that never errs; "fall": clean minus mean (signed so that more is worse).
         real, fake, groups: items with a score, and leakage groups among them (of a mean: the clean ones).
@@ -88,7 +89,7 @@ def suite(
 
     Args:
         tables: (kind, level) -> labelled scores of `measure.scores`; the clean ones under ("clean", 0).
-        limit: the margin at or above which an item is called fake, from clean validation items: for `false_alarms`
+        limit: the logit at or above which an item is called fake, from clean validation items: for `false_alarms`
             and `misses`; None leaves them out.
     """
     keys = [(CLEAN, 0), *sorted(k for k in tables if k[1])]
@@ -206,7 +207,7 @@ def _rises(
 
 
 def _idle(tables: Mapping[tuple[str, int], pa.Table], kinds: Sequence[str]) -> Iterable[str]:
-    """Kinds whose every score is the clean one to the last bit."""
+    """Kinds whose every score is the clean one bitwise."""
     clean = _scores(tables[CLEAN, 0])
     for kind in kinds:
         damaged = [_scores(t) for (k, level), t in tables.items() if k == kind and level]

@@ -1,4 +1,4 @@
-"""Severity curves as Markdown, CSV and JSON: for each data set one table, a row a detector and kind of damage."""
+"""Severity curves as Markdown, CSV and JSON: for each data set one table, a row a detector and kind of corruption."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ class Stress(Plain):
 
     def notes(self) -> Iterator[str]:
         """What a reader must know to believe the numbers."""
-        way = "the clean frame's boxes" if self.boxes == "reuse" else "faces found anew in the damaged frame"
+        way = "the clean frame's boxes" if self.boxes == "reuse" else "faces found anew in the corrupted frame"
         yield (
-            f"Preset {self.preset}, {way}; damage before the face is cut. Clips: mean of the raw margins of their "
+            f"Preset {self.preset}, {way}; corruption before the face is cut. Clips: mean of the raw logits of their "
             f"scored frames. 95% intervals: {self.rounds:,} resamples of whole leakage groups, the same for all "
             f"levels. Seed {self.seed}."
         )
         if self.subset:
             yield f"A subset: {self.subset}."
         if self.codec:
-            yield f"Codecs: {self.codec}; clips were encoded whole, stills as a clip of one frame."
+            yield f"Codecs: {self.codec}; videos were encoded whole, stills as a video of one frame."
         for s in self.suites:
             clean = next(n for n in s.numbers if n.kind == CLEAN)
             items = f"{clean.real} real, {clean.fake} fake, {clean.groups} groups"
@@ -99,7 +99,7 @@ def _table(rows: list[Number]) -> Iterator[str]:
     at = {(n.detector, n.kind, n.level): n for n in rows}
     levels = sorted({n.level for n in rows if n.level.isdigit() and n.level != "0"})
     ends = ("mean", "area", "fall")
-    yield "| detector | damage | " + " | ".join([*levels, *ends]) + " |"
+    yield "| detector | corruption | " + " | ".join([*levels, *ends]) + " |"
     yield "|---" * (2 + len(levels) + len(ends)) + "|"
     for detector in dict.fromkeys(n.detector for n in rows):
         yield f"| {detector} | none | {words(at[detector, CLEAN, '0'])} |" + " |" * (len(levels) + len(ends) - 1)

@@ -1,4 +1,4 @@
-"""The scores table: one row for each crop that a detector was asked about, the ground of every table and picture.
+"""The scores table: one row for each crop that a detector was asked about, the ground of every table and image.
 
 It is written once for a detector and a data set; its key says which ones, so that a score is never computed twice and
 never mistaken for that of other weights or other data. A crop that could not be scored keeps its row: a null score and
@@ -32,7 +32,7 @@ COLUMNS = pa.schema(
         ("split", pa.string()),
         ("group_id", pa.string()),
         ("label", pa.int8()),  # 0 real, 1 fake, null not labelled
-        ("score", pa.float64()),  # raw margin, logit(fake) - logit(real): any real number, higher = more fake
+        ("score", pa.float64()),  # raw logit, logit(fake) - logit(real): any real number, higher = more fake
         ("probability", pa.float64()),  # calibrated P(fake), 0..1; null without a calibration
         ("frame", pa.int32()),
         ("track", pa.int32()),

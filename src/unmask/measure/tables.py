@@ -84,7 +84,7 @@ class Result(Plain):
         """What a reader must know to believe the numbers."""
         p = self.protocol
         yield (
-            f"Level {p.level}, {p.pooling} of the raw margins; {p.interval.level:.0%} intervals from "
+            f"Level {p.level}, {p.pooling} of the raw logits; {p.interval.level:.0%} intervals from "
             f"{p.interval.rounds:,} resamples of whole leakage groups, seed {p.interval.seed}. Bold: better than the "
             f"second best, by the paired interval of their difference on the same resamples; never with fewer than "
             f"{FEW_GROUPS} groups."

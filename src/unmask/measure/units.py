@@ -1,4 +1,4 @@
-"""From crops to what is judged: frames, people of a clip, or clips. Arrays from a scores table."""
+"""From crops to what is judged: frames, people of a video, or clips. Arrays from a scores table."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Units:
     """N things that are judged, each with one score. All arrays (N,).
 
     Attributes:
-        score: pooled raw margin, higher = more fake.
+        score: pooled raw logit, higher = more fake.
         probability: mean calibrated P(fake); NaN where a crop has none.
-        media: the clip or picture; with the columns beside it, it names the unit.
+        media: the video or image; with the columns beside it, it names the unit.
         failed: how many units have no scored crop at all: they are left out here, and told in the table.
     """
 
@@ -47,13 +47,13 @@ class Units:
 
 
 def units(table: pa.Table, level: Level = "video", pooling: str = "mean", frames: int | None = None) -> Units:
-    """Scored crops pooled by (data set, method, compression, clip[, track or frame]): equal clip names stay apart.
+    """Scored crops pooled by (data set, method, compression, video[, track or frame]): equal video names stay apart.
 
     Args:
         table: of `measure.scores`, labelled rows only.
         pooling: "mean", "median", "max", or "top 5", the mean of the five highest.
-        frames: at most so many frames of a clip, evenly spaced among its scored ones.
-    Raises: UnmaskError for a clip whose rows disagree on the label or the leakage group.
+        frames: at most so many frames of a video, evenly spaced among its scored ones.
+    Raises: UnmaskError for a video whose rows disagree on the label or the leakage group.
     """
     table = table.set_column(table.column_names.index("track"), "track", pc.fill_null(table["track"], -1))
     table = table.set_column(table.column_names.index("frame"), "frame", pc.fill_null(table["frame"], -1))
@@ -79,7 +79,7 @@ def units(table: pa.Table, level: Level = "video", pooling: str = "mean", frames
     group, code = text("group_id"), combined(ids)[0]
     if (clash := group != group[pooled.first][code]).any():
         name = text("item_id")[clash][0]
-        raise UnmaskError(f"{name!r} and other rows of its clip disagree on the leakage group: mend the manifest")
+        raise UnmaskError(f"{name!r} and other rows of its video disagree on the leakage group: mend the manifest")
     label = pooled.label.astype(np.int64)
     dataset, method, compression, media = (text(n)[pooled.first] for n in columns[:4])
     return Units(
@@ -105,7 +105,7 @@ def pairing(found: Units, original: dict[str, str], kind: Literal["all", "paired
     """Keeps forgeries with their own originals, or never both sides.
 
     Args:
-        original: clip of a forgery -> clip of its untouched original.
+        original: video of a forgery -> video of its untouched original.
     """
     if kind == "all":
         return found
@@ -130,7 +130,7 @@ def pair_order(found: Units, original: dict[str, str]) -> NDArray[np.float64]:
 
 
 def _spread(table: pa.Table, frames: int) -> NDArray[np.bool_]:
-    """Rows of at most `frames` frames of each clip, evenly spaced; of one, the middle."""
+    """Rows of at most `frames` frames of each video, evenly spaced; of one, the middle."""
     clip = combined([table[c] for c in ("dataset", "method", "compression", "media_id")])[0]
     frame = table["frame"].to_numpy()
     keep = np.zeros(len(clip), bool)

@@ -1,4 +1,4 @@
-"""Bytes -> frames: open untrusted pictures and clips, sample and decode them, and read what they say of themselves."""
+"""Bytes -> frames: open untrusted images and videos, sample and decode them, and read what they say of themselves."""
 
 from unmask.media.camera import camera
 from unmask.media.limits import Limits, MediaError

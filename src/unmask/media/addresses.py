@@ -2,7 +2,7 @@
 
 Sources: the IANA registries of special-purpose addresses (https://www.iana.org/assignments/iana-ipv4-special-registry
 and iana-ipv6-special-registry), RFC 6890 and its updates. Special networks that anybody may serve (AS112, AMT) are
-closed too, since no picture lies there.
+closed too, since no image lies there.
 """
 
 from __future__ import annotations

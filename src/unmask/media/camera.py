@@ -21,14 +21,14 @@ def camera(index: int = 0, seconds: float = 5.0, *, limits: Limits = DEFAULTS) -
     """Record `seconds` from /dev/video<index> into memory.
 
     Raises:
-        MediaError: no such camera, it cannot be opened or gives no picture, or over a limit.
+        MediaError: no such camera, it cannot be opened or gives no image, or over a limit.
     """
     if index < 0 or not seconds > 0:
         raise MediaError("a camera's number is 0 or more, and the recording longer than 0 seconds")
     limits.check("seconds", seconds)
     device = Path(f"/dev/video{index}")
     if not (device.exists() and stat.S_ISCHR(device.stat().st_mode)):
-        raise MediaError(f"no camera at {device}: connect one, give another number, or scan a recorded clip")
+        raise MediaError(f"no camera at {device}: connect one, give another number, or scan a recorded video")
     frames = _record(device, seconds, limits)
     height, width = frames[0].image.shape[:2]
     digest = hashlib.sha256()
@@ -65,13 +65,13 @@ def _record(device: Path, seconds: float, limits: Limits) -> list[Frame]:
                 now = time.monotonic() - start
                 if now > seconds and frames:
                     break
-                # Recorded pictures stay in memory: all of them together keep to the limit of 32 pictures of that size.
+                # Recorded images stay in memory: all of them together keep to the limit of 32 images of that size.
                 limits.check("pixels", picture.width * picture.height * (len(frames) + 1) / 32)
                 frames.append(Frame(len(frames), now, pixels.rgb(picture, pixels.Upright(), reformatter)))
     except LIBAV as error:
         if not frames:
             raise MediaError(f"cannot read from {device}: {reason(error)}") from error
     if not frames:
-        raise MediaError(f"{device} gives no picture")
+        raise MediaError(f"{device} gives no image")
     first = frames[0].t
     return [Frame(frame.index, frame.t - first, frame.image) for frame in frames]

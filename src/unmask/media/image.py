@@ -1,4 +1,4 @@
-"""Pictures, still and moving, through Pillow: upright, in sRGB, over white."""
+"""Images, still and moving, through Pillow: upright, in sRGB, over white."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOVING = {"gif", "png", "webp", "avif"}
 
 @dataclass(frozen=True)
 class Picture:
-    """An opened picture. `times` is (0,) for a still; `seconds` is 0 for a still."""
+    """An opened image. `times` is (0,) for a still; `seconds` is 0 for a still."""
 
     source: Source
     kind: Kind
@@ -87,7 +87,7 @@ def _rest_is_grey(file: BinaryIO, kind: Kind) -> Pixels:
 
 @contextmanager
 def opened(source: Source, kind: Kind, limits: Limits) -> Iterator[Image.Image]:
-    """The picture's header, with its claimed size checked; whatever is raised inside comes out as MediaError."""
+    """The image's header, with its claimed size checked; whatever is raised inside comes out as MediaError."""
     if kind.format == "heic":
         import pillow_heif  # its library takes a while to load, and most scans see no HEIC
 
@@ -148,7 +148,7 @@ def open_picture(source: Source, kind: Kind, limits: Limits) -> Picture:
         moves = kind.format in _MOVING and bool(getattr(image, "is_animated", False))
         times, seconds = _durations(image, limits, clock, notes) if moves else ((0.0,), 0.0)
         if kind.format == "heic" and getattr(image, "n_frames", 1) > 1 and not moves:
-            notes.append(f"holds {image.n_frames} pictures; only the first is looked at")  # type: ignore[attr-defined]
+            notes.append(f"holds {image.n_frames} images; only the first is looked at")  # type: ignore[attr-defined]
     if kind.format == "jpeg":
         with source.open() as file:
             end = jpeg.end(file)

@@ -1,4 +1,4 @@
-"""The segments of a JPEG, walked before Pillow does and after its picture: what stands around the pixels.
+"""The segments of a JPEG, walked before Pillow does and after its image: what stands around the pixels.
 
 Pillow joins EXIF segments by copying all that it has at each, and skips what is no segment byte by byte: some 100 MB of
 either hold it for minutes, before it has read a pixel.
@@ -15,7 +15,7 @@ from unmask.media.limits import MediaError
 # Most that cameras and programs write: a depth map in XMP takes a hundred segments of 64 kB.
 SEGMENTS, BYTES, EXIF, JUNK = 2000, 64 << 20, 16, 64 << 10
 _ALONE = {0x01, *range(0xD0, 0xDA)}  # markers without a length
-TAIL = 1 << 20  # bytes behind the picture that are searched for a clip
+TAIL = 1 << 20  # bytes behind the image that are searched for a video
 
 
 @dataclass
@@ -27,7 +27,7 @@ class _Found:
 
 
 def check(file: BinaryIO) -> int | None:
-    """Place of the first scan; None if there is none. Raises: MediaError for more before it than a picture needs."""
+    """Place of the first scan; None if there is none. Raises: MediaError for more before it than an image needs."""
     found = _Found()
     file.seek(0)
     while True:
@@ -38,7 +38,7 @@ def check(file: BinaryIO) -> int | None:
             break
         found.segments += 1
         _within(found.segments, SEGMENTS, "segments")
-        _within(file.tell(), BYTES, "bytes before its picture")
+        _within(file.tell(), BYTES, "bytes before its image")
         if marker not in _ALONE:
             _segment(file, marker, found)
     if found.exif and tiff.excessive(found.exif):
@@ -75,11 +75,11 @@ def _segment(file: BinaryIO, marker: int, found: _Found) -> None:
 
 def _within(count: int, most: int, what: str) -> None:
     if count > most:
-        raise MediaError(f"has more than {most:,} {what}, as no camera or program writes it; save the picture anew")
+        raise MediaError(f"has more than {most:,} {what}, as no camera or program writes it; save the image anew")
 
 
 def end(file: BinaryIO) -> int | None:
-    """Where the picture ends; None if it is cut off: no end marker after its first scan began.
+    """Where the image ends; None if it is cut off: no end marker after its first scan began.
 
     Thumbnails inside its tags have end markers of their own.
     """
@@ -98,10 +98,10 @@ def end(file: BinaryIO) -> int | None:
 
 
 def attached(file: BinaryIO, start: int) -> str:
-    """What a reader should know of what lies behind the picture: phones append the seconds around a photo."""
+    """What a reader should know of what lies behind the image: phones append the seconds around a photo."""
     file.seek(start)
     tail = file.read(TAIL)
     at = tail.find(b"ftyp")
     if at < 4 or not tail[at + 4 : at + 8].isascii():
         return ""
-    return "a clip is attached to the picture (a motion photo); only the picture is looked at"
+    return "a video is attached to the image (a motion photo); only the image is looked at"

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class MediaError(UnmaskError):
-    """A source that cannot be read as a picture or a clip; the text says why and, where one exists, the way out."""
+    """A source that cannot be read as an image or a video; the text says why and, where one exists, the way out."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Limits:
 
     Attributes:
         bytes: size of the file or download.
-        pixels: width x height of one picture, as the file claims it and as the decoder finds it.
-        seconds: length of a clip.
-        frames: number of frames of a clip, read or promised.
+        pixels: width x height of one image, as the file claims it and as the decoder finds it.
+        seconds: length of a video.
+        frames: number of frames of a video, read or promised.
         decode_seconds: time spent on opening, and again on each pass of `Media.frames`; the caller's own time between
             two frames does not count.
     """
@@ -47,9 +47,9 @@ def over(name: str, found: float, allowed: float) -> str:
     """The one wording of every broken limit."""
     what = {
         "bytes": "bytes in the file",
-        "pixels": "pixels in one picture",
+        "pixels": "pixels in one image",
         "seconds": "seconds of video",
-        "frames": "frames in the clip",
+        "frames": "frames in the video",
         "decode_seconds": "seconds spent on decoding",
     }[name]
     option = "--max-" + name.replace("_", "-")

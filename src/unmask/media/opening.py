@@ -14,21 +14,21 @@ from unmask.types import Media
 
 
 def open_media(source: str | Path | bytes, *, limits: Limits = DEFAULTS, allow_url: bool = False) -> Media:
-    """Open a picture or a clip: its content, not its name, decides what it is.
+    """Open an image or a clip: its content, not its name, decides what it is.
 
     Args:
         source: a path, the file's bytes, or (with `allow_url`) an http(s) address.
         limits: what the file may cost; see `Limits`.
 
     Raises:
-        MediaError: not readable as a picture or a clip, or over a limit. The text says why and how to mend it.
+        MediaError: not readable as an image or a video, or over a limit. The text says why and how to mend it.
     """
     held = _source(source, limits, allow_url)
     with held.open() as file:
         head = file.read(sniff.HEAD)
     kind = sniff.sniff(head)
     if kind is None:
-        raise MediaError(f"not a picture or a clip: this looks like {sniff.describe(head)}")
+        raise MediaError(f"not an image or a clip: this looks like {sniff.describe(head)}")
     if kind.reader == "video":
         return _from_clip(open_video(held, kind, limits))
     return _from_picture(open_picture(held, kind, limits))

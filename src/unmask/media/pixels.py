@@ -28,7 +28,7 @@ HDR = {16: "PQ", 18: "HLG"}  # H.273 transfer characteristics
 
 @dataclass(frozen=True)
 class Upright:
-    """How stored pixels become the picture people see.
+    """How stored pixels become the image people see.
 
     `turn`: 2 x 2 signs of the display matrix (what x and y of a stored pixel add to x and y on screen).
     `aspect`: width of a pixel over its height.

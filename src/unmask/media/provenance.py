@@ -1,4 +1,4 @@
-"""What a file says about where it comes from. Claims, never proof: nothing here makes a picture real."""
+"""What a file says about where it comes from. Claims, never proof: nothing here makes an image real."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _GENERATOR_TEXT = (
     "workflow",
     "sd-metadata",
     "Dream",
-)  # PNG texts that picture generators write
+)  # PNG texts that image generators write
 _CONTAINER = {
     "make": ("make", "com.apple.quicktime.make", "com.android.manufacturer"),
     "model": ("model", "com.apple.quicktime.model", "com.android.model"),
@@ -63,7 +63,7 @@ TAG_DAMAGE = (
 
 
 def exif_of(image: Image.Image) -> Image.Exif:
-    """The picture's EXIF tags. Raises: one of TAG_DAMAGE."""
+    """The image's EXIF tags. Raises: one of TAG_DAMAGE."""
     stored = image.info.get("exif")
     if isinstance(stored, bytes) and excessive(stored):
         raise ValueError("its tags reach for more than they can hold")
@@ -71,7 +71,7 @@ def exif_of(image: Image.Image) -> Image.Exif:
 
 
 def exif_fields(image: Image.Image) -> dict[str, str]:
-    """make, model, software, date, lens; that there is a position, not where; traces of picture generators."""
+    """make, model, software, date, lens; that there is a position, not where; traces of image generators."""
     found: dict[str, str] = {}
     try:
         exif = exif_of(image)
@@ -84,7 +84,7 @@ def exif_fields(image: Image.Image) -> dict[str, str]:
         found["exif"] = f"damaged: {_plain(error) or type(error).__name__}"
     written = [key for key in _GENERATOR_TEXT if key in image.info]
     if written:
-        found["generator"] = f"carries a text {written[0]!r}, as picture generators write it"
+        found["generator"] = f"carries a text {written[0]!r}, as image generators write it"
     xmp = image.info.get("xmp", b"")
     if b"trainedAlgorithmicMedia" in (xmp if isinstance(xmp, bytes) else str(xmp).encode()):
         found["declared"] = "its metadata declare it as made by a trained algorithm"
@@ -92,7 +92,7 @@ def exif_fields(image: Image.Image) -> dict[str, str]:
 
 
 def container_fields(metadata: Mapping[str, str]) -> dict[str, str]:
-    """The same names from a clip's metadata."""
+    """The same names from a video's metadata."""
     low = {key.lower(): value for key, value in metadata.items()}
     found = {}
     for name, keys in _CONTAINER.items():

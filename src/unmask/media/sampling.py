@@ -16,7 +16,7 @@ class Run:
 
 
 def spread(times: Sequence[float], seconds: float, count: int) -> list[int]:
-    """Indices of the frames on screen at the middles of `count` equal parts of the clip, without repeats.
+    """Indices of the frames on screen at the middles of `count` equal parts of the video, without repeats.
 
     times: ascending, seconds from the first frame. seconds: from the first frame to the end of the last.
     """
@@ -28,7 +28,7 @@ def runs(pts: Sequence[int], keys: Sequence[bool], wanted: Sequence[int]) -> lis
     """The shortest stretches of the file that show the `wanted` packets (positions in file order).
 
     A stretch begins at a keyframe. A frame that is shown before the keyframe it follows in the file (a leading frame of
-    an open group of pictures) leans on the group before, so its stretch begins one keyframe earlier. Stretches that
+    an open group of images) leans on the group before, so its stretch begins one keyframe earlier. Stretches that
     touch are one: a decoder that is already there need not start again.
     """
     starts = [position for position, key in enumerate(keys) if key]

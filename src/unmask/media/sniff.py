@@ -10,7 +10,7 @@ HEAD = 4096  # bytes of the file that are looked at
 
 @dataclass(frozen=True)
 class Kind:
-    """`format` is the public name. `reader`: which room of media/ opens it, and under which of its names."""
+    """`format` is the public name. `reader`: which package of media/ opens it, and under which of its names."""
 
     format: str
     reader: Literal["picture", "video"]
@@ -70,10 +70,10 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
 
 # Things that people do drop in, so that the refusal can call them by their name.
 _OTHER: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"#EXTM3U", "an HLS playlist; give the clip itself, not a list that points to it"),
-    (0, b"ffconcat version", "a list of files for FFmpeg; give the clips themselves"),
-    (0, b"[playlist]", "a playlist; give the clip itself"),
-    (0, b"%PDF", "a PDF document; take the pictures out of it first"),
+    (0, b"#EXTM3U", "an HLS playlist; give the video itself, not a list that points to it"),
+    (0, b"ffconcat version", "a list of files for FFmpeg; give the videos themselves"),
+    (0, b"[playlist]", "a playlist; give the video itself"),
+    (0, b"%PDF", "a PDF document; take the images out of it first"),
     (0, b"PK\x03\x04", "a ZIP archive or an office document; unpack it first"),
     (0, b"\x1f\x8b", "a gzip archive; unpack it first"),
     (0, b"BZh", "a bzip2 archive; unpack it first"),
@@ -86,9 +86,9 @@ _OTHER: tuple[tuple[int, bytes, str], ...] = (
     (0, b"ID3", "an MP3 sound file; there is nothing to see in it"),
     (0, b"fLaC", "a FLAC sound file; there is nothing to see in it"),
     (0, b"8BPS", "a Photoshop document; export it as PNG or TIFF"),
-    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 picture; convert it to PNG"),
-    (0, b"\xff\x0a", "a JPEG XL picture; convert it to PNG"),
-    (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture; convert it to PNG"),
+    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 image; convert it to PNG"),
+    (0, b"\xff\x0a", "a JPEG XL image; convert it to PNG"),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL image; convert it to PNG"),
     (0, b"IIRO", "a camera RAW (ORF); develop it to JPEG or TIFF first"),
     (0, b"IIRS", "a camera RAW (ORF); develop it to JPEG or TIFF first"),
     (0, b"IIU\0", "a camera RAW (RW2); develop it to JPEG or TIFF first"),
@@ -120,7 +120,7 @@ def sniff(head: bytes) -> Kind | None:
 
 
 def _iso(head: bytes) -> Kind | None:
-    """ISO base media (MP4 and its family): the brands tell pictures from clips."""
+    """ISO base media (MP4 and its family): the brands tell images from clips."""
     box = head[4:8]
     if box in (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"):  # QuickTime from before there were brands
         return VIDEOS["mov"]
@@ -151,9 +151,9 @@ def describe(head: bytes) -> str:
         return f"an ISO media file of the unsupported brand {head[8:12]!r}"
     start = head[:512].lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html")):
-        return "a web page; give the address of the picture or clip itself"
+        return "a web page; give the address of the image or video itself"
     if b"<mpd" in start or b"<smoothstreamingmedia" in start:
-        return "a streaming manifest; give the clip itself, not a list that points to it"
+        return "a streaming manifest; give the video itself, not a list that points to it"
     if b"<svg" in start:
         return "an SVG drawing; export it as PNG"
     if min(head) >= 9 and sum(byte < 128 for byte in head) > len(head) * 0.7:

@@ -66,7 +66,7 @@ def _open(path: Path) -> BinaryIO:
     file = os.fdopen(descriptor, "rb") if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
     if file is None:
         os.close(descriptor)
-        raise MediaError(f"{path} is not a regular file (a folder, pipe or device); give a picture or a clip")
+        raise MediaError(f"{path} is not a regular file (a folder, pipe or device); give an image or a video")
     return file
 
 

@@ -1,4 +1,4 @@
-"""The table of a clip's packets: one cheap pass that reads the container and decodes nothing."""
+"""The table of a video's packets: one cheap pass that reads the container and decodes nothing."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _read(container: InputContainer, stream: VideoStream, limits: Limits, clock:
             read.duration.append(packet.duration or 0)
             read.key.append(packet.is_keyframe)
             read.size.append(packet.size)
-            # VP8 stores pictures that are never shown as packets of their own (RFC 6386, 9.1: the show_frame bit).
+            # VP8 stores images that are never shown as packets of their own (RFC 6386, 9.1: the show_frame bit).
             hidden = vp8 and packet.size > 0 and not bytes(packet)[0] & 0x10
             read.shown.append(packet.size > 0 and not packet.is_discard and not hidden)
     except LIBAV as error:

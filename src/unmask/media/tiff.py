@@ -1,7 +1,7 @@
 """The directories of a TIFF, read before Pillow does: its pages, whether it is a camera RAW, what it claims.
 
 Pillow reads every tag of a directory as far as it claims to reach, and compares each further directory with all before:
-a small file can so ask for gigabytes and hours. A camera RAW is a TIFF, too; its first picture is a small preview.
+a small file can so ask for gigabytes and hours. A camera RAW is a TIFF, too; its first image is a small preview.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class _Directories:
 def pages(file: BinaryIO) -> list[Page]:
     """The directories of the main chain, at most MOST_PAGES.
 
-    Raises: MediaError for a directory that claims more tags or bytes than any picture needs.
+    Raises: MediaError for a directory that claims more tags or bytes than any image needs.
     """
     try:
         return list(_pages(_Directories(file)))
@@ -155,18 +155,18 @@ def _raw(directories: _Directories, tags: dict[int, _Tag]) -> str:
 
 
 def chosen(file: BinaryIO) -> tuple[int, str]:
-    """Which page is the picture, and what a reader should know of the others.
+    """Which page is the image, and what a reader should know of the others.
 
     The first of the largest that are neither previews nor masks.
 
-    Raises: MediaError for a camera RAW, or a file whose picture lies where only its maker's programs look.
+    Raises: MediaError for a camera RAW, or a file whose image lies where only its maker's programs look.
     """
     head = file.read(16)
     found = pages(file)
     raw = "CR2" if head[8:10] == b"CR" else next((page.raw for page in found if page.raw), "")
     if raw:
         kind = raw if raw == "camera RAW" else f"camera RAW ({raw})"
-        raise MediaError(f"a {kind}: what it holds as a picture is a preview; develop it to JPEG or TIFF first")
+        raise MediaError(f"a {kind}: what it holds as an image is a preview; develop it to JPEG or TIFF first")
     whole = [i for i, page in enumerate(found) if not page.subfile & (_REDUCED | _MASK)]
     if not whole and any(page.subs for page in found):
         raise MediaError("a TIFF that holds only a preview outside its inner directories; save it as a plain TIFF")
@@ -175,7 +175,7 @@ def chosen(file: BinaryIO) -> tuple[int, str]:
         return index, ""
     count = f"more than {MOST_PAGES:,}" if len(found) == MOST_PAGES else str(len(found))
     which = "first" if index == 0 else f"largest (number {index + 1})"
-    return index, f"holds {count} pictures; only the {which} is looked at"
+    return index, f"holds {count} images; only the {which} is looked at"
 
 
 def excessive(exif: bytes) -> bool:

@@ -28,14 +28,14 @@ _LOST = "the file's index leads to the wrong place"
 
 # Bytes that are quicker read past than sought across.
 WORTH_A_SEEK = 4 << 20
-# Codecs whose decoder knows a picture that no other leans on, exactly: it need not be decoded unless it is wanted.
+# Codecs whose decoder knows an image that no other leans on, exactly: it need not be decoded unless it is wanted.
 # (HEVC's flag says so only within one temporal layer; VP9 and AV1 have none.)
 DROPPABLE = {"h264", "mpeg4", "mpeg2video", "mpeg1video"}
 
 
 @dataclass(frozen=True)
 class Clip:
-    """An opened clip: all that is known without decoding more than its first picture."""
+    """An opened clip: all that is known without decoding more than its first image."""
 
     source: Source
     kind: Kind
@@ -77,7 +77,7 @@ class Clip:
             if done == len(here):
                 break
         for i in here[done:]:
-            yield Unread(i, self.table.times[i], why or "the decoder gave no picture")
+            yield Unread(i, self.table.times[i], why or "the decoder gave no image")
         for i in wanted[len(here) :]:
             yield Unread(i, self.table.times[i], "the file ends before this frame")
 
@@ -132,7 +132,7 @@ def _stream(container: InputContainer, kind: Kind, limits: Limits) -> VideoStrea
         raise MediaError(f"this {kind.format} file has no video in it")
     known = [s for s in seen if getattr(s, "codec_context", None) is not None]  # PyAV: None where there is no decoder
     if not known:
-        raise MediaError("the video's codec is unknown to FFmpeg; convert the clip to H.264 in MP4")
+        raise MediaError("the video's codec is unknown to FFmpeg; convert the video to H.264 in MP4")
     stream = max(known, key=lambda s: (s.width or 0) * (s.height or 0))
     limits.check("pixels", (stream.width or 0) * (stream.height or 0))
     stream.codec_context.options = {"max_pixels": str(limits.pixels)}
@@ -168,9 +168,9 @@ class _First:
 
 
 def _first(file: BinaryIO, kind: Kind, limits: Limits, clock: Clock) -> _First | None:
-    """The first picture that can be decoded: only it tells rotation, and the true size where a header lies."""
+    """The first image that can be decoded: only it tells rotation, and the true size where a header lies."""
     with opened(file, kind, limits, clock) as (container, stream):
-        stream.thread_type = "SLICE"  # frame threads would decode several pictures to return one
+        stream.thread_type = "SLICE"  # frame threads would decode several images to return one
         feed = itertools.chain(itertools.islice(packets(container, stream), 64), [None])  # None: give what you hold
         while True:
             clock.check()
@@ -238,7 +238,7 @@ class _Decoder:
 
     def _frame(self, index: int, picture: Any, reformatter: VideoReformatter) -> Frame | Unread:
         if picture.is_corrupt:
-            return self._unread(index, "the picture is damaged")
+            return self._unread(index, "the image is damaged")
         try:
             image = pixels.rgb(picture, self.clip.how, reformatter)
         except LIBAV as error:
@@ -246,10 +246,10 @@ class _Decoder:
         return Frame(index, self.table.times[index], image)
 
     def _unread(self, index: int, why: str = "") -> Unread:
-        return Unread(index, self.table.times[index], why or self.why or "the decoder gave no picture")
+        return Unread(index, self.table.times[index], why or self.why or "the decoder gave no image")
 
     def _pictures(self) -> Iterator[Any]:
-        """Decoded pictures of the plan, in presentation order within each run."""
+        """Decoded images of the plan, in presentation order within each run."""
         table = self.table
         self._by_stamp = {table.pts[p]: i for i, p in enumerate(table.shown)} if table.timed else {}
         with self.clip.source.open() as file, opened(file, self.clip.kind, self.clip.limits, self.clock) as opening:
@@ -320,6 +320,6 @@ class _Feed:
         self.next, self.sought = at, True
 
     def _is(self, packet: Any, position: int) -> bool:
-        """Programme streams can land inside a picture: the stamp alone does not prove where we are."""
+        """Programme streams can land inside an image: the stamp alone does not prove where we are."""
         table = self.table
         return position < len(table.pts) and (packet.pts, packet.size) == (table.pts[position], table.sizes[position])

@@ -26,14 +26,14 @@ class Backbone:
     """What an encoder of this name looks like.
 
     Attributes:
-        features: length D of the feature of one picture.
-        size: side of the square picture it is run at, pixels.
+        features: length D of the feature of one image.
+        size: side of the square image it is run at, pixels.
         mean, std: its normalisation of RGB in 0..1.
         norms: a parameter belongs to a LayerNorm exactly if its name contains one of these.
         blocks: prefix of the names of its transformer blocks, before their number.
         linear: names of the linear maps in each block, which low-rank adapters stand beside.
         build: the module, from its sizes, with random weights.
-        feature: (module, normalised pictures (B, 3, S, S)) -> (B, D).
+        feature: (module, normalised images (B, 3, S, S)) -> (B, D).
     """
 
     features: int

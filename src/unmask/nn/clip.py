@@ -1,4 +1,4 @@
-"""A published CLIP on disk, in transformers' layout: its picture tower, and where its text tower puts sentences.
+"""A published CLIP on disk, in transformers' layout: its image tower, and where its text tower puts sentences.
 
 Radford et al.: "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021, arXiv 2103.00020.
 """
@@ -50,7 +50,7 @@ class PublishedCLIP:
         return float(self.state["logit_scale"].exp())
 
     def fill(self, encoder: Encoder, projection: nn.Linear) -> None:
-        """The picture tower's weights. Raises: UnmaskError for a tower of other sizes or another activation."""
+        """The image tower's weights. Raises: UnmaskError for a tower of other sizes or another activation."""
         said = (self.config.get("vision_config") or {}).get("hidden_act", "quick_gelu")
         configs: list[Any] = [m.config for m in encoder.body.modules() if hasattr(m, "config")]
         own = str(configs[0].hidden_act)

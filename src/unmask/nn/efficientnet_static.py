@@ -1,4 +1,4 @@
-"""EfficientNet-B4 as efficientnet_pytorch 0.7 pads it: for pictures of 380 pixels, whatever comes.
+"""EfficientNet-B4 as efficientnet_pytorch 0.7 pads it: for images of 380 pixels, whatever comes.
 
 TensorFlow pads a strided convolution by what its input's size asks for, more on the right and below. That library works
 the pads out once, for the size that the network was scaled to. DeepfakeBench's checkpoints were trained so, on 256

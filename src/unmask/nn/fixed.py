@@ -1,4 +1,4 @@
-"""For methods whose weights or matrices are made for pictures of one size."""
+"""For methods whose weights or matrices are made for images of one size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from unmask.types import UnmaskError
 
 
 def exactly(image: Tensor, size: int) -> Tensor:
-    """The picture as it is. Raises: UnmaskError for one of another size."""
+    """The image as it is. Raises: UnmaskError for one of another size."""
     if image.shape[-2:] != (size, size):
         raise UnmaskError(f"crops of {size} x {size} pixels are wanted, not {image.shape[-2]} x {image.shape[-1]}")
     return image

@@ -1,4 +1,4 @@
-"""Cosine and Fourier transforms of square pictures as matrix products: every runtime has those, few have an FFT."""
+"""Cosine and Fourier transforms of square images as matrix products: every runtime has those, few have an FFT."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 def dct_matrix(size: int) -> Tensor:
     """The orthonormal DCT-II: D[k, n] = sqrt((2 - [k = 0]) / size) cos(pi (n + 1/2) k / size).
 
-    D x D' are the coefficients of a picture x, D' c D is the picture of coefficients c.
+    D x D' are the coefficients of an image x, D' c D is the image of coefficients c.
 
     Returns: (size, size) float32.
     """
@@ -24,7 +24,7 @@ def dct_matrix(size: int) -> Tensor:
 def dft_matrices(size: int) -> tuple[Tensor, Tensor]:
     """C[k, n] = cos(2 pi k n / size) and S[k, n] = sin(2 pi k n / size): the DFT is F = C - iS, unnormalised.
 
-    Both are symmetric. F x F are the coefficients of a picture x.
+    Both are symmetric. F x F are the coefficients of an image x.
 
     Returns: twice (size, size) float32.
     """

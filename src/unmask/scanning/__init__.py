@@ -37,7 +37,7 @@ def scan(
     limits: Limits | None = None,
     out: str | PathLike[str] | None = None,
 ) -> Report:
-    """Scans pictures and clips for forged faces.
+    """Scans images and videos for forged faces.
 
     Args:
         sources: a file, a folder (with all below it), a URL if `allow_url`, the bytes of a file, a file opened for
@@ -45,15 +45,15 @@ def scan(
         detector: "embedded", the path of a bundle, or "hub:owner/name[@revision]".
         runtime: what runs it: "onnx", "openvino" or "torch" (the latter two with their extras).
         faces: the face detector: "embedded", "yunet", or the path of an ONNX file of that layout.
-        frames: looked at in a clip, evenly spaced in time.
+        frames: looked at in a video, evenly spaced in time.
         error_rate: share of real faces that may be called fake, and of forged ones that may be called real.
-        whole_image: insist on a detector that looks at the whole picture.
+        whole_image: insist on a detector that looks at the whole image.
         checks: take a verdict back that turns round under JPEG 70, half size or a mild blur.
         pictures: make thumbnails and heat maps for HTML; they cost 64 more scores for each face.
         jobs: processes for several files; default one for each core, at most 8.
         threads: of the detector in each of them; default: cores / jobs.
         limits: what one file may cost; see `unmask.media.Limits`.
-        out: a Parquet table that keeps the answers; what it knows already is not scanned again (and has no pictures).
+        out: a Parquet table that keeps the answers; what it knows already is not scanned again (and has no images).
 
     Returns: one FileReport for each file, in the order of `sources`. A file that cannot be read is one in state
         `failed`, a file without a face one that is `not_applicable`; neither has a score.

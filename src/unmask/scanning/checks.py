@@ -20,10 +20,10 @@ from unmask.types import Calibration, Floats, Pixels
 CROPS_CHECKED = 8  # per face: three changes of eight crops cost less than the 32 crops of the scan itself
 CLEARLY_ACROSS = 0.1  # a score near one half crosses it under any change; only 0.1 beyond it is a change of mind
 TINY = 40.0  # pixels: detection was validated above 32 px, and most of a crop of a smaller face is interpolation
-FEW = 3  # frames: one or two frames of a clip may be a transition, a poster or a false find
-SELDOM = 0.25  # share of a clip's frames: false finds in a background come and go; a person mostly stays
+FEW = 3  # frames: one or two frames of a video may be a transition, a poster or a false detection
+SELDOM = 0.25  # share of a video's frames: false detections in a background come and go; a person mostly stays
 UNREAD = 0.2  # share of frames: beyond, what was not seen may well be what matters
-BRIEF, LONG = 1, 8  # frames: a face seen once, in a clip that follows another for eight, is mostly a false find
+BRIEF, LONG = 1, 8  # frames: a face seen once, in a video that follows another for eight, is mostly a false detection
 
 
 def jpeg70(picture: Image.Image) -> Image.Image:
@@ -66,8 +66,8 @@ def unstable(calibration: Calibration, x: float, shifts: Mapping[str, float], er
     """Reasons from the changes under which the verdict turns round.
 
     Args:
-        x: mean margin of the face.
-        shifts: change -> by how much it moves the mean margin of the checked crops. The shift is added to x, so that
+        x: mean logit of the face.
+        shifts: change -> by how much it moves the mean logit of the checked crops. The shift is added to x, so that
             only the change counts, not which crops were checked.
     """
     before, p_before = decide(calibration, x, error_rate, k)[0], probability(calibration, x)
@@ -90,7 +90,7 @@ def circumstances(
         sides: (frames,) face sizes in pixels of the frame.
         distances: (frames,) from the training features, or None when the bundle carries no such model.
         ood_threshold: the card's, for them.
-        frames: that were read of a clip; None for a still, where one sighting is all there can be.
+        frames: that were read of a video; None for a still, where one sighting is all there can be.
     """
     reasons = []
     side = float(np.median(sides))

@@ -43,11 +43,11 @@ def scale(score: float, low: float | None, high: float | None, unsure: Band | No
 
 
 def timeline(samples: Sequence[Sample], seconds: float, unsure: Band | None, name: str) -> str:
-    """Scores of one face over the clip, one dot a sample: filled at 50 % or above, hollow below.
+    """Scores of one face over the video, one dot a sample: filled at 50 % or above, hollow below.
 
     Args:
         samples: at least one, in time order.
-        seconds: length of the clip; the axis covers it even where the face is absent.
+        seconds: length of the video; the axis covers it even where the face is absent.
     """
     left, right, top, bottom = 46.0, WIDTH - 12.0, 12.0, 126.0
     last = max(seconds, samples[-1].t, 1e-3)

@@ -146,12 +146,12 @@ def _faces(file: FileReport, report: Report, level: int) -> str:
         )
         note += "a high number by chance, and the file's number allows for that.</p>"
     cards = "".join(_face(k, face, file, report, level + 1) for k, face in enumerate(file.faces, 1))
-    title = "The picture as a whole" if whole else "Face by face"
+    title = "The image as a whole" if whole else "Face by face"
     return f'<section class="faces"><h{level}>{title}</h{level}>{note}{cards}</section>\n'
 
 
 def _face(k: int, face: FaceReport, file: FileReport, report: Report, level: int) -> str:
-    name = "Whole picture" if report.settings.whole_image else f"Face {k}"
+    name = "Whole image" if report.settings.whole_image else f"Face {k}"
     number = "No number is given."
     drawing = ""
     if face.score is not None:
@@ -166,7 +166,7 @@ def _face(k: int, face: FaceReport, file: FileReport, report: Report, level: int
 </figure>"""
     return f"""<article class="face">
 <h{level}>{_icon(face.state)}{name}: {FACE[face.state]}</h{level}>
-<div class="pictures">{_pictures(face, name)}</div>
+<div class="images">{_pictures(face, name)}</div>
 <div class="about"><p>{number}</p>{drawing}{_reasons(face.reasons, "Why")}</div>
 </article>
 """
@@ -174,7 +174,7 @@ def _face(k: int, face: FaceReport, file: FileReport, report: Report, level: int
 
 def _pictures(face: FaceReport, name: str) -> str:
     if face.thumbnail is None:
-        return '<p class="missing">Picture not kept.</p>'
+        return '<p class="missing">Image not kept.</p>'
     out = f'<figure><img src="{_data(face.thumbnail)}" alt="{name}, as the detector saw it">'
     out += "<figcaption>As the detector saw it.</figcaption></figure>"
     if face.heat is not None:
@@ -310,8 +310,8 @@ def _reproduce(report: Report, only: FileReport | None) -> str:
             "Error rate",
             f"{rate}: about {odds(s.error_rate)} real files may be called forged, and as many forged ones real",
         ),
-        ("Frames", f"at most {s.frames} a clip, evenly spaced in time"),
-        ("Judged", "the whole picture" if s.whole_image else "every face that was found"),
+        ("Frames", f"at most {s.frames} a video, evenly spaced in time"),
+        ("Judged", "the whole image" if s.whole_image else "every face that was found"),
         ("Stability checks", "on" if s.checks else "off"),
     ]
     if s.whole_image:

@@ -36,7 +36,7 @@ class Judge:
     ood_threshold: float | None
     margins: Callable[[Pixels], Floats]
     settings: Settings
-    what: str = "face"  # "picture" for detectors that look at the whole of it
+    what: str = "face"  # "image" for detectors that look at the whole of it
 
     def verdict(self, seen: Sequence[Seen], k: int, frames: int | None) -> Verdict:
         """On one person among k, with the reasons for doubt from how it was seen."""

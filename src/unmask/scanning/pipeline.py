@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from unmask.bundles import Scorer
-from unmask.bundles.calibration import margins
+from unmask.bundles.calibration import log_odds
 from unmask.faces import FaceDetector, FaceSearch, crop, track, whole
 from unmask.faces.search import smallest
 from unmask.faces.track import THUMB
@@ -42,7 +42,7 @@ from unmask.types import (
 
 BATCH = 16  # crops that wait for being scored together
 FACES_PER_FRAME = 20  # the largest ones: bounds time and memory in a crowd
-KEPT_FRAMES = 64  # frames whose crops stay for checks and pictures, evenly spaced; of the others only numbers stay
+KEPT_FRAMES = 64  # frames whose crops stay for checks and images, evenly spaced; of the others only numbers stay
 
 
 class Clock:
@@ -84,7 +84,7 @@ class Scanner:
     """A detector, a face detector and the settings, made ready for any number of files.
 
     Attributes:
-        face detector: None for detectors that look at the whole picture.
+        face detector: None for detectors that look at the whole image.
         pictures: also make the thumbnail and the heat map of each face.
     """
 
@@ -111,7 +111,7 @@ class Scanner:
         return self.scan_media(media, clock)
 
     def scan_media(self, media: Media, clock: Clock | None = None) -> FileReport:
-        """The report on an opened medium, for instance a camera's."""
+        """The report on an opened media file, for instance a camera's."""
         clock = clock or Clock()
         gathered = self._gather(media, clock)
         verdict, faces = self._judge(media, gathered, clock)
@@ -182,7 +182,7 @@ class Scanner:
             for face in faces[:FACES_PER_FRAME]:
                 try:
                     crops.append(crop(frame.image, face, spec))
-                except UnmaskError:  # five points that span no face: a false find
+                except UnmaskError:  # five points that span no face: a false detection
                     continue
         return crops
 
@@ -191,7 +191,7 @@ class Scanner:
             return
         with clock("score"):
             reading = self.scorer.read(np.stack([c.image for c, _ in pending]))
-        said, distances = margins(reading.logits, self.scorer.card.classes), reading.features_distance
+        said, distances = log_odds(reading.logits, self.scorer.card.classes), reading.features_distance
         for i, (c, keep) in enumerate(pending):
             distance = None if distances is None else float(distances[i])
             gathered.seen[id(c.face)] = Seen(c.face, c.matrix, float(said[i]), distance, c.image if keep else None)
@@ -199,7 +199,7 @@ class Scanner:
     # --- sightings -> verdict ----------------------------------------------------------------------------------------
 
     def _judge(self, media: Media, gathered: Gathered, clock: Clock) -> tuple[Verdict, list[FaceReport]]:
-        where = f"in {gathered.read} frames" if media.kind == "video" else "in the picture"
+        where = f"in {gathered.read} frames" if media.kind == "video" else "in the image"
         asides = _asides(gathered)
         if gathered.read == 0:
             why = gathered.broken or next(iter(gathered.failed), "it holds no frames")
@@ -225,7 +225,7 @@ class Scanner:
         return file_verdict(verdicts, seen).doubted(*doubts).because(*asides), reports
 
     def _tracks(self, gathered: Gathered) -> list[list[Face]]:
-        if self.face_detector is None:  # the picture follows itself
+        if self.face_detector is None:  # the image follows itself
             return [[face for faces in gathered.faces for face in faces]]
         return track(gathered.faces, gathered.thumbs)
 
@@ -236,7 +236,7 @@ class Scanner:
         return Judge(card.calibration, card.ood_threshold, self._margins, self.settings, what)
 
     def _margins(self, crops: Pixels) -> Floats:
-        return margins(self.scorer.logits(crops), self.scorer.card.classes)
+        return log_odds(self.scorer.logits(crops), self.scorer.card.classes)
 
 
 def ready(
@@ -250,12 +250,12 @@ def ready(
 ) -> Scanner:
     """A scanner whose parts fit each other.
 
-    Raises: UnmaskError for a detector without calibration, one that looks at clips, or a wish that it cannot meet.
+    Raises: UnmaskError for a detector without calibration, one that looks at videos, or a wish that it cannot meet.
     """
     card = scorer.card
     if card.calibration is None:
         raise UnmaskError(
-            f"detector {card.name!r} carries no calibration: its margins are no probabilities yet. Fit one on "
+            f"detector {card.name!r} carries no calibration: its logits are no probabilities yet. Fit one on "
             "validation data of yours with unmask.measure.calibration.calibrate and write it into the bundle's card."
         )
     if card.input.frames != 1:
@@ -264,7 +264,7 @@ def ready(
         raise UnmaskError(f"detector {card.name!r} knows no class 'real', only {', '.join(card.classes)}")
     if settings.whole_image and card.input.margin > 0:
         raise UnmaskError(
-            f"detector {card.name!r} was trained on face crops (margin {card.input.margin:g}); on a whole picture its "
+            f"detector {card.name!r} was trained on face crops (margin {card.input.margin:g}); on a whole image its "
             "score would mean nothing. Leave out --whole-image, or choose a detector whose card says margin 0."
         )
     if card.input.margin > 0 and face_detector is None:
@@ -292,7 +292,7 @@ def _thumb(crop: Pixels) -> Pixels:
 
 
 def _everything(frame: Frame) -> Face:
-    """The whole picture in place of a face."""
+    """The whole image in place of a face."""
     height, width = frame.image.shape[:2]
     return Face(frame.index, frame.t, (0.0, 0.0, float(width), float(height)), np.zeros((0, 2), np.float32), 1.0)
 

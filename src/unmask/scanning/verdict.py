@@ -1,17 +1,18 @@
-"""From margins to a verdict: frames -> face -> file. Pure functions on numbers.
+"""From logits to a verdict: frames -> face -> file. Pure functions on numbers.
 
-A *margin* is logit(fake) - logit(real) of one crop. Three steps lead from margins to the words of a report:
+A *log-odds* is logit(fake) - logit(real) of one crop. Three steps lead from logits to the words of a report:
 
-1. **Face.** x = mean of the margins over the frames in which one person was seen; score = calibrated P(fake) at x.
+1. **Face.** x = mean of the logits over the frames in which one person was seen; score = calibrated P(fake) at x.
 2. **State** of a face, by split-conformal p-values (Vovk et al. 2005): `p_real` is the share of real validation faces
    that score as high as x, `p_fake` the share of forged ones that score as low. At error rate a, among k faces:
    fake if p_real <= a / k, real if p_fake <= a, each only if the other p-value is the larger; otherwise uncertain. The
    division by k is Bonferroni's: whoever looks at k real faces and calls the file forged if any one stands out must ask
    for k times less, because a maximum over faces grows with their number.
 3. **File.** Assumption: with prior 1/2 the file is forged, and if it is, exactly one of its k faces is, the likelier
-   the longer it is in sight: w_i is its share of all sightings, 1/k each in a picture. Then the likelihood ratio of the
-   file is L = sum of w_i p_i / (1 - p_i), and its score is L / (1 + L). A false find of two frames thus weighs little
-   against the face of a whole clip. The state is fake if any face is fake, real if all are real, otherwise uncertain.
+   the longer it is in sight: w_i is its share of all sightings, 1/k each in an image. Then the likelihood ratio of the
+   file is L = sum of w_i p_i / (1 - p_i), and its score is L / (1 + L). A false detection of two frames thus weighs
+   little against the face of a whole video. The state is fake if any face is fake, real if all are real, otherwise
+   uncertain.
 
 A decided state must also have its score on its own side of one half; evidence that contradicts itself is uncertain.
 """
@@ -67,7 +68,7 @@ def face_verdict(calibration: Calibration, margins: Floats, error_rate: float, k
 
 
 def decide(calibration: Calibration, x: float, error_rate: float, k: int = 1) -> tuple[State, str]:
-    """State of a face with mean margin x among k faces, and the evidence for it in words."""
+    """State of a face with mean logit x among k faces, and the evidence for it in words."""
     p_real, p_fake = p_values(calibration, x)
     score = probability(calibration, x)
     if p_real <= error_rate / k and p_fake > p_real and score > 0.5:

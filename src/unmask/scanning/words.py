@@ -84,7 +84,7 @@ def odds(rate: float) -> str:
 
 def event(whole_image: bool) -> str:
     """What the file's number is the probability of."""
-    what = "the picture is forged" if whole_image else "at least one face is forged"
+    what = "the image is forged" if whole_image else "at least one face is forged"
     return f"probability that {what}, if forged and real files were equally common"
 
 
@@ -153,9 +153,7 @@ C2PA = {
     "not_checked": "not checked",
 }
 
-HEAT_NOTE = (
-    "Red: where greying out the picture changes the answer most. It is not a proof of where the picture was edited."
-)
+HEAT_NOTE = "Red: where greying out the image changes the answer most. It is not a proof of where the image was edited."
 
 
 def size(seconds: float) -> str:
@@ -190,7 +188,7 @@ def facts(file: FileReport) -> list[tuple[str, str]]:
 
 
 def confessed(provenance: Mapping[str, str]) -> tuple[str, ...]:
-    """What a file itself says of a generator that made it, in sentences. Nobody writes that into a genuine picture by
+    """What a file itself says of a generator that made it, in sentences. Nobody writes that into a genuine image by
     accident, so it stands beside the verdict; that a file says nothing means nothing."""
     said = [text for key in ("declared", "generator") if (text := provenance.get(key))]
     return tuple(f"The file itself says that a generator made it: {text}." for text in said)

@@ -1,6 +1,6 @@
 """A process that scans one file after another for `pool`: a codec that crashes takes only its own file along.
 
-The order is the options; each line then a path, answered by {"report": ..., "pictures": [[thumbnail, heat], ...]}.
+The order is the options; each line then a path, answered by {"report": ..., "images": [[thumbnail, heat], ...]}.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ def scan_safely(scanner: Scanner, path: str) -> FileReport:
 
 
 def write_answer(report: FileReport) -> bytes:
-    """A report as a worker's answer, with its pictures: one line."""
+    """A report as a worker's answer, with its images: one line."""
     pictures = [[_text(face.thumbnail), _text(face.heat)] for face in report.faces]
     return json.dumps({"report": report.model_dump(mode="json"), "pictures": pictures}).encode()
 
 
 def read_answer(line: bytes) -> FileReport:
-    """An answer of a worker, pictures and all. Raises: UnmaskError when the worker could not load its parts."""
+    """An answer of a worker, images and all. Raises: UnmaskError when the worker could not load its parts."""
     answer = json.loads(line)
     if "error" in answer:
         raise UnmaskError(answer["error"])

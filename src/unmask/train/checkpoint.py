@@ -19,7 +19,7 @@ State = dict[str, Tensor]
 
 
 def save(path: Path, tensors: State, facts: dict[str, Any]) -> None:
-    """Facts are what JSON can hold; its numbers come back to the last bit."""
+    """Facts are what JSON can hold; its numbers come back bitwise."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         stored = {name: value.detach().contiguous().cpu() for name, value in tensors.items()}

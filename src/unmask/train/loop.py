@@ -3,7 +3,7 @@
     torchrun --nproc-per-node 2 -m unmask train RECIPE --data faces.parquet --out RUN
 
 Stopped at any moment and started again, a run goes on from its last checkpoint and, on a CPU, comes to the same
-weights to the last bit: batches are planned from the seed and the epoch, and the random numbers of each step are a
+weights bitwise: batches are planned from the seed and the epoch, and the random numbers of each step are a
 function of seed, step and process.
 """
 

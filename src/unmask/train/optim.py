@@ -94,7 +94,7 @@ class Sharpness:
 
     @torch.no_grad()
     def back(self) -> None:
-        """To w, to the last bit; the gradients of w + e stay."""
+        """To w, bitwise; the gradients of w + e stay."""
         for w, was in zip(self.weights, self.moved, strict=True):
             w.copy_(was)
         self.moved = []

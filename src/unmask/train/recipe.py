@@ -59,7 +59,7 @@ class Data(Plain):
         ("duplicate", "resembles-held-out", "straddles-source", "straddles-identity"),
         description="training rows that carry one of these flags are left out",
     )
-    frames: int | None = Field(None, ge=1, description="at most so many frames of each clip; None = all")
+    frames: int | None = Field(None, ge=1, description="at most so many frames of each video; None = all")
     pick: Literal["even", "random"] = Field("even", description="which: evenly spaced, or drawn by the seed")
 
 
@@ -144,9 +144,9 @@ class AdvScm(Plain):
     weight: float = Field(1.0, ge=0, description="of the consistency of features")
     lr: float = Field(1e-4, gt=0, description="of the adversary's Adam")
     rotation: float = Field(30.0, ge=0, le=180, description="bound, degrees")
-    shift: float = Field(0.25, ge=0, lt=1, description="bound, in sides of the picture")
+    shift: float = Field(0.25, ge=0, lt=1, description="bound, in sides of the image")
     zoom: float = Field(0.25, ge=0, lt=1, description="bound: between 1 - zoom and 1 + zoom")
-    bend: float = Field(0.1, ge=0, lt=0.5, description="bound of the grid's points, in sides of the picture")
+    bend: float = Field(0.1, ge=0, lt=0.5, description="bound of the grid's points, in sides of the image")
     grid: int = Field(4, ge=2, le=16, description="points of the bending grid along a side")
 
 
@@ -190,7 +190,7 @@ class Recipe(Plain):
     )
     landmarks: str = Field("embedded", description="what finds dense points to forge by, see `landmarkers`")
     views: tuple[Transforms, ...] = Field((), description="each crop comes in these ways too, beside itself")
-    batch: int = Field(32, ge=1, description="pictures of a batch, over all processes together")
+    batch: int = Field(32, ge=1, description="images of a batch, over all processes together")
     accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
     length: Length
     optimizer: Optimizer

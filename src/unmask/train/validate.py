@@ -1,4 +1,4 @@
-"""A detector in training, measured on validation crops: frames and clips, counted as `unmask bench` does."""
+"""A detector in training, measured on validation crops: frames and videos, counted as `unmask bench` does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from unmask.base.detector import Detector
-from unmask.bundles.calibration import margins
+from unmask.bundles.calibration import log_odds
 from unmask.data.loader import FaceSet
 from unmask.measure.metrics import auroc, average_precision, eer
 from unmask.measure.scores import COLUMNS
@@ -26,7 +26,7 @@ METRICS = {"auroc": auroc, "average_precision": average_precision, "eer": eer}
 
 @dataclass(frozen=True)
 class Read:
-    """What a detector says of N crops: margins (N,), and the mean cross-entropy."""
+    """What a detector says of N crops: log_odds (N,), and the mean cross-entropy."""
 
     margin: NDArray[np.float64]
     loss: float
@@ -54,13 +54,13 @@ def read(
     for rank, one in enumerate(everywhere):
         logits[rank :: len(everywhere)] = one
     if not torch.isfinite(logits).all():
-        raise UnmaskError("the detector's logits are not finite any more: lower optimizer.lr, or set clip")
+        raise UnmaskError("the detector's logits are not finite any more: lower optimizer.lr, or set video")
     loss = F.cross_entropy(logits, torch.from_numpy(faces.label.astype(np.int64))).item()
-    return Read(margins(logits.numpy(), detector.classes).astype(np.float64), loss)
+    return Read(log_odds(logits.numpy(), detector.classes).astype(np.float64), loss)
 
 
 def scored(faces: FaceSet, margin: NDArray[np.float64]) -> pa.Table:
-    """The crops and their margins as a scores table (`unmask.measure.scores`)."""
+    """The crops and their log_odds as a scores table (`unmask.measure.scores`)."""
     said = {
         "score": pa.array(margin),
         "probability": pa.nulls(len(margin), pa.float64()),

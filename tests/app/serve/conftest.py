@@ -34,7 +34,7 @@ class Media:
     """A detector that takes red faces for forged, and what to show it."""
 
     bundle: Path
-    red: bytes  # a picture
+    red: bytes  # an image
     pale: bytes
     clip: bytes  # 24 frames of a red face
     long: bytes  # 400 frames

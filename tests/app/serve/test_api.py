@@ -70,7 +70,7 @@ def test_a_clip_is_a_job(server: Server, media: Media) -> None:
 
 
 def test_progress_is_told_as_it_comes(server: Server, media: Media) -> None:
-    """A quick machine may be done before anybody listens: then another clip is sent."""
+    """A quick machine may be done before anybody listens: then another video is sent."""
     seen = False
     for _ in range(20):
         job = server.at.post("/v1/scans", files={"file": ("long.mp4", media.long)}, data={"frames": "100"}).json()

@@ -117,7 +117,7 @@ def test_the_network_elsewhere_is_the_network_here() -> None:
 
 
 def scores(server: Server, media: Media, count: int) -> list[dict[str, Any]]:
-    """Reports on `count` pictures, asked for at once."""
+    """Reports on `count` images, asked for at once."""
 
     def one(number: int) -> dict[str, Any]:
         files = {"file": ("a.png", media.red if number % 2 else media.pale)}
@@ -136,7 +136,7 @@ def test_a_service_with_one_network_for_all(server: Server, media: Media, tmp_pa
             file, expected = (one["report"]["files"][0] for one in (scan, plain[number % 2]))
             assert (file["state"], file["score"]) == (expected["state"], pytest.approx(expected["score"], abs=1e-6))
             assert file["faces"] == expected["faces"]
-        # Killed in the middle of a clip, the network comes back, and the scan ends as if nothing had been.
+        # Killed in the middle of a video, the network comes back, and the scan ends as if nothing had been.
         files = {"file": ("long.mp4", media.long)}
         key = shared.at.post("/v1/scans", files=files, data={"frames": "200"}).json()["id"]
         until(lambda: shared.at.get(f"/v1/scans/{key}").json()["progress"] > 0, "its start")

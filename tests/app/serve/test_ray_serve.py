@@ -103,7 +103,7 @@ def test_two_replicas_answer_as_one(replicas: httpx.Client, server: Server, medi
     seen = set[str]()
     until(lambda: seen.add(made()) or len(seen) == 2, "an answer of each replica")
 
-    # A scan that either accepted is there for both, with its pictures, and is gone from both.
+    # A scan that either accepted is there for both, with its images, and is gone from both.
     key = replicas.get("/v1/scans").json()["items"][0]["id"]
     for path in ("", "/report.html", "/faces/1/face.jpg", "/media"):
         assert {replicas.get(f"/v1/scans/{key}{path}").status_code for _ in range(8)} == {200}

@@ -125,7 +125,7 @@ def test_the_server_is_killed_in_the_middle(url: str, media: Media, tmp_path: Pa
         for _ in range(3):
             answer = server.at.post("/v1/scans", files={"file": ("red.png", media.red)}, headers=ASYNC)
             keys.append(answer.json()["id"])
-        until(lambda: server.at.get(f"/v1/scans/{keys[0]}").json()["state"] == "running", "the start of the clip")
+        until(lambda: server.at.get(f"/v1/scans/{keys[0]}").json()["state"] == "running", "the start of the video")
         server.kill()
     with serving(tmp_path / "data", media.bundle, "--db", url) as server:
         ended = [server.ended(key) for key in keys]
@@ -172,7 +172,7 @@ def test_several_servers_share_one_postgresql(postgres_url: str, media: Media, t
         assert sum(done) == len(keys)  # each was scanned once
         assert min(done) > 0  # and both of them worked
 
-        # One takes a clip, and is killed.
+        # One takes a video, and is killed.
         long = {"file": ("long.mp4", media.long)}
         held = one.at.post("/v1/scans", files=long, data={"frames": "256"}).json()["id"]
         other = one.at.post("/v1/scans", files=long, data={"frames": "256"}).json()["id"]

@@ -27,7 +27,7 @@ def arranged(root: Path, tree: Tree, name: str = "dataset_json/X.json") -> Path:
 
 
 def faceforensics(root: Path) -> tuple[str, str]:
-    """Two clips of a pair in the published form: compressions, back-slashes, the author's drive."""
+    """Two videos of a pair in the published form: compressions, back-slashes, the author's drive."""
     one = next(c for c, s in _ffpp.splits().items() if s == "train" and _ffpp.groups()[c] not in _ffpp.straddling())
     pair = f"{one}_{_ffpp.partners()[one]}"
     real, homes = f"FaceForensics++/original_sequences/youtube/c23/frames/{one}", {}
@@ -88,13 +88,13 @@ def test_a_clip_of_several_splits_is_a_test_clip_once_and_said(tmp_path: Path) -
         "id1_0000": (0, "train"),
         "id0_id1_0000": (1, "train"),
     }
-    assert [p.why for p in problems] == ["1 clips of CelebDFv2_real stand in test and train and val: taken as test"]
+    assert [p.why for p in problems] == ["1 videos of CelebDFv2_real stand in test and train and val: taken as test"]
     assert by_name["id0_id1_0000"].group_id == _celeb_df.group("id0")
     assert (by_name["id0_id1_0000"].flags, by_name["id1_0000"].flags) == (("straddles-identity",), ())
 
 
 def test_dfdc_as_the_script_writes_it(tmp_path: Path) -> None:
-    """Validation is overwritten by one clip without a name, then holds all of train."""
+    """Validation is overwritten by one video without a name, then holds all of train."""
     train = {n: clip("DFDC_Fake", f"DFDC/train/dfdc_train_part_0/frames/{n}", "000.png") for n in ("aaa", "bbb")}
     test = {"ttt": clip("DFDC_Fake", "DFDC/test/frames/ttt", "000.png")}
     lay.out(tmp_path, *(f for c in (*train.values(), *test.values()) for f in c["frames"]))  # type: ignore[attr-defined]
@@ -103,8 +103,8 @@ def test_dfdc_as_the_script_writes_it(tmp_path: Path) -> None:
     rows, problems = lay.read("deepfakebench_json", tmp_path, "dfdc")
     assert {Path(p).name: r.split for p, r in rows.items()} == {"aaa": "train", "bbb": "train", "ttt": "test"}
     assert sorted(p.why for p in problems) == [
-        "2 clips of DFDC_Fake stand in train and val: taken as train",
-        "val of DFDC_Fake has label and frames among its clips: a clip without a name",
+        "2 videos of DFDC_Fake stand in train and val: taken as train",
+        "val of DFDC_Fake has label and frames among its clips: a video without a name",
     ]
 
 

@@ -47,7 +47,7 @@ def test_fakeclue_writes_1_for_real_and_the_row_writes_0(tmp_path: Path) -> None
         real: (0, ""),
     }
     assert rows[forged].group_id == rows[real].group_id == _ffpp.groups()[clip("train")[:3]]
-    assert rows[forged].flags == rows[real].flags == ("straddles-source",)  # one clip in train and test
+    assert rows[forged].flags == rows[real].flags == ("straddles-source",)  # one video in train and test
     assert rows["train/doc/real/1.jpg"].flags == ()
     assert (rows[real].split, rows[real].compression) == ("test", "c23")
     assert lay.of(problems, "inconsistent") == {"train/satellite/fake/2.jpg"}
@@ -93,7 +93,7 @@ def test_owdfa_keeps_the_frames_of_a_video_together(tmp_path: Path) -> None:
     assert (swap.split, real.split, swap.extra["protocol_1_large"]) == ("test", "test", "unlabelled")
     celebrity = rows[f"{home}/RealFace/Real/CelebDF/c23-id7_0003-12.png"]
     assert celebrity.group_id == _celeb_df.group("id7")
-    # three digits of another set are no clip of FaceForensics++
+    # three digits of another set are no video of FaceForensics++
     assert rows[f"{home}/EntireFaceSyncthesis/StyleGAN/DFFD/123.png"].group_id.startswith("owdfa/")
     frames = [r for r in rows.values() if r.method == "StarGAN2"]
     assert len({r.group_id for r in frames}) == 1

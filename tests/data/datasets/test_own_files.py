@@ -19,10 +19,10 @@ def test_a_folder_tells_label_method_set_and_group(tmp_path: Path) -> None:
         tmp_path / "mine",
         "real/0001.png",
         "real/anna/a b.JPG",
-        "real/youtube/clip 7/0003.png",
+        "real/youtube/video 7/0003.png",
         "fake/0002.png",
         "fake/swap/0001.webp",
-        "Fake/swap/clip 7/0001.png",
+        "Fake/swap/video 7/0001.png",
         "fake/sora/0001.mp4",
         "progan/cat/0_real/1.png",
         "progan/cat/1_fake/1.png",
@@ -32,17 +32,17 @@ def test_a_folder_tells_label_method_set_and_group(tmp_path: Path) -> None:
     assert {p: (r.label, r.method, r.group_id.removeprefix("mine/")) for p, r in rows.items()} == {
         "real/0001.png": (0, "", "0001"),
         "real/anna/a b.JPG": (0, "", "anna"),
-        "real/youtube/clip 7/0003.png": (0, "", "clip 7"),
+        "real/youtube/video 7/0003.png": (0, "", "video 7"),
         "fake/0002.png": (1, "", "0002"),
         "fake/swap/0001.webp": (1, "swap", "0001"),
-        "Fake/swap/clip 7/0001.png": (1, "swap", "clip 7"),
+        "Fake/swap/video 7/0001.png": (1, "swap", "video 7"),
         "fake/sora/0001.mp4": (1, "sora", "0001"),
         "progan/cat/0_real/1.png": (0, "", "progan/cat/1"),
         "progan/cat/1_fake/1.png": (1, "progan", "progan/cat/1"),
     }
     assert {r.media_type for p, r in rows.items() if p.endswith("mp4")} == {"video"}
     assert {r.split for r in rows.values()} == {None}
-    assert rows["real/youtube/clip 7/0003.png"].extra == {"source": "youtube"}
+    assert rows["real/youtube/video 7/0003.png"].extra == {"source": "youtube"}
 
 
 @pytest.mark.parametrize("order", ["{split}/{label}/swap/{name}", "{label}/swap/{split}/{name}"])

@@ -160,7 +160,7 @@ BODY = {
             "in": "header",
             "schema": {"type": "string"},
             "example": "respond-async",
-            "description": "respond-async: do not wait for the report of a small picture",
+            "description": "respond-async: do not wait for the report of a small image",
         },
     ],
 }
@@ -171,10 +171,10 @@ BODY = {
     openapi_extra=BODY,
     response_model=None,
     responses={200: {"model": Report}, 202: {"model": ScanView}},
-    summary="Scan a picture or a clip",
+    summary="Scan an image or a video",
 )
 async def create(request: Request, here: Here, owner: Owner) -> Response:
-    """A small picture is answered with its Report (200); for all else the scan is queued (202) and to be asked for."""
+    """A small image is answered with its Report (200); for all else the scan is queued (202) and to be asked for."""
     scan, new, still = await here.intake.accept(request, owner)
     headers = {"Location": f"/v1/scans/{scan.id}"}
     if new:
@@ -268,7 +268,7 @@ def picture(key: str, track: int, kind: Literal["face", "heat"], here: Here, own
     scan = _mine(here, key, owner)
     jpeg = here.store.pictures(scan.id).get((track, HEAT if kind == "heat" else FACE))
     if jpeg is None:
-        raise RefusedError(404, "there is no such picture")
+        raise RefusedError(404, "there is no such image")
     return Response(jpeg, media_type="image/jpeg")
 
 

@@ -1,4 +1,4 @@
-"""Tables of the service: scans, and the pictures that belong to them. The media themselves never come in here."""
+"""Tables of the service: scans, and the images that belong to them. The media themselves never come in here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads that take scans from the queue, each with a worker process of its own, and one that keeps house."""
+"""Threads that take scans from the queue, each with a worker process of its own, and one that does maintenance."""
 
 from __future__ import annotations
 

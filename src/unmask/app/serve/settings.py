@@ -32,7 +32,7 @@ class Settings:
         rate: scans that one owner may begin in a minute.
         storage: bytes of uploads that one owner may have lying here.
         keep: seconds after which an upload is deleted. Its report stays until it is deleted or `keep_reports` is over.
-        wait: seconds that a request with a small picture waits for its report.
+        wait: seconds that a request with a small image waits for its report.
         grace: seconds that running scans get when the service is told to stop; then they are queued again.
         memory: bytes that one worker process may allocate.
         batch: seconds that crops of scans that run at once wait for each other, to be scored in one call; None: each

@@ -105,13 +105,13 @@ class Store:
             return list(session.scalars(wanted.order_by(Scan.created.desc(), Scan.id.desc()).limit(limit)))
 
     def first_faces(self, keys: Sequence[str]) -> dict[str, int]:
-        """Scan -> the first of its faces that has a picture."""
+        """Scan -> the first of its faces that has an image."""
         asked = select(Picture.scan, func.min(Picture.track)).where(Picture.kind == FACE, Picture.scan.in_(keys))
         with self._db.read() as session:
             return {row[0]: row[1] for row in session.execute(asked.group_by(Picture.scan))}
 
     def remove(self, key: str, owner: str) -> Scan | None:
-        """Forgets a scan and its pictures; the caller deletes its media."""
+        """Forgets a scan and its images; the caller deletes its media."""
         with self._db.write() as session:
             scan = session.scalar(select(Scan).where(Scan.id == key, Scan.owner == owner))
             if scan:

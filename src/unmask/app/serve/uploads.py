@@ -59,7 +59,7 @@ async def receive(request: Request, folder: Path, most: int) -> Upload:
     """Reads a multipart/form-data body of at most `most` bytes in its file.
 
     Raises: RefusedError 400 for what is no such body, 408 for a slow one, 413 for a large one, 415 for content that is
-        no picture or clip. Nothing is left on disk then.
+        no image or video. Nothing is left on disk then.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
@@ -216,7 +216,7 @@ class _Form:
     def _look(self) -> None:
         kind = sniff(self._head)
         if kind is None:
-            self._refuse(415, f"not a picture or a clip: this looks like {describe(self._head)}")
+            self._refuse(415, f"not an image or a clip: this looks like {describe(self._head)}")
         else:
             self._upload.format, self._upload.still = kind.format, kind.reader == "picture"
 

@@ -20,7 +20,7 @@ JobState = Literal["queued", "running", "done", "failed"]
 
 
 class Pictures(BaseModel):
-    """Addresses of the pictures of one face."""
+    """Addresses of the images of one face."""
 
     track: int
     face: str | None = Field(None, description="JPEG, the crop that says most")
@@ -62,7 +62,7 @@ class ScanPage(BaseModel):
 
 
 def line(scan: Scan, track: int | None = None) -> ScanLine:
-    """`track`: a face of which there is a picture."""
+    """`track`: a face of which there is an image."""
     return ScanLine.model_validate(_about(scan, track))
 
 

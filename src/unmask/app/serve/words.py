@@ -85,7 +85,7 @@ def words_of(report: Report) -> Words:
 def _face(number: int, face: FaceReport, report: Report) -> FaceWords:
     return FaceWords(
         track=face.track,
-        name="Whole picture" if report.settings.whole_image else f"Face {number}",
+        name="Whole image" if report.settings.whole_image else f"Face {number}",
         verdict=FACE[face.state],
         number=percent(face.score) if face.score is not None else "",
         interval=span(face.low, face.high),

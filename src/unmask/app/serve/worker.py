@@ -20,9 +20,9 @@ from unmask.types import FileReport, Frame, Media, Plain, Unread
 class Wishes(Plain):
     """What a request may ask for; what it leaves out is as the service was started."""
 
-    frames: int | None = Field(None, ge=1, le=256, description="frames of a clip to look at, evenly spaced in time")
+    frames: int | None = Field(None, ge=1, le=256, description="frames of a video to look at, evenly spaced in time")
     error_rate: float | None = Field(None, ge=0.001, le=0.499, description="share of wrong calls to accept, per side")
-    pictures: bool = Field(True, description="also make face pictures and heat maps; they cost 64 scores a face")
+    pictures: bool = Field(True, description="also make face images and heat maps; they cost 64 scores a face")
 
     def applied(self, scanner: Scanner) -> Scanner:
         asked = self.model_dump(include={"frames", "error_rate"}, exclude_none=True)
@@ -97,7 +97,7 @@ def _scan(scanner: Scanner, task: Task) -> FileReport:
 
 
 def _told(media: Media, progress: Path) -> Media:
-    """The same medium, which writes down how many of its frames are read."""
+    """The same media file, which writes down how many of its frames are read."""
 
     fresh = progress.with_suffix(".next")
 

@@ -29,7 +29,7 @@ _LINE = re.compile(r"([01])\s+((?:Celeb-real|YouTube-real|Celeb-synthesis)/[^/\s
 
 
 def rows(root: Path, dataset: str) -> Iterator[Row | Problem]:
-    """The clips of the three folders. Raises: UnmaskError for a damaged list."""
+    """The videos of the three folders. Raises: UnmaskError for a damaged list."""
     yield from strangers(root, (*NAMES, LIST))
     listed = testing(root / LIST)
     if listed is None:
@@ -46,7 +46,7 @@ def rows(root: Path, dataset: str) -> Iterator[Row | Problem]:
     for row in found:
         yield row.model_copy(update={"flags": (STRADDLES_IDENTITY,)}) if torn & set(_people(row)) else row
     for path in sorted(set(listed or ()) - {r.relpath for r in found}):
-        yield Problem(path, "missing", f"no usable clip, and {LIST} lists it")
+        yield Problem(path, "missing", f"no usable video, and {LIST} lists it")
 
 
 def testing(path: Path) -> dict[str, int] | None:
@@ -58,14 +58,14 @@ def testing(path: Path) -> dict[str, int] | None:
         match = _LINE.fullmatch(line)
         if match is None:
             raise UnmaskError(
-                f"{path}, line {number} is not '<0 or 1> <folder>/<clip>.mp4'; fetch it from the set again"
+                f"{path}, line {number} is not '<0 or 1> <folder>/<video>.mp4'; fetch it from the set again"
             )
         listed[match[2]] = 1 - int(match[1])
     return listed
 
 
 def group(who: str) -> str:
-    """The leakage group of an identity ("id7") or of a YouTube-real clip ("00012"), the same in both versions."""
+    """The leakage group of an identity ("id7") or of a YouTube-real video ("00012"), the same in both versions."""
     return f"celeb_df/{who}"
 
 
@@ -76,7 +76,7 @@ def _people(row: Row) -> tuple[str, ...]:
 def _row(one: Medium, folder: str, dataset: str, listed: dict[str, int] | None) -> Row | Problem:
     match = NAMES[folder].fullmatch(one.stem)
     if match is None or one.folder != folder:
-        return Problem(one.path, "unknown", f"not the name of a clip of {folder}")
+        return Problem(one.path, "unknown", f"not the name of a video of {folder}")
     named, fake = match.groupdict(), folder == "Celeb-synthesis"
     if listed is not None and listed.get(one.path, fake) != fake:
         return Problem(one.path, "inconsistent", f"{LIST} and the folder disagree on the label (1 = real in the list)")

@@ -1,4 +1,4 @@
-"""The official facts of FaceForensics++ that other sets build on: its split, and which clips share a source.
+"""The official facts of FaceForensics++ that other sets build on: its split, and which videos share a source.
 
 From github.com/ondyari/FaceForensics (MIT), kept as `splits/faceforensics.json`.
 """
@@ -14,20 +14,20 @@ from unmask.data.manifest import Split
 
 @cache
 def splits() -> dict[str, Split]:
-    """Clip id "000".."999" -> official split."""
+    """Video id "000".."999" -> official split."""
     return {clip: split for split, pairs in _facts()[0].items() for pair in pairs for clip in pair}
 
 
 @cache
 def partners() -> dict[str, str]:
-    """Clip id -> the one it was swapped with; each pair gives two forgeries of a method, one in each direction."""
+    """Video id -> the one it was swapped with; each pair gives two forgeries of a method, one in each direction."""
     pairs = [pair for some in _facts()[0].values() for pair in some]
     return dict(pairs) | {b: a for a, b in pairs}
 
 
 @cache
 def groups() -> dict[str, str]:
-    """Clip id -> leakage group: the connected component of swap partners and clips of one YouTube video."""
+    """Video id -> leakage group: the connected component of swap partners and videos of one YouTube video."""
     pairs, same_video = _facts()
     parent = {clip: clip for clip in splits()}
 
@@ -45,7 +45,7 @@ def groups() -> dict[str, str]:
 
 @cache
 def straddling() -> frozenset[str]:
-    """The groups that the official split tears apart, through YouTube videos that gave clips to two splits."""
+    """The groups that the official split tears apart, through YouTube videos that gave videos to two splits."""
     sides: dict[str, set[Split]] = {}
     for clip, split in splits().items():
         sides.setdefault(groups()[clip], set()).add(split)
@@ -59,7 +59,7 @@ def item_id(method: str, compression: str, stem: str) -> str:
 
 @cache
 def _facts() -> tuple[dict[Split, list[tuple[str, str]]], list[list[str]]]:
-    """(split -> pairs, clips of one video)."""
+    """(split -> pairs, videos of one video)."""
     facts = json.loads((Path(__file__).parent / "splits" / "faceforensics.json").read_text("utf-8"))
     return {split: [(pair[:3], pair[4:]) for pair in pairs] for split, pairs in facts["pairs"].items()}, facts[
         "same_video"

@@ -21,7 +21,7 @@ STRADDLES_IDENTITY = "straddles-identity"  # the same person stands in another s
 
 @dataclass(frozen=True)
 class Medium:
-    """A clip, a picture, or a folder of `frames` pictures, as it lies below the root."""
+    """A video, an image, or a folder of `frames` images, as it lies below the root."""
 
     path: str
     bytes: int
@@ -52,7 +52,7 @@ def files(
 ) -> Iterator[Medium | Problem]:
     """Every file with one of `suffixes` below `root/below`; other files and those of no bytes as problems.
 
-    `lists`: names of metadata files, and `beside`: suffixes of what lies beside a clip (boxes of faces); passed over.
+    `lists`: names of metadata files, and `beside`: suffixes of what lies beside a video (boxes of faces); passed over.
     """
     for path, size in walk(root, below):
         if path.rpartition("/")[2] in lists or path.lower().endswith(beside):
@@ -66,7 +66,7 @@ def files(
 
 
 def sequences(root: Path, below: str = "", above: Folders = frozenset()) -> Iterator[Medium | Problem]:
-    """Every folder below `root/below` that holds pictures, as one medium.
+    """Every folder below `root/below` that holds images, as one media file.
 
     Not by `walk`, which does not see a folder without files: an unpacked set's most frequent damage.
     """
@@ -86,7 +86,7 @@ def sequences(root: Path, below: str = "", above: Folders = frozenset()) -> Iter
         elif not what:
             continue
         elif not entry.name.lower().endswith(PICTURES):
-            yield Problem(path, "unknown", "not a picture")
+            yield Problem(path, "unknown", "not an image")
         elif not (length := entry.stat().st_size):
             yield Problem(path, "empty", "no bytes")
         else:

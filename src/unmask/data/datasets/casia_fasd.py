@@ -35,7 +35,7 @@ NAMES = {
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """The clips <train_release|test_release>/<person>/<1..8, HR_1..HR_4>.avi."""
+    """The videos <train_release|test_release>/<person>/<1..8, HR_1..HR_4>.avi."""
     yield from strangers(root, _SIDES)
     for side, split in _SIDES.items():
         seen: dict[str, set[str]] = {}
@@ -49,7 +49,7 @@ def rows(root: Path) -> Iterator[Row | Problem]:
                 yield _row(one, split)
         for person, there in sorted(seen.items()):
             for name in sorted(set(NAMES) - there):
-                yield Problem(f"{side}/{person}/{name}.avi", "missing", "every person has twelve clips")
+                yield Problem(f"{side}/{person}/{name}.avi", "missing", "every person has twelve videos")
 
 
 def _row(one: Medium, official: Split) -> Row:

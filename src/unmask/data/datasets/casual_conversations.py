@@ -20,13 +20,13 @@ CARD = DataCard(
     layout="third-party loader",
     splits="none: all of it is test, since it is for evaluation only",
     unverified=(
-        "v1: 45,186 clips of 3,011 people; v2: 26,467 of 5,567",
-        "fields of v2's JSON, and that its clips are named by video_name, are a third party's",
+        "v1: 45,186 videos of 3,011 people; v2: 26,467 of 5,567",
+        "fields of v2's JSON, and that its videos are named by video_name, are a third party's",
     ),
     traps=(
         "there are no forgeries: it measures false alarms, by group",
         "v1's skin type is the Fitzpatrick scale as annotators saw it, not as the people said",
-        "dark clips of v1 are in extra['light']: skin type and light should be looked at together",
+        "dark videos of v1 are in extra['light']: skin type and light should be looked at together",
         "numbers of people of v1 and v2 have nothing to do with one another",
     ),
 )
@@ -35,7 +35,7 @@ _HOMES = ("", "CC_annotations", "annotations", "Annotations")
 
 
 class _Subject(BaseModel):
-    """v1: one person, their clips and what they said of themselves."""
+    """v1: one person, their videos and what they said of themselves."""
 
     files: list[str]
     dark_files: list[str] = []
@@ -43,7 +43,7 @@ class _Subject(BaseModel):
 
 
 class _Clip(BaseModel):
-    """v2: one clip; fields that are not asked for are passed over."""
+    """v2: one video; fields that are not asked for are passed over."""
 
     video_name: str
     subject_id: str | int
@@ -56,7 +56,7 @@ class _Clip(BaseModel):
 
 
 class _Said(BaseModel):
-    """What is known of a clip, of either release."""
+    """What is known of a video, of either release."""
 
     release: str
     subject: str
@@ -68,7 +68,7 @@ _V1, _V2 = TypeAdapter(dict[str, _Subject]), TypeAdapter(list[_Clip])
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """The clips that the annotations name, wherever below the root. Raises: UnmaskError without annotations."""
+    """The videos that the annotations name, wherever below the root. Raises: UnmaskError without annotations."""
     tables = [p for home in _HOMES for name in _NAMES if (p := root / home / name).is_file()]
     if not tables:
         raise UnmaskError(f"{root} has no {' or '.join(_NAMES)}; put the annotations there, or in CC_annotations/")
@@ -86,14 +86,14 @@ def rows(root: Path) -> Iterator[Row | Problem]:
         elif not key:
             yield Problem(path, "unknown", "the annotations do not name it")
         elif twice:
-            yield Problem(path, "inconsistent", "a second clip of this name")
+            yield Problem(path, "inconsistent", "a second video of this name")
         else:
             yield _row(one, known[key])
     yield from (Problem(key, "missing", "the annotations name it") for key in sorted(set(known) - seen))
 
 
 def _first(table: Path) -> dict[str, _Said]:
-    """v1: <person>/<clip>.MP4 -> what is said of it."""
+    """v1: <person>/<video>.MP4 -> what is said of it."""
     found = {}
     for subject, said in read_json(table, _V1).items():
         dark = set(said.dark_files)
@@ -107,7 +107,7 @@ def _first(table: Path) -> dict[str, _Said]:
 
 
 def _second(table: Path) -> dict[str, _Said]:
-    """v2: a clip's name without suffix -> what is said of it."""
+    """v2: a video's name without suffix -> what is said of it."""
     found = {}
     for clip in read_json(table, _V2):
         people = {

@@ -18,7 +18,7 @@ CARD = DataCard(
     counts={"real": 408, "fake": 795},
     splits="official test list (List_of_testing_videos.txt); validation derived from the rest by identity",
     unverified=(
-        "the list has 100 clips (from memory)",
+        "the list has 100 videos (from memory)",
         "identity numbers are taken to mean the same person as in v2 (from memory)",
     ),
     traps=(

@@ -25,7 +25,7 @@ CARD = DataCard(
         "the list writes 1 for real",
         "identities stand on both sides of the official split: rows of those that do are flagged",
         "a group is the target; the source's face (source_id) is another group's",
-        "counts that name 590 real clips of v2 left YouTube-real out",
+        "counts that name 590 real videos of v2 left YouTube-real out",
     ),
 )
 

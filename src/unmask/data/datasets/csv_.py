@@ -144,11 +144,11 @@ def _refuse(where: str, line: dict[str, str], home: Path) -> None:
 
 
 def _medium(home: Path, path: str) -> tuple[str, int | Problem]:
-    """(media type, bytes) of a picture, a clip or a folder of frames, or what is wrong with it."""
+    """(media type, bytes) of an image, a video or a folder of frames, or what is wrong with it."""
     file, low = home / path, path.lower()
     if file.is_dir():
         sizes = [size for name, size in walk(file) if "/" not in name and name.lower().endswith(PICTURES)]
-        return "frame_seq", sum(sizes) or Problem(path, "empty", "a folder without pictures")
+        return "frame_seq", sum(sizes) or Problem(path, "empty", "a folder without images")
     if not file.is_file():
         return "", Problem(path, "missing", "the table names it")
     if not low.endswith(PICTURES + CLIPS):

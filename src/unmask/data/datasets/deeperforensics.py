@@ -1,4 +1,4 @@
-"""DeeperForensics-1.0: faces of 100 paid actors on FaceForensics++ clips, in eleven states of distortion."""
+"""DeeperForensics-1.0: faces of 100 paid actors on FaceForensics++ videos, in eleven states of distortion."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CARD = DataCard(
     traps=(
         "it has no real class: the FaceForensics++ c23 originals are (pair_key); source_videos are not, and no rows",
         "those originals are clean: put the same distortions on them, or a detector learns the distortion",
-        "its split is not that of FaceForensics++: extra['ff_split'] is the target clip's there",
+        "its split is not that of FaceForensics++: extra['ff_split'] is the target video's there",
         "gender is the source actor's, by the letter of their id",
     ),
 )
@@ -80,7 +80,7 @@ def _splits(root: Path) -> dict[str, Split]:
             stem = line.removesuffix(".mp4")
             if not _NAME.fullmatch(stem) or found.setdefault(stem, split) != split:
                 raise UnmaskError(
-                    f"{path}, line {number}: {line!r} is no clip, or of two splits; fetch the lists again"
+                    f"{path}, line {number}: {line!r} is no video, or of two splits; fetch the lists again"
                 )
     return found
 
@@ -92,7 +92,7 @@ def _distortions(root: Path, variant: str) -> dict[str, tuple[str, ...]]:
     for number, line in read_lines(path) if path.is_file() else ():
         clip, *steps = line.split()
         if not all(_STEP.fullmatch(step) for step in steps):
-            raise UnmaskError(f"{path}, line {number} is not '<clip> TYPE:LEVEL ...'; fetch the lists again")
+            raise UnmaskError(f"{path}, line {number} is not '<video> TYPE:LEVEL ...'; fetch the lists again")
         found[PurePosixPath(clip).stem] = tuple(steps)
     return found
 
@@ -100,7 +100,7 @@ def _distortions(root: Path, variant: str) -> dict[str, tuple[str, ...]]:
 def _row(one: Medium, variant: str, splits: dict[str, Split], meta: dict[str, tuple[str, ...]]) -> Row | Problem:
     match = _NAME.fullmatch(one.stem)
     if match is None or one.folder != f"manipulated_videos/{variant}":
-        return Problem(one.path, "unknown", "not <FaceForensics++ clip>_<actor>")
+        return Problem(one.path, "unknown", "not <FaceForensics++ video>_<actor>")
     if splits and one.stem not in splits:
         return Problem(one.path, "inconsistent", "no list of lists/splits names it")
     target, source = match["target"], match["source"]

@@ -1,4 +1,4 @@
-"""Frames in DeepfakeBench's arrangement: one JSON for each data set, which names labels, splits, clips and frames."""
+"""Frames in DeepfakeBench's arrangement: one JSON for each data set, which names labels, splits, videos and frames."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ CARD = DataCard(
     access="made by the preprocessing of github.com/SCLBD/DeepfakeBench, or downloaded with its frames",
     terms="those of the data sets it was made from",
     layout="distributor",
-    splits="the JSON's; a clip listed in several is taken once, as test or else as train, and reported",
+    splits="the JSON's; a video listed in several is taken once, as test or else as train, and reported",
     traps=(
-        "in the published lists validation is a copy of test, and Celeb-DF's train holds the test clips too",
+        "in the published lists validation is a copy of test, and Celeb-DF's train holds the test videos too",
         "DFD and UADFV are listed whole in every split, DFDC's train in validation too",
-        "DFDC's validation also holds one clip without a name, which is reported",
-        "Celeb-DF's YouTube-real clips are missing or stand in for Celeb-real",
+        "DFDC's validation also holds one video without a name, which is reported",
+        "Celeb-DF's YouTube-real videos are missing or stand in for Celeb-real",
         "DF_real are the actors' source videos, which the set's authors do not count as its real class",
-        "DFDC names no originals here, so each clip is a leakage group of its own",
+        "DFDC names no originals here, so each video is a leakage group of its own",
     ),
 )
 Known = tuple[Literal[0, 1], str, str]
@@ -61,7 +61,7 @@ LABELS: dict[str, Known] = {
     "UADFV_Fake": (1, "uadfv", "FakeApp"),
 }
 _OTHERS = re.compile(r"(?P<name>.*?)[-_]?(?P<label>real|fake)", re.IGNORECASE)
-# data set -> what of a clip's name is its leakage group
+# data set -> what of a video's name is its leakage group
 _GROUPS = {
     "faceforensics": re.compile(r"(\d{3})(?:_\d{3})?"),
     "deeperforensics": re.compile(r"(\d{3})_[MW]\d{3}|([MW]\d{3})_.+"),
@@ -72,7 +72,7 @@ _GROUPS = {
     "uadfv": re.compile(r"(\d{4})(?:_fake)?"),
 }
 _ONE_PERSON = ("celeb_df_v1", "celeb_df_v2", "dfd", "dfdc_preview")
-# Of the splits that list a clip the last counts: a copy of another split is no validation, and test is no training.
+# Of the splits that list a video the last counts: a copy of another split is no validation, and test is no training.
 _RANK: tuple[Split, ...] = ("val", "train", "test")
 _HOMES = tuple(f"{above}dataset_json{version}" for above in ("", "preprocessing/") for version in ("", "_v3"))
 
@@ -83,13 +83,13 @@ class _Clip(BaseModel):
     masks: list[str] = []
 
 
-_Clips = dict[str, _Clip | dict[str, _Clip] | str | list[str]]  # clip, or compression -> clip; see `_named`
+_Clips = dict[str, _Clip | dict[str, _Clip] | str | list[str]]  # video, or compression -> video; see `_named`
 _FORM = TypeAdapter(dict[str, dict[str, dict[Split, _Clips]]])  # data set -> label -> split
 
 
 @dataclass
 class _Listed:
-    """A clip of one label and compression, with every split that lists it."""
+    """A video of one label and compression, with every split that lists it."""
 
     known: Known
     native: str
@@ -124,7 +124,7 @@ class _Listed:
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """A row for each clip, its folder of frames. `root`: a JSON, or the folder above JSONs and frames.
+    """A row for each video, its folder of frames. `root`: a JSON, or the folder above JSONs and frames.
 
     Where the JSON's paths are absolute, or of another machine, their end is sought below the root.
 
@@ -146,14 +146,14 @@ def rows(root: Path) -> Iterator[Row | Problem]:
     for item_id, one in sorted(found.items()):
         placed = _row(one, home, torn)
         if isinstance(placed, Row) and folders.setdefault(placed.relpath, item_id) != item_id:
-            placed = Problem(placed.relpath, "inconsistent", f"{one.source} gives the folder to two clips")
+            placed = Problem(placed.relpath, "inconsistent", f"{one.source} gives the folder to two videos")
         if len(one.splits) > 1:
             several[one.source, one.native, " and ".join(sorted(one.splits)), one.split] += 1
         yield placed
         if isinstance(placed, Row):
             yield from _frames(one, home, placed.relpath)
     for (source, native, splits, chosen), n in several.items():
-        yield Problem(source, "inconsistent", f"{n} clips of {native} stand in {splits}: taken as {chosen}")
+        yield Problem(source, "inconsistent", f"{n} videos of {native} stand in {splits}: taken as {chosen}")
 
 
 def _listed(table: Path) -> Iterator[_Listed | Problem]:
@@ -165,7 +165,7 @@ def _listed(table: Path) -> Iterator[_Listed | Problem]:
                 continue
             for split, clips in splits.items():
                 if unnamed := [key for key, clip in clips.items() if isinstance(clip, str | list)]:
-                    why = f"{split} of {native} has {' and '.join(unnamed)} among its clips: a clip without a name"
+                    why = f"{split} of {native} has {' and '.join(unnamed)} among its clips: a video without a name"
                     yield Problem(table.name, "inconsistent", why)
                 for compression, name, clip in _named(clips):
                     if clip.label == native:
@@ -175,7 +175,7 @@ def _listed(table: Path) -> Iterator[_Listed | Problem]:
 
 
 def _named(clips: _Clips) -> Iterator[tuple[str, str, _Clip]]:
-    """(compression or "", name, clip). DeepfakeBench's script writes one clip of DFDC over the level of names."""
+    """(compression or "", name, video). DeepfakeBench's script writes one video of DFDC over the level of names."""
     for name, clip in clips.items():
         if isinstance(clip, _Clip):
             yield "", name, clip

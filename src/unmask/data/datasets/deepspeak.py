@@ -21,7 +21,7 @@ CARD = DataCard(
     layout="third-party loader",
     splits="v2: official by identity (annotations-split-def.csv); v1.1: derived by target identity",
     unverified=(
-        "folders above the clips are free; names and columns are a third party's",
+        "folders above the videos are free; names and columns are a third party's",
         "v1.1 has 6,667 real, 6,796 fake",
     ),
     traps=(
@@ -49,7 +49,7 @@ class _Lists:
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """Every clip, told by its name. Raises: UnmaskError for damaged annotations."""
+    """Every video, told by its name. Raises: UnmaskError for damaged annotations."""
     tables = {path.rpartition("/")[2]: root / path for path, _ in walk(root) if Path(path).name in (_SPLITS, _FAKES)}
     lists = _Lists(
         _splits(tables[_SPLITS]) if _SPLITS in tables else {}, _fakes(tables[_FAKES]) if _FAKES in tables else {}
@@ -62,7 +62,7 @@ def rows(root: Path) -> Iterator[Row | Problem]:
         if isinstance(one, Problem):
             yield one
         elif stem in seen:
-            yield Problem(one.path, "inconsistent", "a second clip of this name")
+            yield Problem(one.path, "inconsistent", "a second video of this name")
         else:
             yield _row(one, lists, "2" if tables else "1.1")
         seen.add(stem)
@@ -89,7 +89,7 @@ def _row(one: Medium, lists: _Lists, release: str) -> Row | Problem:
     forged = (_FAKE_1 if release == "1.1" else _FAKE_2).fullmatch(one.stem)
     real = None if forged else _REAL.fullmatch(one.stem)
     if not (forged or real) or (forged and forged["engine"] not in _FAMILY):
-        return Problem(one.path, "unknown", f"not the name of a clip of v{release}")
+        return Problem(one.path, "unknown", f"not the name of a video of v{release}")
     line, engine = lists.fakes.get(one.stem, {}), forged["engine"] if forged else ""
     named = (forged or real).groupdict() if real or release == "1.1" else {}  # type: ignore[union-attr]
     target = named.get("target") or line.get("identity-target", "")

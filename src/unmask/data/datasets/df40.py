@@ -1,4 +1,4 @@
-"""DF40: forty methods on the clips of FaceForensics++ and Celeb-DF, as folders of frames."""
+"""DF40: forty methods on the videos of FaceForensics++ and Celeb-DF, as folders of frames."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CARD = DataCard(
     unverified=("folder levels differ between releases; names are taken from disk, the published lists are not read",),
     traps=(
         "most methods have no originals of their own: join with FaceForensics++ and Celeb-DF (pair_key)",
-        "below cdf/ a folder Celeb-real or YouTube-real names whose face was forged; the pictures are forged",
+        "below cdf/ a folder Celeb-real or YouTube-real names whose face was forged; the images are forged",
         "published folders are incomplete: empty ones are reported",
         "the published validation set is the test set",
     ),
@@ -39,7 +39,7 @@ _LEVELS = ("ff", "cdf", "fake", "real", "frames", "Celeb-real", "YouTube-real", 
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """Every folder of frames, and the single pictures of methods that have no clips."""
+    """Every folder of frames, and the single images of methods that have no clips."""
     splits: tuple[tuple[str, Split], ...] = (("DF40", "test"), ("DF40_train", "train"))
     for home in _HOMES:
         for tree, split in splits:
@@ -56,7 +56,7 @@ def rows(root: Path) -> Iterator[Row | Problem]:
 
 
 def _items(root: Path, found: Medium, folder: str) -> Iterator[Medium]:
-    """The folder of frames; or its pictures one by one, where the folder is not a clip's but a whole level's."""
+    """The folder of frames; or its images one by one, where the folder is not a video's but a whole level's."""
     rest = found.path.removeprefix(folder).strip("/").split("/")
     if rest[-1] not in ("", *_LEVELS):
         yield found
@@ -101,7 +101,7 @@ def _origin(stem: str, domain: str, split: Split) -> tuple[str, str, tuple[str, 
     if domain == "cdf" and (match := _CDF.fullmatch(stem)):
         who, rec, clip = match.groups()
         original = f"Celeb-real/{who}_{rec}" if who else f"YouTube-real/{clip}"
-        # The test folders hold the same people, whatever clips were put into the training folders.
+        # The test folders hold the same people, whatever videos were put into the training folders.
         torn = split == "train"
         return _celeb_df.group(who or clip), f"celeb_df_v2/{original}", (STRADDLES_IDENTITY,) if torn else ()
     return "", "", ()

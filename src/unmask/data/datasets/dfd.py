@@ -31,7 +31,7 @@ _FAKE = re.compile(r"(?P<target>\d{2})_(?P<source>\d{2})__(?P<scene>.+)__(?P<exp
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """The actors' clips and their forgeries; what else a FaceForensics++ tree holds is the other layout's."""
+    """The actors' videos and their forgeries; what else a FaceForensics++ tree holds is the other layout's."""
     for home, name, method in (
         ("original_sequences/actors", _REAL, ""),
         ("manipulated_sequences/DeepFakeDetection", _FAKE, "DeepFakeDetection"),
@@ -50,7 +50,7 @@ def rows(root: Path) -> Iterator[Row | Problem]:
                 elif match := name.fullmatch(one.stem):
                     yield _row(one, match.groupdict(), method, compression, masks.get(one.stem, ""))
                 else:
-                    yield Problem(one.path, "unknown", "not the name of an actor's clip or forgery")
+                    yield Problem(one.path, "unknown", "not the name of an actor's video or forgery")
 
 
 def _row(one: Medium, named: dict[str, str], method: str, compression: str, mask: str) -> Row:

@@ -23,14 +23,14 @@ CARD = DataCard(
     counts={"real": 23_654 + 2_500, "fake": 104_500 + 2_500},
     splits="official: train parts and test folder; validation derived from the train groups; `fold` is the part",
     unverified=(
-        "train's counts include clips held back for validation and test by the paper (from memory)",
+        "train's counts include videos held back for validation and test by the paper (from memory)",
         "fields of the test folder's metadata.json (is_fake) differ by release (from memory)",
         "forgeries of one original lie in one part (from memory); exceptions are reported",
     ),
     traps=(
         "never split by file: only `original` ties forgeries together; no list says who is who",
-        "a test clip names no original, so each is a group of its own",
-        "some clips have no face or no picture, several faces, or forged sound under the one label FAKE",
+        "a test video names no original, so each is a group of its own",
+        "some videos have no face or no image, several faces, or forged sound under the one label FAKE",
         "papers split by part (train 0-34, val 35-39, test 40-49): select by fold",
     ),
 )
@@ -39,7 +39,7 @@ _LISTS = ("metadata.json", "labels.csv")
 
 
 class _Entry(BaseModel):
-    """What metadata.json says of one clip; fields that are not asked for are passed over."""
+    """What metadata.json says of one video; fields that are not asked for are passed over."""
 
     label: Literal["REAL", "FAKE"] | None = None
     is_fake: Literal[0, 1] | None = None
@@ -66,7 +66,7 @@ def rows(root: Path) -> Iterator[Row | Problem]:
                 continue
             seen.add(part)
             if not (root / folder / "metadata.json").is_file():
-                yield Problem(f"{folder}/metadata.json", "missing", "without it the part's clips have no labels")
+                yield Problem(f"{folder}/metadata.json", "missing", "without it the part's videos have no labels")
                 continue
             yield from _placed(root, folder, read_json(root / folder / "metadata.json", _ENTRIES), str(part))
     tests = [name for name in ("test", "test_videos") if name in folder_names(root)]
@@ -74,12 +74,12 @@ def rows(root: Path) -> Iterator[Row | Problem]:
     for folder in tests[:1]:
         entries = _test_entries(root / folder)
         if entries is None:
-            yield Problem(f"{folder}/labels.csv", "missing", "without it the test clips are not labelled")
+            yield Problem(f"{folder}/labels.csv", "missing", "without it the test videos are not labelled")
         yield from _placed(root, folder, entries, "")
 
 
 def _test_entries(folder: Path) -> dict[str, _Entry] | None:
-    """Labels of the test clips from labels.csv and, where there is one, metadata.json. None without either."""
+    """Labels of the test videos from labels.csv and, where there is one, metadata.json. None without either."""
     table, metadata = folder / "labels.csv", folder / "metadata.json"
     entries = read_json(metadata, _ENTRIES) if metadata.is_file() else {}
     if table.is_file():
@@ -97,7 +97,7 @@ def _test_entries(folder: Path) -> dict[str, _Entry] | None:
 
 
 def _placed(root: Path, folder: str, entries: dict[str, _Entry] | None, part: str) -> Iterator[Row | Problem]:
-    """The clips of one folder; `entries` None = nobody says what they are, `part` "" = the test folder."""
+    """The videos of one folder; `entries` None = nobody says what they are, `part` "" = the test folder."""
     seen: set[str] = set()
     for one in files(root, folder, (".mp4",), lists=_LISTS):
         name = (one.relpath if isinstance(one, Problem) else one.path).removeprefix(f"{folder}/")

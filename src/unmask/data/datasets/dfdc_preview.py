@@ -45,7 +45,7 @@ _FAKE = re.compile(
 
 
 class _Entry(BaseModel):
-    """What dataset.json says of one clip; fields that are not asked for are passed over."""
+    """What dataset.json says of one video; fields that are not asked for are passed over."""
 
     label: Literal["real", "fake"]
     set: Literal["train", "test"]
@@ -56,10 +56,10 @@ _ENTRIES = TypeAdapter(dict[str, _Entry])
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """The clips that dataset.json lists. Raises: UnmaskError if it is damaged."""
+    """The videos that dataset.json lists. Raises: UnmaskError if it is damaged."""
     yield from strangers(root, ("dataset.json", "original_videos", "method_A", "method_B"))
     if not (root / "dataset.json").is_file():
-        yield Problem("dataset.json", "missing", "without it no clip has a label or a split")
+        yield Problem("dataset.json", "missing", "without it no video has a label or a split")
         return
     entries = read_json(root / "dataset.json", _ENTRIES)
     found, seen = list[Row](), set[str]()
@@ -85,7 +85,7 @@ def _row(one: Medium, entry: _Entry | None) -> Row | Problem:
     match = _REAL.fullmatch(one.path) or _FAKE.fullmatch(one.path)
     if match is None or entry is None:
         return Problem(
-            one.path, "unknown", "not the name of a clip" if match is None else "dataset.json does not list it"
+            one.path, "unknown", "not the name of a video" if match is None else "dataset.json does not list it"
         )
     named = match.groupdict()
     method = named.get("method", "")

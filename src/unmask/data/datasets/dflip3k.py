@@ -1,4 +1,4 @@
-"""DFLIP-3K: pictures of thousands of personal text-to-image models, by family and model."""
+"""DFLIP-3K: images of thousands of personal text-to-image models, by family and model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CARD = DataCard(
     title="DFLIP-3K",
     paper="Wang et al., 2024, arXiv 2401.02335",
     access="Hugging Face nebula/DFLIP3K; the first release was a list of addresses",
-    terms="CC BY-NC 4.0; each picture's rights remain with its author",
+    terms="CC BY-NC 4.0; each image's rights remain with its author",
     layout="third-party loader",
     splits="dflip3k_meta.json where it is in the copy (train and test, validation derived); else derived by name",
     unverified=(
@@ -33,7 +33,7 @@ CARD = DataCard(
         "763 thousand fake and 641 thousand real there",
     ),
     traps=(
-        "the JSON's split is drawn picture by picture: prompts, seeds and models stand on both sides",
+        "the JSON's split is drawn image by image: prompts, seeds and models stand on both sides",
         "reals are photographs, fakes mostly illustrations: style and file format alone tell much",
         "for unseen models hold out by generator_version: `unmask data filter`",
     ),
@@ -52,7 +52,7 @@ _RECORDS = TypeAdapter(list[_Record])
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """Pictures of fake/<family>/<model>/ and real_pair/. Raises: UnmaskError for a damaged dflip3k_meta.json."""
+    """Images of fake/<family>/<model>/ and real_pair/. Raises: UnmaskError for a damaged dflip3k_meta.json."""
     yield from strangers(root, (*_SIDES, "assets", _META))
     meta = next((p for p in (root / _META, root / "assets" / _META) if p.is_file()), None)
     listed = {r.image_path: r for r in read_json(meta, _RECORDS)} if meta else {}

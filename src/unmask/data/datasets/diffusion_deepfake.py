@@ -19,9 +19,9 @@ CARD = DataCard(
     splits="by folder, as assumed; validation derived from train where there is no val/",
     unverified=("the whole layout <set>/<train|val|test>/<real|fake>/ is an assumption", "counts are a survey's"),
     traps=(
-        "generated pictures are PNG or WebP of fixed sizes, originals JPEG: treat both alike before scoring",
+        "generated images are PNG or WebP of fixed sizes, originals JPEG: treat both alike before scoring",
         "both sets are said to share 94,120 originals: index with --hash to find them",
-        "pictures of one prompt cannot be told from their names: each is a group of its own",
+        "images of one prompt cannot be told from their names: each is a group of its own",
     ),
 )
 _SETS = {"diffusiondbface": "DiffusionDB-Face", "journeydbface": "JourneyDB-Face"}
@@ -29,7 +29,7 @@ _SPLITS: dict[str, Split] = {"train": "train", "val": "val", "test": "test"}
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """Pictures of <set>/<split>/<real|fake>/; a set's name may be written with or without - and _."""
+    """Images of <set>/<split>/<real|fake>/; a set's name may be written with or without - and _."""
     for folder in folder_names(root, everything=True):
         name = _SETS.get("".join(c for c in folder.lower() if c.isalnum()))
         if name is None:

@@ -1,4 +1,4 @@
-"""FaceForensics++ with FaceShifter: 1000 YouTube clips, forged by five methods, in three compressions."""
+"""FaceForensics++ with FaceShifter: 1000 YouTube videos, forged by five methods, in three compressions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CARD = DataCard(
     unverified=("frames in <compression>/images and <compression>/frames are read as extraction scripts name them",),
     traps=(
         "counts are of one compression: a copy with c23 and c40 has twice as many",
-        "1000 clips come from 977 YouTube videos; 7 videos straddle the official split, those groups are flagged",
+        "1000 videos come from 977 YouTube videos; 7 videos straddle the official split, those groups are flagged",
         "four or five forgeries stand against one real clip: balance the classes",
         "'FF++' of a paper may or may not include FaceShifter",
         "the Deepfakes mask is the rectangle that was blended, NeuralTextures' the tracked region",
@@ -47,7 +47,7 @@ _BY = "splits/{train,val,test}.json"
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """Clips, or folders of frames where a stem has no clip, of every method and compression that is there."""
+    """Videos, or folders of frames where a stem has no video, of every method and compression that is there."""
     yield from strangers(
         root, ("original_sequences", "manipulated_sequences", "downloaded_videos", "downloaded_videos_info", "splits")
     )
@@ -73,7 +73,7 @@ def _method(root: Path, home: str, method: str) -> Iterator[Row | Problem]:
                 seen.update([Path(one.relpath).stem] if one.what == "empty" else [])
                 yield one
             elif one.stem not in expected:
-                yield Problem(one.path, "unknown", "not the name of an official clip or pair")
+                yield Problem(one.path, "unknown", "not the name of an official video or pair")
             else:
                 seen.add(one.stem)
                 yield _row(one, method, compression, masks.get(one.stem, ""))
@@ -82,7 +82,7 @@ def _method(root: Path, home: str, method: str) -> Iterator[Row | Problem]:
 
 
 def media(root: Path, home: str) -> Iterator[Medium | Problem]:
-    """The clips of `home`/videos, then from images or frames the sequences that have no clip; no stem twice."""
+    """The videos of `home`/videos, then from images or frames the sequences that have no video; no stem twice."""
     yield from strangers(root, ("videos", "images", "frames", "landmarks", "masks"), home)
     seen: set[str] = set()
     for found in (files(root, f"{home}/videos"), sequences(root, f"{home}/images"), sequences(root, f"{home}/frames")):
@@ -93,7 +93,7 @@ def media(root: Path, home: str) -> Iterator[Medium | Problem]:
                 seen.add(one.stem)
                 yield one
             elif one.frames is None:
-                yield Problem(one.path, "inconsistent", "a second clip of this name")
+                yield Problem(one.path, "inconsistent", "a second video of this name")
 
 
 def _row(one: Medium, method: str, compression: str, mask: str) -> Row:

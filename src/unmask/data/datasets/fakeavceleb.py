@@ -1,4 +1,4 @@
-"""FakeAVCeleb v1.2: pictures and sound of VoxCeleb2 clips, each real or forged."""
+"""FakeAVCeleb v1.2: images and sound of VoxCeleb2 videos, each real or forged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CARD = DataCard(
     splits="none: derived by the source's identity; forgeries that use a person of another split are flagged",
     unverified=("targets are read as people where they are written id<number>",),
     traps=(
-        "label 1 = pictures or sound forged; audio_label is the sound alone, extra['video_label'] the pictures",
+        "label 1 = images or sound forged; audio_label is the sound alone, extra['video_label'] the images",
         "meta_data.csv has 22 double rows, and its path needs the unnamed last column",
     ),
 )
@@ -30,7 +30,7 @@ _Meta = dict[str, dict[str, str]]
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """Clips <type>/<race>/<gender>/<id>/<clip>.mp4, at the root or in FakeAVCeleb_v1.2/.
+    """Videos <type>/<race>/<gender>/<id>/<video>.mp4, at the root or in FakeAVCeleb_v1.2/.
 
     Raises: UnmaskError for a damaged meta_data.csv.
     """
@@ -49,7 +49,7 @@ def rows(root: Path) -> Iterator[Row | Problem]:
             if isinstance(one, Problem):
                 yield one
             elif key.count("/") != 4:
-                yield Problem(path, "unknown", "not <type>/<race>/<gender>/<id>/<clip>.mp4")
+                yield Problem(path, "unknown", "not <type>/<race>/<gender>/<id>/<video>.mp4")
             elif meta and key not in meta:
                 yield Problem(path, "inconsistent", "meta_data.csv does not list it")
             else:
@@ -58,7 +58,7 @@ def rows(root: Path) -> Iterator[Row | Problem]:
 
 
 def _meta(table: Path) -> _Meta:
-    """<type>/<race>/<gender>/<id>/<clip>.mp4 -> its line; what is listed twice is taken once."""
+    """<type>/<race>/<gender>/<id>/<video>.mp4 -> its line; what is listed twice is taken once."""
     found: _Meta = {}
     for line in read_table(table, ("source", "target1", "target2", "method", "type", "race", "gender", "path")):
         parts = (*PurePosixPath(line.get("") or "").parts, *PurePosixPath(line["path"]).parts)

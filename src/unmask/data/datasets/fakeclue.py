@@ -1,4 +1,4 @@
-"""FakeClue: pictures of seven kinds, real and made, each with an explanation in words."""
+"""FakeClue: images of seven kinds, real and made, each with an explanation in words."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ CARD = DataCard(
     terms="tagged Apache-2.0, but parts are of FaceForensics++, GenImage and others under their own terms",
     layout="third-party loader",
     splits="official, by JSON; validation derived from train",
-    unverified=("the levels below a category's fake/ and real/ are known of ff++ only", "more than 100,000 pictures"),
+    unverified=("the levels below a category's fake/ and real/ are known of ff++ only", "more than 100,000 images"),
     traps=(
         "the JSON writes 1 for real and 0 for fake",
-        "ff++ pictures are frames of FaceForensics++ clips, whose official split is not kept",
+        "ff++ images are frames of FaceForensics++ videos, whose official split is not kept",
         "the explanations were written by models, not by people",
-        "outside ff++ nobody published which pictures share a source: each is a group of its own",
+        "outside ff++ nobody published which images share a source: each is a group of its own",
     ),
 )
 _CLIP = re.compile(r"(\d{3})(?:_\d{3})?")
@@ -52,13 +52,13 @@ _RECORDS = TypeAdapter(list[_Record])
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """The pictures that data_json/{train,test}.json describe. Raises: UnmaskError for a damaged JSON."""
+    """The images that data_json/{train,test}.json describe. Raises: UnmaskError for a damaged JSON."""
     sides: tuple[Split, ...] = ("train", "test")
     found: list[Row] = []
     for side in sides:
         table = root / "data_json" / f"{side}.json"
         if not table.is_file():
-            yield Problem(f"data_json/{side}.json", "missing", "without it the pictures have no label")
+            yield Problem(f"data_json/{side}.json", "missing", "without it the images have no label")
             continue
         listed = {PurePosixPath(r.image).as_posix(): r for r in read_json(table, _RECORDS)}
         home = f"{side}/{side}" if side in folder_names(root, side) else side

@@ -1,4 +1,4 @@
-"""FFIW-10K: clips with several people, of whom one or more were swapped, with a mask for each frame."""
+"""FFIW-10K: videos with several people, of whom one or more were swapped, with a mask for each frame."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def rows(root: Path) -> Iterator[Row | Problem]:
 
 
 def _masks(root: Path, folder: str) -> dict[str, str]:
-    """Stem -> mask, a clip or a folder of pictures."""
+    """Stem -> mask, a video or a folder of images."""
     return {Path(name).stem: f"{folder}/{name}" for name in folder_names(root, folder, everything=True)}
 
 
@@ -61,7 +61,7 @@ def _row(one: Medium, side: str, split: str, masks: dict[str, str], seen: set[st
     if match[1] != split:
         return Problem(one.path, "inconsistent", f"its name says {match[1]}, its folder {split}")
     if one.stem in seen:
-        return Problem(one.path, "inconsistent", "a second clip of this name")
+        return Problem(one.path, "inconsistent", "a second video of this name")
     seen.add(one.stem)
     fake = side == "target"
     return Row(

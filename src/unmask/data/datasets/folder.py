@@ -1,4 +1,4 @@
-"""Any pictures and clips that lie in folders named for their label: real/ and fake/, with a method below fake/."""
+"""Any images and videos that lie in folders named for their label: real/ and fake/, with a method below fake/."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CARD = DataCard(
     layout="distributor",
     splits="by folders named train, val or test, above or below real/ and fake/; none where there are none",
     traps=(
-        "a folder below real/ or below fake/<method>/ is one leakage group: a person or a clip, not a source of many",
+        "a folder below real/ or below fake/<method>/ is one leakage group: a person or a video, not a source of many",
         "files of one name (without suffix) in real/ and in fake/ are one group: an original and its forgeries",
         "a class folder named train (ProGAN's has one) reads as a split: use the csv layout there",
         "the data set is called as its root folder is",
@@ -37,7 +37,7 @@ _MASKS = {"mask", "masks"}
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """Every picture and clip below a folder that says what it is.
+    """Every image and video below a folder that says what it is.
 
     Folders read from the root: [set/] real|fake [/method or source] [/group] /file, and one of train, val or test
     anywhere among them. Case does not matter.
@@ -58,12 +58,12 @@ def _row(one: Medium, dataset: str) -> Row | Problem:
     if len(splits) > 1:
         return Problem(one.path, "inconsistent", f"its folders name two splits: {' and '.join(sorted(splits))}")
     if any(low in _MASKS for _, low in folders):
-        return Problem(one.path, "unknown", "a mask is no medium: name masks in a table, with the csv layout")
+        return Problem(one.path, "unknown", "a mask is no media file: name masks in a table, with the csv layout")
     native, low = folders[said[0]]
     label, split = LABELS[low], next(iter(splits), None)
     above = [name for name, low in folders[: said[0]] if low not in SPLITS]
     below = [name for name, low in folders[said[0] + 1 :] if low not in SPLITS]
-    # One folder below real/ is a person or a clip; of several, the first is a source, as it is a method below fake/.
+    # One folder below real/ is a person or a video; of several, the first is a source, as it is a method below fake/.
     kind = below.pop(0) if below and (label or len(below) > 1) else ""
     return Row(
         dataset=dataset,
@@ -82,7 +82,7 @@ def _row(one: Medium, dataset: str) -> Row | Problem:
 
 
 def _group(dataset: str, above: list[str], below: list[str], split: str, stem: str) -> str:
-    """The folder of a person or clip, in whatever split it comes again, or the file's own name within its split.
+    """The folder of a person or video, in whatever split it comes again, or the file's own name within its split.
 
     File names are counters more often than not, so that 0001.png of train and of test have nothing in common.
     """

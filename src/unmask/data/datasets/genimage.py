@@ -1,4 +1,4 @@
-"""GenImage: ImageNet's pictures, and as many of its classes made by eight generators."""
+"""GenImage: ImageNet's images, and as many of its classes made by eight generators."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ CARD = DataCard(
     title="GenImage",
     paper="Zhu et al., NeurIPS 2023 D&B, arXiv 2306.08571",
     access="Google Drive and Baidu; github.com/GenImage-Dataset/GenImage",
-    terms="non-commercial research; ImageNet's own terms for its pictures",
+    terms="non-commercial research; ImageNet's own terms for its images",
     layout="third-party loader",
     splits="by folder: train, and val, which papers test on and which is test here; validation derived from train",
     unverified=(
         "folders of generators are told by what their names contain (imagenet_ai_0419_biggan, Midjourney, ...)",
-        "about 1.33 million real and 1.35 million made pictures (from memory)",
+        "about 1.33 million real and 1.35 million made images (from memory)",
     ),
     traps=(
-        "ai pictures are PNG of few sizes, nature JPEG of many: file type and size alone tell them apart",
-        "an ImageNet picture in the folders of two generators is one leakage group",
+        "ai images are PNG of few sizes, nature JPEG of many: file type and size alone tell them apart",
+        "an ImageNet image in the folders of two generators is one leakage group",
         "copies packed again as 0_real and 1_fake are read by the folder layout",
     ),
 )
@@ -41,7 +41,7 @@ GENERATORS = {
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """Pictures of <folders that name a generator>/{train,val}/{ai,nature}/; the root may be one generator's folder."""
+    """Images of <folders that name a generator>/{train,val}/{ai,nature}/; the root may be one generator's folder."""
     for one in files(root, suffixes=PICTURES):
         yield one if isinstance(one, Problem) else _row(one, root.resolve().name)
 

@@ -1,4 +1,4 @@
-"""ImagiNet: photos, paintings, faces and other pictures, real and from eight generators, half and half."""
+"""ImagiNet: photos, paintings, faces and other images, real and from eight generators, half and half."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ CARD = DataCard(
     title="ImagiNet",
     paper="Boychev and Cholakov, 2024, arXiv 2407.20020",
     access="Hugging Face delyanboychev/imaginet, or from the sources; put annotations/ of the repository at the root",
-    terms="real pictures under their sources' terms; Midjourney under JourneyDB's; own synthetic parts CC BY 4.0",
+    terms="real images under their sources' terms; Midjourney under JourneyDB's; own synthetic parts CC BY 4.0",
     layout="distributor",
-    splits="official train and test (annotations/); validation derived from train, picture by picture",
+    splits="official train and test (annotations/); validation derived from train, image by image",
     unverified=("that models 1 and 2 are StyleGAN-XL and StyleGAN3, in this order",),
     traps=(
         "the lists have no header: path, realness, content, family, model; realness 1 is synthetic",
         "real and synthetic differ in size and file format: treat both alike before scoring",
-        "testset/ is the test set again, spoilt, without the pictures' names: never count both",
+        "testset/ is the test set again, spoilt, without the images' names: never count both",
         "what lies there and no list names (the rest of ImageNet) is not ImagiNet, and is not reported",
     ),
 )
@@ -34,7 +34,7 @@ MODELS = (
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """The pictures that the lists of annotations/ name; the spoilt test set where testset/ is there.
+    """The images that the lists of annotations/ name; the spoilt test set where testset/ is there.
 
     Raises: UnmaskError without a list, and for a damaged one.
     """

@@ -34,14 +34,14 @@ CODES: dict[str, tuple[str, Family]] = {
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """Every clip <part or date>/<actor>/<name>.mp4, however deep the parts lie."""
+    """Every video <part or date>/<actor>/<name>.mp4, however deep the parts lie."""
     for one in files(root, suffixes=(".mp4",)):
         if isinstance(one, Problem):
             yield one
         elif (match := _REAL.fullmatch(one.stem) or _FAKE.fullmatch(one.stem)) is None:
             yield Problem(one.path, "unknown", "neither <actor>_<NNN> nor <target>_<source>_<code>_<seq>")
         elif one.parts[-2:-1] != (match["target"],):
-            yield Problem(one.path, "inconsistent", f"a clip of {match['target']} outside that actor's folder")
+            yield Problem(one.path, "inconsistent", f"a video of {match['target']} outside that actor's folder")
         else:
             yield _row(one, match.groupdict())
 

@@ -21,8 +21,8 @@ CARD = DataCard(
     splits="official, by person (train_sub_list.txt, test_sub_list.txt); validation derived from the train people",
     traps=(
         "the lists write client numbers with two digits, the names with three",
-        "the laptop's clips are .mov, the phone's .mp4: the suffix tells the camera",
-        "six clips are said to lie on their side, and their .face boxes to be wrong",
+        "the laptop's videos are .mov, the phone's .mp4: the suffix tells the camera",
+        "six videos are said to lie on their side, and their .face boxes to be wrong",
     ),
     unverified=("the three kinds of attack as the names write them are from third parties",),
 )
@@ -37,7 +37,7 @@ _NAMES = {
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """The clips of scene01/{real,attack}. Raises: UnmaskError for lists that no person can be read from."""
+    """The videos of scene01/{real,attack}. Raises: UnmaskError for lists that no person can be read from."""
     yield from strangers(root, ("scene01", *_LISTS, "README", "README.txt", "readme.txt", "pics"))
     yield from strangers(root, _NAMES, "scene01")
     splits = _splits(root)
@@ -49,9 +49,9 @@ def rows(root: Path) -> Iterator[Row | Problem]:
             if isinstance(one, Problem):
                 yield one
             elif (match := pattern.fullmatch(one.stem)) is None:
-                yield Problem(one.path, "unknown", f"not the name of a clip of {folder}/")
+                yield Problem(one.path, "unknown", f"not the name of a video of {folder}/")
             elif one.stem in seen:
-                yield Problem(one.path, "inconsistent", "a second clip of this name")
+                yield Problem(one.path, "inconsistent", "a second video of this name")
             else:
                 seen.add(one.stem)
                 if splits and match["client"] not in splits:

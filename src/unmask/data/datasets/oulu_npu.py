@@ -34,7 +34,7 @@ METHODS = {"1": "", "2": "print_1", "3": "print_2", "4": "replay_1", "5": "repla
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """The clips of {Train,Dev,Test}_files. Raises: UnmaskError for a damaged protocol list."""
+    """The videos of {Train,Dev,Test}_files. Raises: UnmaskError for a damaged protocol list."""
     yield from strangers(root, (*(f"{side}_files" for side in _SIDES), "Protocols", "Baseline"))
     listed = _protocols(root)
     if not listed:
@@ -47,7 +47,7 @@ def rows(root: Path) -> Iterator[Row | Problem]:
             elif (match := _NAME.fullmatch(one.stem)) is None:
                 yield Problem(one.path, "unknown", "not <phone>_<session>_<user>_<1..5>.avi")
             elif one.stem in seen:
-                yield Problem(one.path, "inconsistent", "a second clip of this name")
+                yield Problem(one.path, "inconsistent", "a second video of this name")
             elif any(said != split for said in listed.get(one.stem, {}).values()):
                 seen.add(one.stem)
                 yield Problem(one.path, "inconsistent", "a protocol takes it for another split than its folder says")
@@ -58,7 +58,7 @@ def rows(root: Path) -> Iterator[Row | Problem]:
 
 
 def _protocols(root: Path) -> dict[str, dict[str, str]]:
-    """Clip -> {"protocol_3_1": "train"}; a list that calls a real clip an attack is of the other polarity."""
+    """Video -> {"protocol_3_1": "train"}; a list that calls a real video an attack is of the other polarity."""
     found: dict[str, dict[str, str]] = {}
     for folder in folder_names(root, "Protocols"):
         for name in folder_names(root, f"Protocols/{folder}", everything=True):
@@ -69,7 +69,7 @@ def _protocols(root: Path) -> dict[str, dict[str, str]]:
                 said = _LINE.fullmatch(line)
                 if said is None or (said[1] in ("1", "+1")) != said[2].endswith("_1"):
                     raise UnmaskError(
-                        f"{path}, line {number} is not '+1,<real clip>' or '-1,<attack>'; fetch it from the set again"
+                        f"{path}, line {number} is not '+1,<real video>' or '-1,<attack>'; fetch it from the set again"
                     )
                 key = "_".join(filter(None, (folder.lower(), match[2])))
                 found.setdefault(said[2], {})[key] = _SIDES[match[1]]

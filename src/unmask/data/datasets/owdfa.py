@@ -17,9 +17,9 @@ CARD = DataCard(
     access="OW-DFA: made by its notebook from six other sets; OWDFA-40: Hugging Face hyzheng/OWDFA40-Benchmark",
     terms="those of the sets it was made from; none redistributed",
     layout="distributor",
-    splits="FaceForensics++ clips keep their official split; the rest derived by video or picture",
+    splits="FaceForensics++ videos keep their official split; the rest derived by video or image",
     unverified=(
-        "names of pictures of ForgeryNet, DFFD and ForgeryNIR, and of all of OWDFA-40: groups there may be one picture",
+        "names of images of ForgeryNet, DFFD and ForgeryNIR, and of all of OWDFA-40: groups there may be one image",
         "which classes of OWDFA-40 are made from FaceForensics++ is from its method table",
     ),
     traps=(
@@ -42,7 +42,7 @@ _TAGS = {"0": "unused", "1": "labelled", "2": "unlabelled"}
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """Every picture of either release, at the root or in data/ or data/release/.
+    """Every image of either release, at the root or in data/ or data/release/.
 
     Raises: UnmaskError for a damaged list of meta_data/.
     """
@@ -80,7 +80,7 @@ def _tags(folder: Path) -> dict[str, dict[str, str]]:
 def _twenty(one: Medium, below: str, tags: dict[str, dict[str, str]]) -> Row | Problem:
     key = one.path.removeprefix(below)
     if key.count("/") != 3:
-        return Problem(one.path, "unknown", "not <type>/<method>/<source>/<picture>")
+        return Problem(one.path, "unknown", "not <type>/<method>/<source>/<image>")
     kind, method, source, _ = key.split("/")
     made_of = {"faceforensics": _FFPP, "CelebDF": _CELEB}.get(source)
     said = {"source": source, **tags.get(key, {})}
@@ -106,7 +106,7 @@ def _row(
     extra: dict[str, str],
 ) -> Row:
     frame = _FRAME.fullmatch(one.stem)
-    # a clip's name stands before the frame's number, or is that of a folder above
+    # a video's name stands before the frame's number, or is that of a folder above
     names = (frame["video"] if frame else one.stem, *reversed(one.parts[:-1]))
     clip = next((m[1] for m in map(made_of.fullmatch, names) if m), "") if made_of else ""
     item = f"owdfa/{release}/{native}/{one.path.rpartition(native + '/')[2] or one.path}"
@@ -133,5 +133,5 @@ def _row(
 
 
 def _video(one: Medium, item: str, frame: re.Match[str] | None) -> str:
-    """All frames of what is named as a video's frame; else the picture alone."""
+    """All frames of what is named as a video's frame; else the image alone."""
     return f"{item.rpartition('/')[0]}/{frame['video'] if frame else one.stem}"

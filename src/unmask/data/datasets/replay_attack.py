@@ -18,8 +18,8 @@ CARD = DataCard(
     layout="third-party loader",
     counts={"real": 200, "fake": 1000},
     splits="official, by folder: 15, 15 and 20 people",
-    unverified=("1,300 clips are named with the 100 of enroll/, which are not indexed (from memory)",),
-    traps=("enroll/ holds real clips for recognising faces, not for this task",),
+    unverified=("1,300 videos are named with the 100 of enroll/, which are not indexed (from memory)",),
+    traps=("enroll/ holds real videos for recognising faces, not for this task",),
 )
 _SIDES: dict[str, Split] = {"train": "train", "devel": "val", "test": "test"}
 _REAL = re.compile(r"client(?P<client>\d{3})_session\d{2}_webcam_authenticate_(?P<light>adverse|controlled)_\d+")
@@ -31,7 +31,7 @@ _KNOWN = ("enroll", "protocols", "face-locations", "README", "README.rst", "face
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """The clips of <split>/real and <split>/attack/{fixed,hand}, at the root or in replayattack-<split>/."""
+    """The videos of <split>/real and <split>/attack/{fixed,hand}, at the root or in replayattack-<split>/."""
     packed = [f"replayattack-{name}" for name in (*_SIDES, "enroll", "face-locations")]
     yield from strangers(root, (*_SIDES, *_KNOWN, *packed))
     found: list[Row] = []
@@ -55,7 +55,7 @@ def _row(one: Medium, base: str, side: str) -> Row | Problem:
     folder = one.folder.removeprefix(base + side).strip("/")
     match = (_REAL if folder == "real" else _ATTACK).fullmatch(one.stem)
     if match is None or folder not in ("real", "attack/fixed", "attack/hand"):
-        return Problem(one.path, "unknown", "not the name of a clip of real/, attack/fixed/ or attack/hand/")
+        return Problem(one.path, "unknown", "not the name of a video of real/, attack/fixed/ or attack/hand/")
     named = match.groupdict()
     method = "" if folder == "real" else "print" if named["device"] == "print" else f"{named['device']}_{named['kind']}"
     support = {"support": folder.partition("/")[2]} if method else {}

@@ -24,12 +24,12 @@ CARD = DataCard(
     title="Seq-DeepFake (facial components, facial attributes)",
     paper="Shao, Wu and Liu, ECCV 2022, arXiv 2207.02204",
     access="OneDrive and Hugging Face rshaojimmy/Seq-DeepFake; github.com/rshaojimmy/SeqDeepFake",
-    terms="non-commercial research; pictures of CelebAMask-HQ and FFHQ under their terms",
+    terms="non-commercial research; images of CelebAMask-HQ and FFHQ under their terms",
     layout="distributor",
     splits="official (annotations/{train,val,test}.csv)",
     unverified=(
-        "that a file's name is the number of its source picture, which groups and pairs rest on",
-        "about 85,000 pictures in both tracks",
+        "that a file's name is the number of its source image, which groups and pairs rest on",
+        "about 85,000 images in both tracks",
     ),
     traps=(
         "a label is a list of five steps; anything but five zeros is fake",
@@ -46,7 +46,7 @@ _Lists = dict[str, tuple[Split, tuple[int, ...]]]  # <split>/<sequence>/<file> -
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """The pictures of both tracks, told by their lists. Raises: UnmaskError for a damaged list."""
+    """The images of both tracks, told by their lists. Raises: UnmaskError for a damaged list."""
     yield from strangers(root, TRACKS)
     for track in (t for t in TRACKS if t in folder_names(root)):
         yield from strangers(root, ("annotations", "images"), track)
@@ -57,7 +57,7 @@ def rows(root: Path) -> Iterator[Row | Problem]:
             if path.is_file():
                 listed |= _list(path, split)
             else:
-                yield Problem(f"{track}/annotations/{split}.csv", "missing", "without it its pictures have no label")
+                yield Problem(f"{track}/annotations/{split}.csv", "missing", "without it its images have no label")
         for split in get_args(Split):
             for one in files(root, f"{track}/images/{split}", PICTURES):
                 placed = one if isinstance(one, Problem) else _row(one, track, listed)

@@ -1,4 +1,4 @@
-"""UADFV: 49 real clips and a FakeApp forgery of each."""
+"""UADFV: 49 real videos and a FakeApp forgery of each."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ CARD = DataCard(
     counts={"real": 49, "fake": 49},
     splits="none: all of it is test",
     unverified=("folder and file names", "made by FakeApp, with one celebrity's face (from memory)"),
-    traps=("so small that one clip is a percent; nearly all forgeries wear the same face",),
+    traps=("so small that one video is a percent; nearly all forgeries wear the same face",),
 )
 _NAMES = {"real": re.compile(r"(\d{4})"), "fake": re.compile(r"(\d{4})_fake")}
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """Clips of real/ and fake/; a number that has only one of the two is reported."""
+    """Videos of real/ and fake/; a number that has only one of the two is reported."""
     yield from strangers(root, _NAMES)
     seen: dict[str, set[str]] = {side: set() for side in _NAMES}
     for side, name in _NAMES.items():
@@ -33,7 +33,7 @@ def rows(root: Path) -> Iterator[Row | Problem]:
             if isinstance(one, Problem):
                 yield one
             elif (match := name.fullmatch(one.stem)) is None or one.folder != side:
-                yield Problem(one.path, "unknown", "not the name of a clip of this folder")
+                yield Problem(one.path, "unknown", "not the name of a video of this folder")
             else:
                 seen[side].add(match[1])
                 yield Row(

@@ -1,4 +1,4 @@
-"""VIPBench: is this picture that person? Photos of 22 people, of others who resemble them, and forgeries."""
+"""VIPBench: is this image that person? Photos of 22 people, of others who resemble them, and forgeries."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ CARD = DataCard(
     splits="none: all of it is test",
     unverified=(
         "the layout is that of the authors' example of one person; the gated set's own was not seen",
-        "22 people, about 80,000 pictures, seven ways to swap and seven to synthesise, which names do not tell",
+        "22 people, about 80,000 images, seven ways to swap and seven to synthesise, which names do not tell",
     ),
     traps=(
         "r_r_d_i is a real photo of somebody else, which the authors' loader calls 1; see extra['is_vip']",
-        "every picture of one person's folder is one leakage group",
+        "every image of one person's folder is one leakage group",
     ),
 )
 # category -> (label, is it the person, method, family)
@@ -38,7 +38,7 @@ _SAMPLE = re.compile(r"(?P<vip>id\d+)_(?P<number>\d+)(?:_(?P<region>\w+))?")
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """Pictures <part>/<person>/<category>/<sample>/<file>, at the root or in FaceDATA/ or Example/."""
+    """Images <part>/<person>/<category>/<sample>/<file>, at the root or in FaceDATA/ or Example/."""
     home = next((h for h in ("FaceDATA", "Example") if h in folder_names(root)), "")
     for one in files(root, home, PICTURES, beside=(".json", ".ckpt")):
         yield one if isinstance(one, Problem) else _row(one, home)

@@ -1,4 +1,4 @@
-"""WildDeepfake: sequences of aligned faces from clips of the internet."""
+"""WildDeepfake: sequences of aligned faces from videos of the internet."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CARD = DataCard(
     unverified=("the levels inside an unpacked shard are from a third party and may be more or fewer",),
     traps=(
         "unpack the <N>.tar.gz first, each into a folder <N>",
-        "a row is a sequence; say whether a figure is of pictures or of sequences",
+        "a row is a sequence; say whether a figure is of images or of sequences",
         "nobody published which sequences come from one clip: a group is a shard, at best",
         "faces are cropped already, without margin",
     ),
@@ -35,7 +35,7 @@ _SIDES: dict[str, tuple[Literal["real", "fake"], Split]] = {
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """Every folder of pictures below {real,fake}_{train,test} (or with a space), at the root or one folder down."""
+    """Every folder of images below {real,fake}_{train,test} (or with a space), at the root or one folder down."""
     nested = folder_names(root, "deepfake_in_the_wild")
     base = "deepfake_in_the_wild/" if nested else ""
     yield from strangers(
@@ -52,7 +52,7 @@ def rows(root: Path) -> Iterator[Row | Problem]:
                 continue
             rest = one.path.removeprefix(base + folder).strip("/").split("/")
             if len(rest) < 2 or ({"real", "fake"} - {label}) & set(rest[1:-1]):
-                why = "pictures outside a sequence" if len(rest) < 2 else f"a folder below {folder} says otherwise"
+                why = "images outside a sequence" if len(rest) < 2 else f"a folder below {folder} says otherwise"
                 yield Problem(one.path, "inconsistent", why)
                 continue
             group = f"wilddeepfake/{side}/{rest[0]}"

@@ -36,11 +36,11 @@ class Published:
 
 
 def to_bundle(source: str, out: Path, *, onnx: bool = False, head: str | None = None) -> Card:
-    """Write the bundle of a published checkpoint; its weights stay as they are, to the last bit.
+    """Write the bundle of a published checkpoint; its weights stay as they are, bitwise.
 
     Args:
         source: a folder or file in the published layout, or "hub:owner/name[@revision]".
-        onnx: also write model.onnx, proven against torch on made-up pictures.
+        onnx: also write model.onnx, proven against torch on made-up images.
         head: "norm" or "linear", where the checkpoint does not say; "norm", the published one, unless given.
     Raises: UnmaskError for a source of another layout, naming the tensors that do not fit.
     """
@@ -112,16 +112,14 @@ def card(found: Published) -> Card:
         input=found.detector.input,
         trained_on=("according to its papers: face swaps and re-enactments of FaceForensics++ (c23)",),
         limits=(
-            "not calibrated: its margins are no probabilities; fit a calibration on your own validation data first",
+            "not calibrated: its logits are no probabilities; fit a calibration on your own validation data first",
             "not measured here: neither its accuracy nor the agreement with the authors' pre-processing",
             "it judges each frame by itself: no lip movement, no sound, no flicker",
         ),
         misuse=("as the only ground for a decision about a person: accusation, moderation without review, evidence",),
         data=(
             DataTerms(name="FaceForensics++", use="training, by its authors", terms="FaceForensics++, research use"),
-            DataTerms(
-                name="the backbone's pictures", use="pre-training, by its makers", terms="see the backbone's card"
-            ),
+            DataTerms(name="the backbone's images", use="pre-training, by its makers", terms="see the backbone's card"),
         ),
         licence="the authors' weights: MIT according to their page; the backbone's own licence holds too",
         recipe={"imported": found.source, "layout": found.layout},

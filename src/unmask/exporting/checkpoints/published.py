@@ -41,7 +41,7 @@ def to_bundle(method: str, source: Path, out: Path) -> Card:
             method=method,
             options=options,
             input=detector.input,
-            limits=("not calibrated: its margins are no probabilities", "its accuracy was not measured here"),
+            limits=("not calibrated: its logits are no probabilities", "its accuracy was not measured here"),
             misuse=(
                 "as the only ground for a decision about a person: accusation, moderation without review, evidence",
             ),

@@ -1,8 +1,8 @@
-"""AdvSCM: an adversary moves the face about in the picture, and the detector must see the same in it.
+"""AdvSCM: an adversary moves the face about in the image, and the detector must see the same in it.
 
 Detectors come to expect the traces of forgery in the middle of a crop. A small network A bends, turns, shifts and zooms
-each picture, within bounds, so that the detector's features change as much as they can; the detector learns to classify
-both pictures and to have the same features for them. After training A is thrown away.
+each image, within bounds, so that the detector's features change as much as they can; the detector learns to classify
+both images and to have the same features for them. After training A is thrown away.
 
     L_D = L(x) + L(A(x)) + weight L_con,   L_A = -L_con,   L_con = mean of 1 - cos(features of x, features of A(x))
 
@@ -32,7 +32,7 @@ WIDTHS = (16, 32, 64, 64)  # of A's four convolutions
 
 
 class Warp(nn.Module):
-    """A: looks at a picture and says how it is to be moved; never beyond the recipe's bounds."""
+    """A: looks at an image and says how it is to be moved; never beyond the recipe's bounds."""
 
     def __init__(self, bounds: AdvScm) -> None:
         super().__init__()
@@ -44,13 +44,13 @@ class Warp(nn.Module):
         self.head = nn.Linear(WIDTHS[-1], 4 + 2 * bounds.grid**2)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) -> the moved pictures, and the share of its bound that each number takes, (B, 4 + 2 grid^2)."""
+        """(B, 3, H, W) -> the moved images, and the share of its bound that each number takes, (B, 4 + 2 grid^2)."""
         share = torch.tanh(self.head(self.body(image - 0.5).mean((2, 3))))
         return warped(image, field(share, image.shape[2:], self.bounds)), share
 
 
 def field(share: Tensor, size: tuple[int, ...], bounds: AdvScm) -> Tensor:
-    """Where each pixel of the moved picture is looked up, (B, H, W, 2) in `grid_sample`'s coordinates -1..1.
+    """Where each pixel of the moved image is looked up, (B, H, W, 2) in `grid_sample`'s coordinates -1..1.
 
     Args:
         share: (B, 4 + 2 grid^2) in -1..1: turn, zoom, shift in x and y, then a grid of bends, y outermost.
@@ -59,7 +59,7 @@ def field(share: Tensor, size: tuple[int, ...], bounds: AdvScm) -> Tensor:
     turn = share[:, 0] * (bounds.rotation * torch.pi / 180)
     zoom = 1 + share[:, 1] * bounds.zoom
     cos, sin = zoom * torch.cos(turn), zoom * torch.sin(turn)
-    across, down = (2 * bounds.shift * share[:, i] for i in (2, 3))  # the picture is two units wide
+    across, down = (2 * bounds.shift * share[:, i] for i in (2, 3))  # the image is two units wide
     matrix = torch.stack([torch.stack([cos, -sin, across], 1), torch.stack([sin, cos, down], 1)], 1)
     plain = F.affine_grid(matrix, [len(share), 1, *size], align_corners=False)
     bends = 2 * bounds.bend * share[:, 4:].view(-1, 2, bounds.grid, bounds.grid)
@@ -68,7 +68,7 @@ def field(share: Tensor, size: tuple[int, ...], bounds: AdvScm) -> Tensor:
 
 
 def warped(image: Tensor, where: Tensor) -> Tensor:
-    """The picture looked up at `where` (B, H, W, 2); beyond its edges it is mirrored."""
+    """The image looked up at `where` (B, H, W, 2); beyond its edges it is mirrored."""
     return F.grid_sample(image, where, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
@@ -100,7 +100,7 @@ class Adversary:
     def step(self, detector: Detector, batch: Batch, engine: Engine, *, learn: bool = True) -> dict[str, Tensor]:
         """Instead of `Detector.step`: E descends L_D while A is fixed, and A's gradient of -L_con is added up.
 
-        A graph is cut between the two: E's gradient stops at the moved picture, A's begins there.
+        A graph is cut between the two: E's gradient stops at the moved image, A's begins there.
 
         Args:
             learn: whether A learns from this look; false for the second of a sharpness step.

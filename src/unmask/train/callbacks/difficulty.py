@@ -76,7 +76,7 @@ class Weigher:
         """For the log: the batch's mean difficulty and its largest weight. Raises: UnmaskError if nobody asked."""
         if self.found is None:
             raise UnmaskError(
-                "this method's loss does not weigh pictures, so difficulty would change nothing: leave it out, or "
+                "this method's loss does not weigh images, so difficulty would change nothing: leave it out, or "
                 "have the loss call unmask.base.detector.cross_entropy"
             )
         return {"difficulty": self.difficulty, "weight_most": self.found.max()}
@@ -86,7 +86,7 @@ class Weigher:
 
 
 def hardness(logits: Tensor, label: Tensor, of: Literal["probability", "loss"] = "probability") -> Tensor:
-    """How hard each picture is right now: 1 - P(its class), in 0..1, or its cross-entropy in nats; mean over views.
+    """How hard each image is right now: 1 - P(its class), in 0..1, or its cross-entropy in nats; mean over views.
 
     Args:
         logits: (k B, K); label: (B,).

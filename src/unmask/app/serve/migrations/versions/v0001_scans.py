@@ -1,4 +1,4 @@
-"""Scans and their pictures."""
+"""Scans and their images."""
 
 from __future__ import annotations
 
