@@ -103,7 +103,7 @@ class Face:
     box: tuple[float, float, float, float]  # x0, y0, x1, y1
     points: Floats  # (5, 2): left eye, right eye, nose tip, left and right mouth corner, as seen in the image
     score: float  # the face detector's own confidence, 0..1; not P(fake)
-    turned: int = 0  # degrees by which the picture had to be turned, counter-clockwise, for the face to be found
+    turned: int = 0  # degrees by which the image had to be turned, counter-clockwise, for the face to be found
 
     @property
     def side(self) -> float:

@@ -95,7 +95,7 @@ def test_what_is_not_there_says_what_to_run(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_real_weights_name_pictures(tmp_path: Path) -> None:
-    """Run where UNMASK_ENCODER names a pulled folder, UNMASK_SHARED the text embeddings and pictures."""
+    """Run where UNMASK_ENCODER names a pulled folder, UNMASK_SHARED the text embeddings and images."""
     folder, shared = os.environ.get("UNMASK_ENCODER"), os.environ.get("UNMASK_SHARED")
     if not folder or not shared:
         pytest.skip("needs UNMASK_ENCODER, a folder that `unmask pull clip-vit-b-16` printed, and UNMASK_SHARED")

@@ -1,4 +1,4 @@
-"""Faces of files that lie on their side or stand on their head, and small ones in large pictures."""
+"""Faces of files that lie on their side or stand on their head, and small ones in large images."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_turned_portrait(detector: FaceDetector, quarters: int) -> None:
 
 
 def test_where_a_point_goes_by_hand() -> None:
-    """A picture 10 wide and 4 high. Turned counter-clockwise its right edge is on top: (1, 2) of it was (10 - 2, 1)."""
+    """An image 10 wide and 4 high. Turned counter-clockwise its right edge is on top: (1, 2) of it was (10 - 2, 1)."""
     image = np.zeros((4, 10, 3), np.uint8)
     face = Face(0, 0.0, (1.0, 2.0, 3.0, 3.0), np.array([[1, 2]], np.float32), 0.9)
     assert back(face, image, 1).points.tolist() == [[8, 1]]

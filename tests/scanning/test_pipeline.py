@@ -86,7 +86,7 @@ def test_no_face_is_a_state(scanner: Scanner, tmp_path: Path) -> None:
 
 def test_which_faces_were_looked_for_is_said(scanner: Scanner, tmp_path: Path) -> None:
     wide = scanner.scan(save(np.full((400, 3000, 3), 90, np.uint8), tmp_path / "wide.png"))
-    assert wide.reasons == ("no face was found in the picture",)  # 40 px would have been found
+    assert wide.reasons == ("no face was found in the image",)  # 40 px would have been found
     hd = scanner.scan(clip([np.full((1080, 1920, 3), 90, np.uint8)] * 2, tmp_path / "hd.mp4"))
     assert hd.reasons == ("no face of about 48 px or more was found in 2 frames",)
 

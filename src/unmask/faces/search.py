@@ -1,4 +1,4 @@
-"""The face search over one file: closer where a picture is large, turned where it lies on its side.
+"""The face search over one file: closer where an image is large, turned where it lies on its side.
 
 A face detector is trained on upright faces. Of 120 portraits (LFW) turned by 90, 180 and 270 degrees it finds 8, 21 and
 5 %, and those with points in the wrong places; turned back, all of them. So where an upright look finds nothing, or
@@ -58,7 +58,7 @@ class FaceSearch:
         return found
 
     def _in_tiles(self, frame: Frame) -> list[Face]:
-        """Faces too small for a look at the whole picture."""
+        """Faces too small for a look at the whole image."""
         height, width = frame.image.shape[:2]
         corners = [(y, x) for y in tiles(height) for x in tiles(width)]
         found: list[Face] = []
@@ -90,14 +90,14 @@ def tiles(length: int) -> list[int]:
 
 
 def smallest(width: int, height: int, *, still: bool) -> float:
-    """About the size of the smallest face that the search finds in such a picture, pixels."""
+    """About the size of the smallest face that the search finds in such an image, pixels."""
     if not still:
         return TINY * max(width, height) / LOOKS[1]
     return TINY * min(max(width, height), TILE) / LOOKS[-1]
 
 
 def moved(face: Face, x: int, y: int) -> Face:
-    """The face of a tile at (x, y), in pixels of the picture."""
+    """The face of a tile at (x, y), in pixels of the image."""
     x0, y0, x1, y1 = face.box
     return replace(face, box=(x0 + x, y0 + y, x1 + x, y1 + y), points=face.points + np.array([x, y], np.float32))
 

@@ -104,15 +104,13 @@ def circumstances(
 
 
 def turned(degrees: Sequence[int]) -> list[str]:
-    """Reasons from the turns that a face was found under, one for each sighting; 0 = as the picture is."""
+    """Reasons from the turns that a face was found under, one for each sighting; 0 = as the image is."""
     turns = [d for d in degrees if d]
     if 2 * len(turns) < len(degrees):
         return []
     most = max(set(turns), key=turns.count)
     how = "stands on its head" if most == 180 else "lies on its side"
-    return [
-        f"the picture {how}: the face was found after turning it by {min(most, 360 - most)}°; turn it, scan it again"
-    ]
+    return [f"the image {how}: the face was found after turning it by {min(most, 360 - most)}°; turn it, scan it again"]
 
 
 def unread(read: int, failed: int, broken: str = "") -> list[str]:
