@@ -297,7 +297,7 @@ class Settings(Plain):
 class PassedOver(Plain):
     """Files in folders that were not looked at, for one reason."""
 
-    why: str = Field(description='what they are: "a JPEG XL picture", "a link that leads nowhere"')
+    why: str = Field(description='what they are: "a JPEG XL image", "a link that leads nowhere"')
     count: int = Field(ge=1)
     first: tuple[Text, ...] = Field(description="names of the first of them")
 
@@ -316,7 +316,7 @@ class Report(Plain):
         None, description="at this error rate, scores between these two are too close to call; None = not calibrated"
     )
     files: tuple[FileReport, ...]
-    passed_over: tuple[PassedOver, ...] = Field((), description="what folders held besides pictures and videos")
+    passed_over: tuple[PassedOver, ...] = Field((), description="what folders held besides images and videos")
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 

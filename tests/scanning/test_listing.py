@@ -46,7 +46,7 @@ def test_folders_recurse(folder: Path) -> None:
 
 
 def test_what_is_no_medium_is_counted_and_named(folder: Path) -> None:
-    (folder / "README.md").write_text("not a medium")
+    (folder / "README.md").write_text("not a media file")
     (folder / "deep/code.ts").write_text("const a = 1;")
     (folder / "drawing.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     (folder / "new.jxl").write_bytes(b"\xff\x0a" + bytes(40))
@@ -57,7 +57,7 @@ def test_what_is_no_medium_is_counted_and_named(folder: Path) -> None:
     assert over(listing, folder) == {
         "text": ["README.md", "deep/code.ts"],
         "an SVG drawing": ["drawing.svg"],
-        "a JPEG XL picture": ["new.jxl"],
+        "a JPEG XL image": ["new.jxl"],
         "data of an unknown kind": ["odd"],
         "a pipe, socket or device": ["pipe"],
     }
@@ -109,7 +109,7 @@ def test_a_folder_that_may_not_be_read_fails_by_name(folder: Path, options: Opti
 
 
 def test_what_is_named_is_tried(folder: Path) -> None:
-    (folder / "README.md").write_text("not a medium")
+    (folder / "README.md").write_text("not a media file")
     (folder / "link.png").symlink_to("red.png")
     named = [folder / ".hidden.png", folder / "link.png", folder / "README.md", folder / "red.png", folder / "red.png"]
     assert listed(named).files == [str(path) for path in named[:4]]
@@ -118,7 +118,7 @@ def test_what_is_named_is_tried(folder: Path) -> None:
 def test_wishes_that_cannot_be_met(tmp_path: Path) -> None:
     with pytest.raises(UnmaskError, match="no such file"):
         listed([tmp_path / "absent.png"])
-    with pytest.raises(UnmaskError, match="no picture or video"):
+    with pytest.raises(UnmaskError, match="no image or video"):
         listed([tmp_path])
     with pytest.raises(UnmaskError, match="an empty path"):
         listed([""])

@@ -1,4 +1,4 @@
-"""Pictures that are in memory already: an array of pixels, or a picture of Pillow's."""
+"""Images that are in memory already: an array of pixels, or an image of Pillow's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def from_array(array: NDArray[np.uint8], limits: Limits = DEFAULTS) -> Media:
     """
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
         raise MediaError(
-            f"an array of {array.dtype} {array.shape} is not a picture; give uint8 (height, width, 3) in RGB, "
+            f"an array of {array.dtype} {array.shape} is not an image; give uint8 (height, width, 3) in RGB, "
             "or (height, width) in grey"
         )
     if 0 in array.shape:

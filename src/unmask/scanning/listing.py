@@ -34,7 +34,7 @@ class Listing:
             found = _Folder(name, self).read()
             if not found:
                 over = f"; passed over: {told(self.passed_over())}" if self.passed else ""
-                raise UnmaskError(f"no picture or video in {name} (hidden files are left alone{over})")
+                raise UnmaskError(f"no image or video in {name} (hidden files are left alone{over})")
         elif os.path.lexists(name):
             found = [name]
         else:
@@ -51,9 +51,9 @@ class Listing:
 
 
 def listed(sources: Sequence[str | Path], *, allow_url: bool = False) -> Listing:
-    """The files to scan: those named, and below each folder all that look like pictures or videos, sorted.
+    """The files to scan: those named, and below each folder all that look like images or videos, sorted.
 
-    In folders a file counts when its suffix or its first bytes are those of a medium: a damaged picture is reported,
+    In folders a file counts when its suffix or its first bytes are those of a media file: a damaged image is reported,
     a README is passed over. A folder that may not be read is listed as if it were a file, so that it fails by name.
     Links are followed, once, unless they lead to what lies in the same folder; hidden files are left alone. What is
     named directly is always tried.
@@ -72,7 +72,7 @@ def is_url(name: str) -> bool:
 
 
 def told(passed: Iterable[PassedOver]) -> str:
-    """In words: "text (12), a JPEG XL picture (2)"."""
+    """In words: "text (12), a JPEG XL image (2)"."""
     return ", ".join(f"{one.why} ({one.count:,})" for one in passed)
 
 
@@ -140,7 +140,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _no_medium(path: Path) -> str:
-    """What a file is instead of a picture or a video; "" for one that looks like a medium or cannot be opened."""
+    """What a file is instead of an image or a video; "" for one that looks like a media file or cannot be opened."""
     if path.suffix.lower() in SUFFIXES:
         return ""
     try:

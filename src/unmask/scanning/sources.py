@@ -1,4 +1,4 @@
-"""What people hand to `unmask.scan`: names, bytes, open files, arrays, pictures, and lists of them."""
+"""What people hand to `unmask.scan`: names, bytes, open files, arrays, images, and lists of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sorted_out(sources: object, limits: Limits) -> list[str | InMemory]:
 
 
 def opened(source: InMemory, limits: Limits) -> Media:
-    """What is in memory as a medium. Raises: MediaError."""
+    """What is in memory as a media file. Raises: MediaError."""
     if isinstance(source, bytes):
         return open_media(source, limits=limits)
     return from_array(source, limits) if isinstance(source, np.ndarray) else from_image(source, limits)
