@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Annotated, Any, Literal
@@ -75,6 +75,8 @@ class Media:
         notes: what a reader of the verdict should know ("suffix says .jpg, content is PNG").
         provenance: EXIF camera fields and C2PA state, as plain strings.
         frames: `frames(count)` yields at most `count` frames evenly spaced in time, in order, each a Frame or Unread.
+        frames_at: the same of the frames that are on screen at these seconds, without repeats; None where a medium
+            cannot be looked at twice.
     """
 
     source: str
@@ -89,6 +91,7 @@ class Media:
     notes: tuple[str, ...]
     provenance: dict[str, str]
     frames: Callable[[int], Iterator[Frame | Unread]] = field(repr=False)
+    frames_at: Callable[[Sequence[float]], Iterator[Frame | Unread]] | None = field(default=None, repr=False)
 
 
 # --- frames -> faces -------------------------------------------------------------------------------------------------
@@ -232,6 +235,7 @@ class MediaInfo(Plain):
     fps: float | None = None
     frames_read: int = 0
     frames_failed: int = 0
+    interval: float | None = Field(None, description="seconds between the evenly spaced frames that were looked at")
 
 
 class DetectorInfo(Plain):
@@ -260,6 +264,9 @@ class FaceReport(Plain):
     low: float | None = None
     high: float | None = None
     reasons: tuple[str, ...] = ()
+    counted: bool = Field(
+        True, description="whether it enters the file's number; false where it is not fit to be judged"
+    )
     samples: tuple[Sample, ...] = ()
     # Images serve the HTML report and the page; the JSON stays small and free of faces.
     thumbnail: bytes | None = Field(None, exclude=True, repr=False)  # JPEG of the most telling crop
@@ -277,6 +284,7 @@ class FileReport(Plain):
     low: float | None = None
     high: float | None = None
     reasons: tuple[Text, ...] = ()
+    rests_on: int | None = Field(None, description="track of the face that weighs most in the score")
     detector: DetectorInfo | None = None
     provenance: dict[str, Text] = Field(default_factory=dict)
     faces: tuple[FaceReport, ...] = ()

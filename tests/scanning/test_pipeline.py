@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,9 @@ def scanner(options: Options) -> Scanner:
 
 
 def only_numbers_where_a_detector_spoke(report: FileReport) -> None:
-    spoke = report.state in ("fake", "real", "uncertain")
     for found in (report, *report.faces):
         numbers = (found.score, found.low, found.high)
+        spoke = report.state in ("fake", "real", "uncertain") and (found != report or report.rests_on is not None)
         if spoke:
             assert all(v is not None and 0 <= v <= 1 for v in numbers)
             assert numbers[1] <= numbers[0] <= numbers[2]  # type: ignore[operator]
@@ -137,7 +138,7 @@ def test_a_clip_is_followed(scanner: Scanner, portrait: Pixels, tmp_path: Path) 
 def test_two_frames_are_too_few(scanner: Scanner, portrait: Pixels, tmp_path: Path) -> None:
     report = scanner.scan(clip([tinted(portrait, RED)] * 2, tmp_path / "short.mp4"))
     assert report.state == "uncertain"
-    assert any("only 2 of 2 frames" in reason for reason in report.reasons)
+    assert any("only 2 frames of the video" in reason for reason in report.reasons)
     assert report.score is not None
     assert report.score > 0.9
 
@@ -151,11 +152,54 @@ def test_a_brief_find_is_told_and_left_out(scanner: Scanner, portrait: Pixels, t
     assert "1 brief detection ignored: seen in one frame only" in report.reasons
 
 
+def test_a_short_passage_of_a_long_video_is_not_thrown_away(scanner: Scanner, portrait: Pixels, tmp_path: Path) -> None:
+    """One frame every 2 s: a forged face of 2 s is in one of them only."""
+    sparse = replace(scanner, settings=scanner.settings.model_copy(update={"frames": 8}))
+    pale, red, empty = portrait[::2, ::2], tinted(portrait, RED)[::2, ::2], np.full_like(portrait, 90)[::2, ::2]
+    frames = [np.concatenate([pale, red if 48 <= i < 60 else empty], axis=1) for i in range(96)]
+    report = sparse.scan(clip(frames, tmp_path / "long.mp4", fps=6))
+    assert report.state == "fake"
+    forged = next(face for face in report.faces if face.state == "fake")
+    assert report.rests_on == forged.track
+    assert len(forged.samples) == 9  # one of the eight, and eight within a second of it
+    assert all(8 <= sample.t <= 10 for sample in forged.samples)
+    assert report.media is not None
+    assert (report.media.frames_read, report.media.interval) == (16, 2.0)
+    assert any("one frame every 2 s was looked at" in reason for reason in report.reasons)
+    only_numbers_where_a_detector_spoke(report)
+
+    flash = [np.concatenate([pale, red if i == 53 else empty], axis=1) for i in range(96)]
+    report = sparse.scan(clip(flash, tmp_path / "flash.mp4", fps=6))
+    assert len(report.faces) == 1
+    assert report.media is not None
+    assert report.media.frames_read == 16
+    assert "1 brief detection ignored: seen in one frame only" in report.reasons  # frames 0.2 s away do not have it
+
+
 def test_a_tiny_face_is_not_judged(scanner: Scanner, portrait: Pixels, tmp_path: Path) -> None:
     small = np.asarray(Image.fromarray(tinted(portrait, RED)).resize((120, 120)))
     report = scanner.scan(save(small, tmp_path / "small.png"))
     assert report.state == "uncertain"
     assert any(" px " in reason for reason in report.reasons)
+    assert report.score is None
+    assert not report.faces[0].counted
+    only_numbers_where_a_detector_spoke(report)
+
+
+def test_a_tiny_face_beside_another_has_no_part_in_the_number(
+    scanner: Scanner, portrait: Pixels, tmp_path: Path
+) -> None:
+    """A small red image on the wall behind a pale face: its own number would be "over 99 %"."""
+    wall = portrait.copy()
+    wall[380:500, 380:500] = np.asarray(Image.fromarray(tinted(portrait, RED)).resize((120, 120)))
+    report = scanner.scan(save(wall, tmp_path / "wall.png"))
+    small, large = sorted(report.faces, key=lambda face: face.samples[0].box[2] - face.samples[0].box[0])
+    assert (small.counted, large.counted) == (False, True)
+    assert small.score is not None
+    assert small.score > 0.9
+    assert report.score == large.score
+    assert report.rests_on == large.track
+    assert report.state == "uncertain"
 
 
 def test_an_unfamiliar_face_is_not_judged(options: Options, portrait: Pixels, tmp_path: Path) -> None:
@@ -163,6 +207,8 @@ def test_an_unfamiliar_face_is_not_judged(options: Options, portrait: Pixels, tm
     report = options.model_copy(update={"detector": str(folder)}).ready().scan(save(portrait, tmp_path / "a.png"))
     assert report.state == "uncertain"
     assert any("unlike those this detector was trained on" in reason for reason in report.reasons)
+    assert report.score is None
+    assert report.faces[0].score is not None
 
 
 def test_a_verdict_that_hangs_on_grain_is_taken_back(options: Options, portrait: Pixels, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from unmask.bundles.calibration import p_values
-from unmask.scanning import checks
+from unmask.scanning import checks, closer
+from unmask.scanning.person import Seen
 from unmask.scanning.verdict import Verdict, decide, face_verdict, file_verdict, unsure_between
-from unmask.types import Calibration
+from unmask.types import Calibration, Face
 
 
 def calibration() -> Calibration:
@@ -138,7 +139,39 @@ def test_certainty_has_a_floor() -> None:
 
 def test_reasons_say_which_face() -> None:
     verdict = file_verdict([face(0.99, "fake"), face(0.1, "real"), face(0.2, "real")])
-    assert verdict.reasons == ("face 1: forged", "faces 2, 3: real")
+    assert verdict.reasons == (
+        "face 1: likely forged", "faces 2, 3: no known sign of forgery", "the number rests most on face 1",
+    )  # fmt: skip
+    assert verdict.rests_on == 1
+
+
+def test_a_face_that_is_not_fit_to_be_judged_has_no_part_in_the_number() -> None:
+    # A presenter at 0.2 in 30 frames, an image of 39 px on the wall at 0.95 in 30: with it odds (1/4 + 19) / 2 = 9.6.
+    presenter, picture = face(0.2, "real"), face(0.95, "fake").unfit("too small")
+    verdict = file_verdict([presenter, picture], [30, 30])
+    assert verdict.score == pytest.approx(0.2)
+    assert (verdict.low, verdict.high) == (pytest.approx(presenter.low), pytest.approx(presenter.high))
+    assert verdict.state == "uncertain"  # one face is not known
+    assert verdict.rests_on == 1
+    assert "the number rests on face 1 alone" in verdict.reasons
+    assert "face 2 has no part in the number: not fit to be judged, see there" in verdict.reasons
+    # A forged face stays one, whatever else cannot be judged.
+    assert file_verdict([face(0.97, "fake"), picture]).state == "fake"
+
+
+def test_where_no_face_counts_there_is_no_number() -> None:
+    verdict = file_verdict([face(0.95, "fake").unfit("the face is 31 px in size")])
+    assert (verdict.state, verdict.score, verdict.low, verdict.high) == ("uncertain", None, None, None)
+    assert verdict.reasons[0] == "the face is 31 px in size"
+    assert verdict.rests_on is None
+    two = file_verdict([face(0.95, "fake").unfit("small"), face(0.1, "real").unfit("small")])
+    assert (two.state, two.score) == ("uncertain", None)
+
+
+def test_what_took_an_answer_back_comes_first() -> None:
+    assert face(0.9, "fake").because("rare in real ones").doubted("it turns round").reasons == (
+        "it turns round", "rare in real ones",
+    )  # fmt: skip
 
 
 def test_doubt_keeps_the_score() -> None:
@@ -214,19 +247,48 @@ def test_a_score_that_crosses_one_half_must_cross_it_clearly() -> None:
     assert len(checks.unstable(calibration(), 0.3, {"mild blur": -0.8}, 0.05, 10)) == 1
 
 
-def test_circumstances() -> None:
-    def reasons(sides: list[float], distances: list[float] | None = None, frames: int | None = 8) -> list[str]:
+def test_what_is_not_fit_to_be_judged() -> None:
+    def reasons(sides: list[float], distances: list[float] | None = None) -> list[str]:
         far = None if distances is None else np.array(distances, np.float32)
-        return checks.circumstances(np.array(sides, np.float32), far, 5.0, frames=frames)
+        return checks.unfit(np.array(sides, np.float32), far, 5.0)
 
     assert reasons([40, 41, 42]) == []
+    assert reasons([39.6])[0].startswith("the face is 39 px in size; below 40 px")
     assert "31 px" in reasons([31, 30, 200, 31, 31])[0]
-    assert "only 2 of 8 frames" in reasons([80, 80])[0]
-    assert reasons([80], frames=None) == []
-    assert "only 7 of 32 frames" in reasons([80] * 7, frames=32)[0]  # less than a quarter
-    assert reasons([80] * 8, frames=32) == []
     assert reasons([80] * 3, [4, 6, 5]) == []
     assert "unlike" in reasons([80] * 3, [4, 6, 6])[0]
+
+
+def test_faces_that_few_frames_show() -> None:
+    assert checks.seldom(2, 8) == ["the face was seen in only 2 of 8 frames"]
+    assert checks.seldom(1, None) == []  # an image
+    assert checks.seldom(7, 32) == ["the face was seen in only 7 of 32 frames"]  # less than a quarter
+    assert checks.seldom(8, 32) == []
+    assert checks.seldom(8, 256) == []  # eight will do, however many frames there are
+    assert checks.seldom(1, 1) == ["only 1 frame of the video could be looked at"]
+    assert checks.seldom(2, 2) == ["only 2 frames of the video could be looked at"]
+
+
+def sighting(t: float, margin: float) -> Seen:
+    return Seen(Face(0, t, (0.0, 0.0, 60.0, 60.0), np.zeros((5, 2), np.float32), 1.0), np.eye(2, 3), margin, None, None)
+
+
+def test_seldom_faces_of_long_videos_are_looked_at_again() -> None:
+    long = [sighting(9.0 + 18 * i, -2.0) for i in range(32)]
+    assert closer.moments([long], 32, 18.0, 576.0) == []
+    again = closer.moments([long, [sighting(189.0, 3.0)]], 32, 18.0, 576.0)
+    assert again == pytest.approx([186, 187.5, 188.2, 188.4, 188.6, 188.8, 189.2, 189.4, 189.6, 189.8, 190.5, 192])
+    assert closer.moments([long, [sighting(189.0, 3.0)]], 32, 0.9, 28.8) == []  # frames lie close already
+    # Half way to the next frame is far enough, and nothing lies before the beginning.
+    assert closer.moments([[sighting(0.5, 3.0)]], 32, 1.4, 44.0) == pytest.approx([0.1, 0.3, 0.7, 0.9, 1.1])
+    # Of many, the most forged.
+    many = [[sighting(20.0 * i, float(i))] for i in range(10)]
+    assert {round(t / 20) for t in closer.moments(many, 32, 18.0, 576.0)} == {6, 7, 8, 9}
+
+
+def test_alone_means_without_a_second_look() -> None:
+    assert closer.alone(10.0, [0.0, 10.0, 20.0])
+    assert not closer.alone(10.0, [0.0, 9.2, 10.0, 20.0])
 
 
 def test_unread_frames() -> None:

@@ -84,4 +84,5 @@ def _from_clip(clip: Clip) -> Media:
         notes=_suffix_note(clip.source, clip.kind) + clip.notes,
         provenance=container_fields(clip.metadata) | c2pa_fields(clip.source, clip.kind),
         frames=clip.frames,
+        frames_at=clip.frames_at,
     )

@@ -20,8 +20,12 @@ def spread(times: Sequence[float], seconds: float, count: int) -> list[int]:
 
     times: ascending, seconds from the first frame. seconds: from the first frame to the end of the last.
     """
-    targets = ((i + 0.5) / count * seconds for i in range(count))
-    return sorted({max(bisect_right(times, t) - 1, 0) for t in targets}) if times else []
+    return showing(times, [(i + 0.5) / count * seconds for i in range(count)])
+
+
+def showing(times: Sequence[float], moments: Sequence[float]) -> list[int]:
+    """Indices of the frames on screen at these seconds, in order and without repeats."""
+    return sorted({max(bisect_right(times, t) - 1, 0) for t in moments}) if times else []
 
 
 def runs(pts: Sequence[int], keys: Sequence[bool], wanted: Sequence[int]) -> list[Run]:

@@ -55,7 +55,13 @@ class Clip:
 
     def frames(self, count: int, way: Way = "auto") -> Iterator[Frame | Unread]:
         """At most `count` frames evenly spaced in time. `way` changes what it costs, never the frames."""
-        wanted = sampling.spread(self.table.times, self.table.seconds, count)
+        return self._on_the_clock(sampling.spread(self.table.times, self.table.seconds, count), way)
+
+    def frames_at(self, seconds: Sequence[float], way: Way = "auto") -> Iterator[Frame | Unread]:
+        """The frames on screen at these moments, in order, each once."""
+        return self._on_the_clock(sampling.showing(self.table.times, seconds), way)
+
+    def _on_the_clock(self, wanted: Sequence[int], way: Way) -> Iterator[Frame | Unread]:
         clock = Clock(self.limits.decode_seconds)
         return clock.timed(self._frames(wanted, way, clock))
 

@@ -81,23 +81,18 @@ def unstable(calibration: Calibration, x: float, shifts: Mapping[str, float], er
     return reasons
 
 
-def circumstances(
-    sides: Floats, distances: Floats | None, ood_threshold: float | None, *, frames: int | None, what: str = "face"
-) -> list[str]:
-    """Reasons from how one face was seen.
+def unfit(sides: Floats, distances: Floats | None, ood_threshold: float | None, what: str = "face") -> list[str]:
+    """Reasons for which one face cannot be judged at all: its number has no part in that of the file.
 
     Args:
         sides: (frames,) face sizes in pixels of the frame.
         distances: (frames,) from the training features, or None when the bundle carries no such model.
-        ood_threshold: the card's, for them.
-        frames: that were read of a video; None for a still, where one sighting is all there can be.
+        ood_threshold: the card's border for them.
     """
     reasons = []
     side = float(np.median(sides))
-    if side < TINY:
-        reasons.append(f"the {what} is {side:.0f} px in size; below {TINY:.0f} px there is too little to judge")
-    if frames is not None and len(sides) < max(FEW, SELDOM * frames):
-        reasons.append(f"the {what} was seen in only {len(sides)} of {frames} frames")
+    if side < TINY:  # rounded down: 39.6 is not "40, below 40"
+        reasons.append(f"the {what} is {int(side)} px in size; below {TINY:.0f} px there is too little to judge")
     if distances is not None and ood_threshold is not None and float(np.median(distances)) > ood_threshold:
         reasons.append(f"the {what} is unlike those this detector was trained on")
     return reasons
@@ -111,6 +106,24 @@ def turned(degrees: Sequence[int]) -> list[str]:
     most = max(set(turns), key=turns.count)
     how = "stands on its head" if most == 180 else "lies on its side"
     return [f"the image {how}: the face was found after turning it by {min(most, 360 - most)}°; turn it, scan it again"]
+
+
+def enough(frames: int) -> float:
+    """Frames in which a face must be seen, of so many that were read. However many these are, eight will do."""
+    return max(FEW, min(LONG, SELDOM * frames))
+
+
+def seldom(seen: int, frames: int | None, what: str = "face") -> list[str]:
+    """Reasons from the number of frames in which one face was seen.
+
+    Args:
+        frames: that were read of a video; None for an image, where one sighting is all there can be.
+    """
+    if frames is None or seen >= enough(frames):
+        return []
+    if seen >= frames:
+        return [f"only {seen} {'frame' if seen == 1 else 'frames'} of the video could be looked at"]
+    return [f"the {what} was seen in only {seen} of {frames} frames"]
 
 
 def unread(read: int, failed: int, broken: str = "") -> list[str]:

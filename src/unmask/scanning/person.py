@@ -38,17 +38,18 @@ class Judge:
     settings: Settings
     what: str = "face"  # "image" for detectors that look at the whole of it
 
-    def verdict(self, seen: Sequence[Seen], k: int, frames: int | None) -> Verdict:
-        """On one person among k, with the reasons for doubt from how it was seen."""
-        margins = np.array([s.margin for s in seen], np.float32)
+    def unfit(self, seen: Sequence[Seen]) -> list[str]:
+        """Why one person cannot be judged, or nothing."""
         sides = np.array([s.face.side for s in seen], np.float32)
         distances = np.array([s.distance for s in seen if s.distance is not None], np.float32)
-        known = distances if len(distances) else None
+        return checks.unfit(sides, distances if len(distances) else None, self.ood_threshold, self.what)
+
+    def verdict(self, seen: Sequence[Seen], k: int, frames: int | None) -> Verdict:
+        """On one person among k that count, with the reasons for doubt from how it was seen."""
+        margins = np.array([s.margin for s in seen], np.float32)
         verdict = face_verdict(self.calibration, margins, self.settings.error_rate, k)
-        turns = checks.turned([s.face.turned for s in seen])
-        return verdict.doubted(
-            *checks.circumstances(sides, known, self.ood_threshold, frames=frames, what=self.what), *turns
-        )
+        doubts = checks.seldom(len(seen), frames, self.what) + checks.turned([s.face.turned for s in seen])
+        return verdict.doubted(*doubts).unfit(*self.unfit(seen))
 
     def checked(self, verdict: Verdict, seen: Sequence[Seen], k: int) -> Verdict:
         """The verdict after mild changes of the crops; a verdict that is not decided has nothing to lose by them."""
@@ -74,6 +75,7 @@ class Judge:
             low=verdict.low,
             high=verdict.high,
             reasons=verdict.reasons,
+            counted=verdict.counted,
             samples=tuple(self._sample(s) for s in seen),
             thumbnail=thumbnail,
             heat=heated,

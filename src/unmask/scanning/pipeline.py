@@ -20,7 +20,7 @@ from unmask.faces import FaceDetector, FaceSearch, crop, track, whole
 from unmask.faces.search import smallest
 from unmask.faces.track import THUMB
 from unmask.media import Limits, MediaError, open_media
-from unmask.scanning import checks
+from unmask.scanning import checks, closer
 from unmask.scanning.ahead import ahead
 from unmask.scanning.person import Judge, Seen
 from unmask.scanning.verdict import Verdict, file_verdict
@@ -66,17 +66,31 @@ class Clock:
         }
 
 
+@dataclass(frozen=True)
+class Look:
+    """What one frame showed."""
+
+    frame: int
+    t: float
+    faces: list[Face]
+    thumbs: list[Pixels]  # of the crops of these faces, for telling people apart
+
+
 @dataclass
 class Gathered:
     """What was seen in the frames of one file."""
 
-    read: int = 0
+    looks: list[Look] = field(default_factory=list)  # in order of time
+    even: int = 0  # how many of them are evenly spaced; the others are second looks
+    interval: float | None = None  # seconds between these
     failed: list[str] = field(default_factory=list)  # why, one for each frame that could not be read
-    faces: list[list[Face]] = field(default_factory=list)  # by frame
-    thumbs: list[list[Pixels]] = field(default_factory=list)  # of the crops of these faces, for telling people apart
-    seen: dict[int, Seen] = field(default_factory=dict)  # by id() of the face, which `faces` keeps alive
+    seen: dict[int, Seen] = field(default_factory=dict)  # by id() of the face, which `looks` keeps alive
     left_out: int = 0  # most faces of one frame that were not looked at
     broken: str = ""  # why reading stopped before its end
+
+    @property
+    def read(self) -> int:
+        return len(self.looks)
 
 
 @dataclass(frozen=True)
@@ -124,6 +138,7 @@ class Scanner:
             fps=media.fps,
             frames_read=gathered.read,
             frames_failed=len(gathered.failed),
+            interval=None if gathered.interval is None else round(gathered.interval, 4),
         )
         return FileReport(
             path=media.source,
@@ -134,6 +149,7 @@ class Scanner:
             low=verdict.low,
             high=verdict.high,
             reasons=(*verdict.reasons, *media.notes),
+            rests_on=verdict.rests_on,
             detector=self.detector,
             provenance=media.provenance,
             faces=tuple(faces),
@@ -146,26 +162,43 @@ class Scanner:
     # --- frames -> sightings -----------------------------------------------------------------------------------------
 
     def _gather(self, media: Media, clock: Clock) -> Gathered:
-        gathered, pending = Gathered(), list[tuple[Crop, bool]]()
+        gathered = Gathered()
         search = FaceSearch(self.face_detector, still=media.kind == "image") if self.face_detector else None
+        self._look(media.frames(self.settings.frames), search, gathered, clock)
+        gathered.even = gathered.read
+        if media.kind == "video" and media.seconds and gathered.even:
+            gathered.interval = media.seconds / (gathered.even + len(gathered.failed))
+        if search is not None and media.frames_at and gathered.interval and not gathered.broken:
+            people = [[gathered.seen[id(face)] for face in one] for one in self._tracks(gathered)]
+            again = closer.moments(people, gathered.even, gathered.interval, media.seconds or 0.0)
+            if again:
+                self._look(media.frames_at(again), search, gathered, clock)
+                gathered.looks.sort(key=lambda look: look.frame)
+        return gathered
+
+    def _look(
+        self, frames: Iterator[Frame | Unread], search: FaceSearch | None, gathered: Gathered, clock: Clock
+    ) -> None:
+        """Finds and scores the faces of these frames; those that were looked at before are passed over."""
+        pending, known = list[tuple[Crop, bool]](), {look.frame for look in gathered.looks}
         keep_each = -(-self.settings.frames // KEPT_FRAMES)
         try:
-            for item in ahead(_timed(media.frames(self.settings.frames), clock)):
+            for item in ahead(_timed(frames, clock)):
                 if isinstance(item, Unread):
                     gathered.failed.append(item.why)
                     continue
+                if item.index in known:
+                    continue
                 crops = self._crops(item, search, gathered, clock)
                 pending += [(c, gathered.read % keep_each == 0) for c in crops]
-                gathered.faces.append([c.face for c in crops])
-                gathered.thumbs.append([_thumb(c.image) for c in crops])
-                gathered.read += 1
+                thumbs = [_thumb(c.image) for c in crops]
+                gathered.looks.append(Look(item.index, item.t, [c.face for c in crops], thumbs))
                 if len(pending) >= BATCH:
                     self._score(pending, gathered, clock)
                     pending.clear()
         except MediaError as error:
             gathered.broken = str(error)
         self._score(pending, gathered, clock)
-        return gathered
 
     def _crops(self, frame: Frame, search: FaceSearch | None, gathered: Gathered, clock: Clock) -> list[Crop]:
         spec = self.scorer.card.input
@@ -199,7 +232,8 @@ class Scanner:
     # --- sightings -> verdict ----------------------------------------------------------------------------------------
 
     def _judge(self, media: Media, gathered: Gathered, clock: Clock) -> tuple[Verdict, list[FaceReport]]:
-        where = f"in {gathered.read} frames" if media.kind == "video" else "in the image"
+        frames = "1 frame" if gathered.read == 1 else f"{gathered.read} frames"
+        where = f"in {frames}" if media.kind == "video" else "in the image"
         asides = _asides(gathered)
         if gathered.read == 0:
             why = gathered.broken or next(iter(gathered.failed), "it holds no frames")
@@ -208,13 +242,12 @@ class Scanner:
             return Verdict("not_applicable", reasons=(f"no face{_of_a_size(media)} was found {where}", *asides)), []
         people = [[gathered.seen[id(face)] for face in one] for one in self._tracks(gathered)]
         kept = checks.without_brief([len(one) for one in people])
-        brief = len(people) - len(kept)
-        if brief:
-            asides.append(f"{brief} brief {'find' if brief == 1 else 'finds'} ignored: seen in one frame only")
+        asides = [*_left_out([people[i] for i in range(len(people)) if i not in kept], gathered), *asides]
 
-        judge, k, reports, verdicts = self._ready_judge(), len(kept), list[FaceReport](), list[Verdict]()
+        judge, reports, verdicts = self._ready_judge(), list[FaceReport](), list[Verdict]()
+        k = max(1, sum(not judge.unfit(people[i]) for i in kept))
         for number, i in enumerate(kept, 1):
-            verdict = judge.verdict(people[i], k, gathered.read if media.kind == "video" else None)
+            verdict = judge.verdict(people[i], k, gathered.even if media.kind == "video" else None)
             with clock("checks"):
                 verdict = judge.checked(verdict, people[i], k) if self.settings.checks else verdict
             with clock("pictures"):
@@ -226,8 +259,8 @@ class Scanner:
 
     def _tracks(self, gathered: Gathered) -> list[list[Face]]:
         if self.face_detector is None:  # the image follows itself
-            return [[face for faces in gathered.faces for face in faces]]
-        return track(gathered.faces, gathered.thumbs)
+            return [[face for look in gathered.looks for face in look.faces]]
+        return track([look.faces for look in gathered.looks], [look.thumbs for look in gathered.looks])
 
     def _ready_judge(self) -> Judge:
         card = self.scorer.card
@@ -277,6 +310,8 @@ def _asides(gathered: Gathered) -> list[str]:
     asides = []
     if gathered.left_out > 0:
         asides.append(f"a crowd: only the {FACES_PER_FRAME} largest faces of a frame were judged")
+    if gathered.interval is not None and gathered.interval > closer.APART:
+        asides.append(f"one frame every {gathered.interval:.3g} s was looked at: what is shorter may have been missed")
     return asides
 
 
@@ -284,6 +319,17 @@ def _of_a_size(media: Media) -> str:
     """Which faces could have been found, where that is not all that could be judged."""
     least = smallest(media.width, media.height, still=media.kind == "image")
     return f" of about {least:.0f} px or more" if least > checks.TINY + 0.5 else ""
+
+
+def _left_out(people: list[list[Seen]], gathered: Gathered) -> list[str]:
+    """What is said of faces that were seen in one frame only and have no part in the verdict."""
+    times = [look.t for look in gathered.looks]
+    alone = sum(closer.alone(seen.face.t, times) for one in people for seen in one)
+    told = []
+    for count, why in ((len(people) - alone, "seen in one frame only"), (alone, "seen once, and not looked at again")):
+        if count:
+            told.append(f"{count} brief {'find' if count == 1 else 'finds'} ignored: {why}")
+    return told
 
 
 def _thumb(crop: Pixels) -> Pixels:

@@ -8,11 +8,12 @@ A *log-odds* is logit(fake) - logit(real) of one crop. Three steps lead from log
    fake if p_real <= a / k, real if p_fake <= a, each only if the other p-value is the larger; otherwise uncertain. The
    division by k is Bonferroni's: whoever looks at k real faces and calls the file forged if any one stands out must ask
    for k times less, because a maximum over faces grows with their number.
-3. **File.** Assumption: with prior 1/2 the file is forged, and if it is, exactly one of its k faces is, the likelier
-   the longer it is in sight: w_i is its share of all sightings, 1/k each in an image. Then the likelihood ratio of the
-   file is L = sum of w_i p_i / (1 - p_i), and its score is L / (1 + L). A false detection of two frames thus weighs
-   little against the face of a whole video. The state is fake if any face is fake, real if all are real, otherwise
-   uncertain.
+3. **File.** Only faces that are fit to be judged count: one that is too small, or unlike what the detector was trained
+   on, says nothing in numbers. Assumption: with prior 1/2 the file is forged, and if it is, exactly one of its k faces
+   that count is, the likelier the longer it is in sight: w_i is its share of all sightings, 1/k each in an image. Then
+   the likelihood ratio of the file is L = sum of w_i p_i / (1 - p_i), and its score is L / (1 + L). A false detection
+   of two frames thus weighs little against the face of a whole video. Where no face counts there is no score. The
+   state is fake if any face is fake, real if all are real, those that do not count among them, otherwise uncertain.
 
 A decided state must also have its score on its own side of one half; evidence that contradicts itself is uncertain.
 """
@@ -25,6 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unmask.bundles.calibration import interval, p_values, probability
 from unmask.types import Calibration, Floats, State
@@ -34,21 +36,32 @@ SURE = 1e-6  # no score is closer than this to 0 or 1 when odds are taken: no ca
 
 @dataclass(frozen=True)
 class Verdict:
-    """State, calibrated P(fake) with its 90 % interval, and the reasons in words."""
+    """State, calibrated P(fake) with its 90 % interval, and the reasons in words, those that decided it first.
+
+    Attributes:
+        counted: of a face: whether it is fit to enter the number of its file.
+        rests_on: of a file: position, from 1, of the face that weighs most in its number.
+    """
 
     state: State
     score: float | None = None
     low: float | None = None
     high: float | None = None
     reasons: tuple[str, ...] = ()
+    counted: bool = True
+    rests_on: int | None = None
 
     def because(self, *reasons: str) -> Verdict:
         """The same verdict with more reasons."""
         return replace(self, reasons=self.reasons + reasons)
 
     def doubted(self, *reasons: str) -> Verdict:
-        """The same score with more reasons, but no longer decided. Unchanged when there are no reasons."""
-        return replace(self, state="uncertain", reasons=self.reasons + reasons) if reasons else self
+        """The same score, but no longer decided, with these reasons first. Unchanged when there are none."""
+        return replace(self, state="uncertain", reasons=reasons + self.reasons) if reasons else self
+
+    def unfit(self, *reasons: str) -> Verdict:
+        """`doubted`, and of no weight for the file."""
+        return replace(self.doubted(*reasons), counted=False) if reasons else self
 
 
 def face_verdict(calibration: Calibration, margins: Floats, error_rate: float, k: int = 1) -> Verdict:
@@ -89,10 +102,21 @@ def file_verdict(faces: Sequence[Verdict], seen: Sequence[int] = ()) -> Verdict:
     seen = seen or (1,) * len(faces)
     states = Counter(face.state for face in faces)
     state: State = "fake" if states["fake"] else "real" if states["real"] == len(faces) else "uncertain"
-    score = _any_of([face.score for face in faces], seen)
-    low = _any_of([face.low for face in faces], seen)
-    high = _any_of([face.high for face in faces], seen)
-    verdict = Verdict(state, score, low, high, _in_short(faces))
+    counted = [i for i, face in enumerate(faces) if face.counted]
+    if not counted:
+        return Verdict(
+            "uncertain", reasons=(*_in_short(faces), "no number is given: no face in it is fit to be judged")
+        )
+    weights = [seen[i] for i in counted]
+    score = _any_of([faces[i].score for i in counted], weights)
+    low = _any_of([faces[i].low for i in counted], weights)
+    high = _any_of([faces[i].high for i in counted], weights)
+    shares = _odds([faces[i].score for i in counted]) * weights
+    most = counted[int(np.argmax(shares))]
+    reasons = _in_short(faces)
+    if len(faces) > 1:
+        reasons += _resting(faces, most + 1, float(shares.max() / shares.sum()))
+    verdict = Verdict(state, score, low, high, reasons, rests_on=most + 1)
     if state == "fake" and score <= 0.5:
         return verdict.doubted(f"one face stands out, but among {len(faces)} faces not enough to call the file forged")
     return verdict
@@ -114,10 +138,14 @@ def unsure_between(calibration: Calibration, error_rate: float) -> tuple[float, 
     return low, high
 
 
+def _odds(p: Sequence[float | None]) -> NDArray[np.float64]:
+    clipped = np.clip(np.asarray(p, np.float64), SURE, 1 - SURE)
+    return np.asarray(clipped / (1 - clipped), np.float64)
+
+
 def _any_of(p: Sequence[float | None], seen: Sequence[int]) -> float:
     """P(one of the faces is forged): odds are averaged by sightings, see the module's third step."""
-    clipped = np.clip(np.asarray(p, np.float64), SURE, 1 - SURE)
-    ratio = float(np.average(clipped / (1 - clipped), weights=seen))
+    ratio = float(np.average(_odds(p), weights=seen))
     return ratio / (1 + ratio)
 
 
@@ -125,13 +153,25 @@ def _in_short(faces: Sequence[Verdict]) -> tuple[str, ...]:
     """Reasons of a file: those of its only face, or which of its faces are what."""
     if len(faces) == 1:
         return faces[0].reasons
-    words = {"fake": "forged", "real": "real", "uncertain": "neither clearly real nor clearly forged"}
-    lines = []
-    for state, word in words.items():
-        numbers = [str(i) for i, face in enumerate(faces, 1) if face.state == state]
-        if numbers:
-            lines.append(f"{'face' if len(numbers) == 1 else 'faces'} {', '.join(numbers)}: {word}")
-    return tuple(lines)
+    words = {"fake": "likely forged", "uncertain": "cannot tell", "real": "no known sign of forgery"}
+    found = {word: [i for i, face in enumerate(faces, 1) if face.state == state] for state, word in words.items()}
+    return tuple(f"{_named(numbers)}: {word}" for word, numbers in found.items() if numbers)
+
+
+def _resting(faces: Sequence[Verdict], most: int, share: float) -> tuple[str, ...]:
+    """Which faces the number of a file rests on, and which have no part in it."""
+    counted = [i for i, face in enumerate(faces, 1) if face.counted]
+    others = [i for i, face in enumerate(faces, 1) if not face.counted]
+    only = f"the number rests on face {most} alone" if len(counted) == 1 else ""
+    lines = [only or (f"the number rests most on face {most}" if share > 0.5 else "")]
+    if others:
+        has = "has" if len(others) == 1 else "have"
+        lines.append(f"{_named(others)} {has} no part in the number: not fit to be judged, see there")
+    return tuple(line for line in lines if line)
+
+
+def _named(numbers: Sequence[int]) -> str:
+    return f"{'face' if len(numbers) == 1 else 'faces'} {', '.join(map(str, numbers))}"
 
 
 def _percent(share: float) -> str:

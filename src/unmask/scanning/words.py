@@ -177,7 +177,8 @@ def facts(file: FileReport) -> list[tuple[str, str]]:
             rows.append(("Length", size(media.seconds) + rate))
         if media.kind == "video" or media.frames_failed:
             missing = f"; {media.frames_failed} could not be read" if media.frames_failed else ""
-            rows.append(("Frames", f"{media.frames_read} looked at{missing}"))
+            apart = f", one every {media.interval:.2g}\u00a0s and more where a face is seldom" if media.interval else ""
+            rows.append(("Frames", f"{media.frames_read} looked at{apart}{missing}"))
     if file.state != "failed":
         rows.append(("Faces", str(len(file.faces)) if file.faces else "none"))
     if file.seconds_spent:

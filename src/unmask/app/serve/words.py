@@ -95,8 +95,8 @@ def _face(number: int, face: FaceReport, report: Report) -> FaceWords:
 
 
 def _deciding(file: FileReport) -> int:
-    ranks = [(face.state == file.state, face.score or 0.0) for face in file.faces]
-    return ranks.index(max(ranks)) if ranks else 0
+    tracks = [face.track for face in file.faces]
+    return tracks.index(file.rests_on) if file.rests_on in tracks else 0
 
 
 def _provenance(file: FileReport) -> list[tuple[str, str]]:
