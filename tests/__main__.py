@@ -2,7 +2,7 @@
 
 One process that loads every runtime, decoder and server of the package for two thousand tests was seen to crash; each
 of these ends before that, and gives its memory back. The service and Ray have the machine to themselves: they start
-processes of their own, and wait for them.
+processes of their own, and wait for them. Tests marked `slow` run with `python tests -m slow`.
 """
 
 from __future__ import annotations
@@ -26,24 +26,27 @@ NOTHING_CHOSEN = 5  # pytest's status where -k or -m leave a process without a t
 
 
 def main() -> int:
-    named = {*ALONE, *(room for rooms in TOGETHER for room in rooms)}
+    named = {*ALONE, *(folder for folders in TOGETHER for folder in folders)}
     others = (p.name for p in HERE.iterdir() if p.is_dir() or p.name.startswith("test_"))
     rest = tuple(sorted(name for name in others if name not in named and not name.startswith(("_", "."))))
     statuses = [run(ALONE)]
     with ThreadPoolExecutor(2) as two:
-        statuses += [done.result() for done in as_completed([two.submit(run, rooms) for rooms in (*TOGETHER, rest)])]
+        statuses += [
+            done.result() for done in as_completed([two.submit(run, folders) for folders in (*TOGETHER, rest)])
+        ]
     told = [status for status in statuses if status != NOTHING_CHOSEN] or [NOTHING_CHOSEN]
     return max(map(abs, told))
 
 
-def run(rooms: Sequence[str]) -> int:
-    """Pytest's status for these packages; what it says is shown in one piece when it ends."""
+def run(folders: Sequence[str]) -> int:
+    """Pytest's status for these folders; what it says is shown in one piece when it ends."""
     started = time.monotonic()
-    print(f"== {', '.join(rooms)} ...", flush=True)
-    command = [sys.executable, "-m", "pytest", "-q", *sys.argv[1:], *(str(HERE / room) for room in rooms)]
+    print(f"== {', '.join(folders)} ...", flush=True)
+    chosen = [] if "-m" in sys.argv else ["-m", "not slow"]
+    command = [sys.executable, "-m", "pytest", "-q", *chosen, *sys.argv[1:], *(str(HERE / name) for name in folders)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     took = time.monotonic() - started
-    print(f"{done.stdout}== {', '.join(rooms)}: status {done.returncode} after {took:.0f} s", flush=True)
+    print(f"{done.stdout}== {', '.join(folders)}: status {done.returncode} after {took:.0f} s", flush=True)
     return done.returncode
 
 
