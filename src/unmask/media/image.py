@@ -15,7 +15,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from unmask.media import jpeg, sampling, tiff
 from unmask.media.limits import Clock, Limits, MediaError, over
 from unmask.media.provenance import TAG_DAMAGE, exif_fields, exif_of
-from unmask.media.sniff import HEAD, Kind
+from unmask.media.sniff import HEAD, Kind, boxes
 from unmask.media.source import Source
 from unmask.types import Frame, Pixels, Unread
 
@@ -37,6 +37,7 @@ class Picture:
     seconds: float
     notes: tuple[str, ...]
     exif: dict[str, str]
+    white: int = 65535  # of deep grey
     page: int = 0  # of a file with several stills, the one that is looked at
 
     @property
@@ -75,7 +76,7 @@ class Picture:
                 raise
             with self.source.open() as file:
                 return _rest_is_grey(file, self.kind)
-        return to_rgb(image)
+        return to_rgb(image, self.white)
 
 
 def _rest_is_grey(file: BinaryIO, kind: Kind) -> Pixels:
@@ -145,6 +146,10 @@ def open_picture(source: Source, kind: Kind, limits: Limits) -> Picture:
         if _orientation(image) in _TURNED and kind.format not in _TURNED_BY_PLUGIN:
             width, height = height, width
         exif = exif_fields(image)
+        white = _white(image)
+        if white < 65535:
+            share = 100 * white / 65535
+            notes.append(f"16-bit grey of which {share:.2g} % is used: read as {white.bit_length()} bits")
         moves = kind.format in _MOVING and bool(getattr(image, "is_animated", False))
         times, seconds = _durations(image, limits, clock, notes) if moves else ((0.0,), 0.0)
         if kind.format == "heic" and getattr(image, "n_frames", 1) > 1 and not moves:
@@ -156,7 +161,11 @@ def open_picture(source: Source, kind: Kind, limits: Limits) -> Picture:
                 notes.append("the JPEG is cut off: what is missing is shown grey")
             elif note := jpeg.attached(file, end):
                 notes.append(note)
-    return Picture(source, kind, limits, width, height, times, seconds, tuple(notes), exif, page)
+    if kind.format in ("heic", "avif"):
+        with source.open() as file:
+            if b"mpvd" in boxes(file):
+                notes.append(jpeg.MOTION)
+    return Picture(source, kind, limits, width, height, times, seconds, tuple(notes), exif, white, page)
 
 
 def _durations(image: Image.Image, limits: Limits, clock: Clock, notes: list[str]) -> tuple[tuple[float, ...], float]:
@@ -189,19 +198,19 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def to_rgb(image: Image.Image) -> Pixels:
+def to_rgb(image: Image.Image, white: int = 65535) -> Pixels:
     """(H, W, 3) uint8: ICC profile applied, EXIF orientation applied, alpha over white, 16 bits scaled to 8."""
     turned = _orientation(image)
-    image = _eight_bits(image)
+    image = _eight_bits(image, white)
     alpha = None
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         alpha = image.getchannel("A")
     out = _srgb(image)
     if alpha is not None:
-        white = Image.new("RGB", out.size, (255, 255, 255))
-        white.paste(out, mask=alpha)
-        out = white
+        over = Image.new("RGB", out.size, (255, 255, 255))
+        over.paste(out, mask=alpha)
+        out = over
     method = _TRANSPOSE.get(turned)
     out = out.transpose(method) if method is not None else out
     return np.array(out, dtype=np.uint8)
@@ -218,15 +227,32 @@ _TRANSPOSE = {
 }
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Deep grey to 8 bits by its natural range: 16 bits by 65535, floats by 1, and by the maximum beyond these."""
-    if not (image.mode.startswith("I") or image.mode == "F"):
+def _eight_bits(image: Image.Image, white: int) -> Image.Image:
+    """Deep grey to 8 bits by its natural range: 16 bits by `white`, floats by 1, and by the maximum beyond these."""
+    if not _is_deep(image):
         return image
     values = np.nan_to_num(np.asarray(image, dtype=np.float32))
     top = float(values.max(initial=0.0))
-    natural = 1.0 if image.mode == "F" else 65535.0
+    natural = 1.0 if image.mode == "F" else float(white)
     scaled = np.clip(values * (255.0 / max(natural, top)), 0, 255) + 0.5
     return Image.fromarray(scaled.astype(np.uint8), "L")
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _white(image: Image.Image) -> int:
+    """The value of white in 16-bit grey. Cameras of industry and night store 8 to 13 bits in 16: read by 65535, all of
+    it is black."""
+    if not image.mode.startswith("I"):
+        return 65535
+    try:
+        image.load()
+        top = int(np.asarray(image).max())
+    except (OSError, ValueError, SyntaxError):
+        return 65535  # reading it will say what is wrong
+    return 65535 if top > 8191 else (1 << max(top.bit_length(), 8)) - 1
 
 
 def _srgb(image: Image.Image) -> Image.Image:

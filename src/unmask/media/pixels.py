@@ -11,6 +11,7 @@ from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from unmask.media.hdr import tone_mapped
 from unmask.types import Pixels
 
 # ITU-T H.273 matrix coefficients -> swscale's names. 2 = unspecified.
@@ -62,10 +63,11 @@ def rgb(frame: VideoFrame, how: Upright, reformatter: VideoReformatter) -> Pixel
     unflagged = Colorspace.ITU709 if frame.height >= 720 or frame.width >= 1280 else Colorspace.ITU601
     full = frame.format.name.startswith("yuvj") or frame.color_range == 2
     clear = frame.format.name in _WITH_ALPHA
+    mapped = HDR.get(frame.color_trc) == "PQ" and not clear
     out = reformatter.reformat(
         frame,
         width=max(round(frame.width * how.aspect), 1),
-        format="rgba" if clear else "rgb24",
+        format="rgba" if clear else "rgb48le" if mapped else "rgb24",
         src_colorspace=_MATRIX.get(frame.colorspace, unflagged) if not frame.format.is_rgb else None,
         dst_colorspace=Colorspace.DEFAULT,
         src_color_range=ColorRange.JPEG if full or frame.format.is_rgb else ColorRange.MPEG,
@@ -74,6 +76,8 @@ def rgb(frame: VideoFrame, how: Upright, reformatter: VideoReformatter) -> Pixel
         threads=1,
     )
     image: Any = out.to_ndarray()
+    if mapped:
+        image = tone_mapped(image)
     if clear:
         alpha = image[..., 3:].astype(np.uint16)
         image = ((image[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import BinaryIO, Literal
 
 HEAD = 4096  # bytes of the file that are looked at
 
@@ -27,6 +28,8 @@ PICTURES = {
     "gif": Kind("gif", "picture", "GIF", (".gif",)),
     "heic": Kind("heic", "picture", "HEIF", (".heic", ".heif", ".hif")),
     "avif": Kind("avif", "picture", "AVIF", (".avif", ".avifs")),
+    "jpeg2000": Kind("jpeg2000", "picture", "JPEG2000", (".jp2", ".j2k", ".j2c", ".jpf", ".jpx")),
+    "netpbm": Kind("netpbm", "picture", "PPM", (".pgm", ".ppm", ".pbm", ".pnm")),
 }
 VIDEOS = {
     "mp4": Kind("mp4", "video", "mov", (".mp4", ".m4v", ".3gp", ".3g2", ".f4v", ".mov")),
@@ -43,6 +46,8 @@ VIDEOS = {
     "ivf": Kind("ivf", "video", "ivf", (".ivf",)),
     "nut": Kind("nut", "video", "nut", (".nut",)),
     "yuv4mpeg": Kind("yuv4mpeg", "video", "yuv4mpegpipe", (".y4m",)),
+    "h264": Kind("h264", "video", "h264", (".h264", ".264", ".avc")),
+    "hevc": Kind("hevc", "video", "hevc", (".h265", ".265", ".hevc")),
     "realmedia": Kind("realmedia", "video", "rm", (".rm", ".rmvb")),
 }
 
@@ -61,6 +66,9 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"OggS", "ogg"),
     (0, b"\0\0\x01\xba", "mpeg"),
     (0, b"\0\0\x01\xb3", "mpeg"),
+    (0, b"\0\0\x01\xe0", "mpeg"),  # cut: it begins with a packet of video
+    (0, b"\0\0\0\x0cjP  \r\n\x87\n", "jpeg2000"),
+    (0, b"\xff\x4f\xff\x51", "jpeg2000"),
     (0, b"\x06\x0e\x2b\x34", "mxf"),
     (0, b"DKIF", "ivf"),
     (0, b"nut/multimedia container\0", "nut"),
@@ -86,9 +94,8 @@ _OTHER: tuple[tuple[int, bytes, str], ...] = (
     (0, b"ID3", "an MP3 sound file; there is nothing to see in it"),
     (0, b"fLaC", "a FLAC sound file; there is nothing to see in it"),
     (0, b"8BPS", "a Photoshop document; export it as PNG or TIFF"),
-    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 image; convert it to PNG"),
-    (0, b"\xff\x0a", "a JPEG XL image; convert it to PNG"),
-    (0, b"\0\0\0\x0cJXL ", "a JPEG XL image; convert it to PNG"),
+    (0, b"\xff\x0a", "a JPEG XL picture; convert it to PNG"),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture; convert it to PNG"),
     (0, b"IIRO", "a camera RAW (ORF); develop it to JPEG or TIFF first"),
     (0, b"IIRS", "a camera RAW (ORF); develop it to JPEG or TIFF first"),
     (0, b"IIU\0", "a camera RAW (RW2); develop it to JPEG or TIFF first"),
@@ -99,6 +106,9 @@ _OTHER: tuple[tuple[int, bytes, str], ...] = (
     (0, b"SQLite format 3\0", "a database"),
     (0, b"PAR1", "a Parquet table"),
 )
+
+
+_NETPBM = re.compile(rb"P[1-6](\s+|\s*#[^\n]*\n\s*)\d")
 
 
 def sniff(head: bytes) -> Kind | None:
@@ -113,10 +123,24 @@ def sniff(head: bytes) -> Kind | None:
         return PICTURES["bmp"]
     if head[:4] == b"\x1aE\xdf\xa3":
         return VIDEOS["webm" if b"webm" in head[:128] else "matroska"]
+    if head[:1] == b"P" and head[1:2] in b"123456" and _NETPBM.match(head[:64]):
+        return PICTURES["netpbm"]
     # MPEG-TS: a sync byte every 188 bytes, or every 192 behind a 4-byte time code (AVCHD cameras).
     if any(head[at::step][:3] == b"GGG" for at, step in ((0, 188), (4, 192))):
         return VIDEOS["mpegts"]
-    return _iso(head)
+    return _iso(head) or _stream(head)
+
+
+def _stream(head: bytes) -> Kind | None:
+    """Video without a container: H.264 and HEVC by their first unit, and MPEG-TS that was cut inside a packet."""
+    start = 4 if head[:4] == b"\0\0\0\x01" else 3 if head[:3] == b"\0\0\x01" else 0
+    if start and head[start : start + 2] in (b"\x40\x01", b"\x42\x01", b"\x46\x01"):
+        return VIDEOS["hevc"]
+    if start and head[start : start + 1] in (b"\x67", b"\x27", b"\x47", b"\x09"):
+        return VIDEOS["h264"]
+    if len(head) > 12 * 188 and any(head[at::188][:12] == 12 * b"G" for at in range(1, 188)):
+        return VIDEOS["mpegts"]
+    return None
 
 
 def _iso(head: bytes) -> Kind | None:
@@ -159,3 +183,20 @@ def describe(head: bytes) -> str:
     if min(head) >= 9 and sum(byte < 128 for byte in head) > len(head) * 0.7:
         return "text"
     return f"data of an unknown kind (it begins with {head[:8].hex(' ')})"
+
+
+def boxes(file: BinaryIO, most: int = 64) -> set[bytes]:
+    """The names of the outermost boxes of an ISO media file, the first `most` of them."""
+    found, place = set[bytes](), 0
+    for _ in range(most):
+        file.seek(place)
+        head = file.read(16)
+        if len(head) < 8:
+            break
+        found.add(head[4:8])
+        size = int.from_bytes(head[:4], "big")
+        size = int.from_bytes(head[8:16], "big") if size == 1 else size
+        if size < 8 or place + size >= 1 << 62:
+            break
+        place += size
+    return found

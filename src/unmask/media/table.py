@@ -80,7 +80,7 @@ def read_table(container: InputContainer, stream: VideoStream, size: int, limits
     base = float(stream.time_base or 0) or 1 / 90_000
     stamps = [p for p, shown in zip(read.pts, read.shown, strict=True) if shown]
     timed = all(p is not None for p in stamps) and not _guessed(stream)
-    shown, ticks = _order(read, timed)
+    shown, ticks = _order(read, timed, _frame(stream, base))
     step = _step(ticks, read.duration, stream, base)
     promised = _promised(stream, size, len(read.pts))
     limits.check("frames", len(shown) + promised)
@@ -123,8 +123,17 @@ def _guessed(stream: VideoStream) -> bool:
     )
 
 
-def _order(read: _Packets, timed: bool) -> tuple[list[int], list[int]]:
-    """Positions in presentation order with their ticks; of two packets with one timestamp the first counts."""
+def _frame(stream: VideoStream, base: float) -> int:
+    """Ticks of one frame where the file says nothing of its times: raw streams know their rate at most."""
+    rate = stream.average_rate or stream.guessed_rate or 25
+    return max(round(1 / (float(rate) * base)), 1)
+
+
+def _order(read: _Packets, timed: bool, step: int) -> tuple[list[int], list[int]]:
+    """Positions in presentation order with their ticks; of two packets with one timestamp the first counts.
+
+    step: ticks from one frame to the next where there are no timestamps at all.
+    """
     positions = [i for i, shown in enumerate(read.shown) if shown]
     if timed:
         by_stamp: dict[int, int] = {}
@@ -135,7 +144,7 @@ def _order(read: _Packets, timed: bool) -> tuple[list[int], list[int]]:
     decode = [read.dts[i] for i in positions]
     if all(d is not None for d in decode):
         return positions, sorted(d for d in decode if d is not None)
-    return positions, list(range(len(positions)))
+    return positions, [i * step for i in range(len(positions))]
 
 
 def _step(ticks: list[int], durations: list[int], stream: VideoStream, base: float) -> float:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Literal
 
 import av
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
@@ -133,17 +134,33 @@ def _whitelist(kind: Kind) -> str:
 
 
 def _stream(container: InputContainer, kind: Kind, limits: Limits) -> VideoStream:
-    seen = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    """The stream that a player shows: of those marked as default the largest, else the largest."""
+    seen = _videos(container)
     if not seen:
         raise MediaError(f"this {kind.format} file has no video in it")
     known = [s for s in seen if getattr(s, "codec_context", None) is not None]  # PyAV: None where there is no decoder
     if not known:
-        raise MediaError("the video's codec is unknown to FFmpeg; convert the video to H.264 in MP4")
-    stream = max(known, key=lambda s: (s.width or 0) * (s.height or 0))
+        raise MediaError("the video's codec is unknown to FFmpeg; convert the clip to H.264 in MP4")
+    stream = max(known, key=lambda s: (bool(s.disposition & Disposition.default), (s.width or 0) * (s.height or 0)))
     limits.check("pixels", (stream.width or 0) * (stream.height or 0))
     stream.codec_context.options = {"max_pixels": str(limits.pixels)}
     stream.thread_type = "AUTO"
     return stream
+
+
+def _videos(container: InputContainer) -> list[VideoStream]:
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+
+
+def _others(container: InputContainer, stream: VideoStream) -> Iterator[str]:
+    """What else there is to see in the file, and is not looked at."""
+    videos = _videos(container)
+    if len(videos) > 1:
+        number = 1 + next(i for i, other in enumerate(videos) if other.index == stream.index)
+        size = f"{stream.width}×{stream.height}"
+        yield f"holds {len(videos)} video streams; only number {number} ({size}) is looked at"
+    if len(container.streams.video) > len(videos):
+        yield "holds a cover picture, which is not looked at"
 
 
 def open_video(source: Source, kind: Kind, limits: Limits) -> Clip:
@@ -154,6 +171,7 @@ def open_video(source: Source, kind: Kind, limits: Limits) -> Clip:
             table = read_table(container, stream, source.size, limits, clock)
             metadata = {**container.metadata, **stream.metadata}
             codec = stream.codec_context.name
+            others = tuple(_others(container, stream))
         file.seek(0)
         first = _first(file, kind, limits, clock)
     aspect = first.sample_aspect_ratio if first else None
@@ -161,9 +179,12 @@ def open_video(source: Source, kind: Kind, limits: Limits) -> Clip:
     stored = (first.frame.width, first.frame.height) if first else (stream.width, stream.height)
     width, height = how.size(*stored)
     limits.check("pixels", width * height)
-    notes = list(_notes(table))
-    if first and first.frame.color_trc in pixels.HDR:
-        notes.append(f"HDR video ({pixels.HDR[first.frame.color_trc]}): shown without tone mapping, colours look flat")
+    notes = [*others, *_notes(table)]
+    hdr = pixels.HDR.get(first.frame.color_trc) if first else None
+    if hdr == "PQ":
+        notes.append("HDR video (PQ): mapped to the range of a standard display, bright parts are squeezed")
+    elif hdr:
+        notes.append(f"HDR video ({hdr}): shown without tone mapping, colours look flat")
     return Clip(source, kind, limits, table, how, width, height, codec, metadata, tuple(notes))
 
 
