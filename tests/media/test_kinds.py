@@ -1,4 +1,4 @@
-"""Kinds that old sets, cameras and broken recordings bring, and files that hold more than one picture or stream."""
+"""Kinds that old sets, cameras and broken recordings bring, and files that hold more than one image or stream."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_text_is_no_transport_stream() -> None:
     assert sniff(b"\0\0\1\x99" + bytes(40)) is None
 
 
-# --- pictures --------------------------------------------------------------------------------------------------------
+# --- images --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,7 @@ def test_twelve_bits_in_sixteen(form: str) -> None:
 def test_a_motion_photo_in_heic() -> None:
     clip = make.clip(count=3)
     data = make.still("HEIF") + (len(clip) + 8).to_bytes(4, "big") + b"mpvd" + clip
-    assert open_media(data).notes == (
-        "a clip is attached to the picture (a motion photo); only the picture is looked at",
-    )
+    assert open_media(data).notes == ("a video is attached to the image (a motion photo); only the image is looked at",)
     assert open_media(make.still("HEIF")).notes == ()
 
 

@@ -15,8 +15,8 @@ from unmask.media.limits import MediaError
 # Most that cameras and programs write: a depth map in XMP takes a hundred segments of 64 kB.
 SEGMENTS, BYTES, EXIF, JUNK = 2000, 64 << 20, 16, 64 << 10
 _ALONE = {0x01, *range(0xD0, 0xDA)}  # markers without a length
-TAIL = 1 << 20  # bytes behind the picture that are searched for a clip
-MOTION = "a clip is attached to the picture (a motion photo); only the picture is looked at"
+TAIL = 1 << 20  # bytes behind the image that are searched for a video
+MOTION = "a video is attached to the image (a motion photo); only the image is looked at"
 
 
 @dataclass

@@ -140,7 +140,7 @@ def _stream(container: InputContainer, kind: Kind, limits: Limits) -> VideoStrea
         raise MediaError(f"this {kind.format} file has no video in it")
     known = [s for s in seen if getattr(s, "codec_context", None) is not None]  # PyAV: None where there is no decoder
     if not known:
-        raise MediaError("the video's codec is unknown to FFmpeg; convert the clip to H.264 in MP4")
+        raise MediaError("the video's codec is unknown to FFmpeg; convert the video to H.264 in MP4")
     stream = max(known, key=lambda s: (bool(s.disposition & Disposition.default), (s.width or 0) * (s.height or 0)))
     limits.check("pixels", (stream.width or 0) * (stream.height or 0))
     stream.codec_context.options = {"max_pixels": str(limits.pixels)}
@@ -160,7 +160,7 @@ def _others(container: InputContainer, stream: VideoStream) -> Iterator[str]:
         size = f"{stream.width}×{stream.height}"
         yield f"holds {len(videos)} video streams; only number {number} ({size}) is looked at"
     if len(container.streams.video) > len(videos):
-        yield "holds a cover picture, which is not looked at"
+        yield "holds a cover image, which is not looked at"
 
 
 def open_video(source: Source, kind: Kind, limits: Limits) -> Clip:
