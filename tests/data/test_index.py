@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from training import collection
 from unmask.app.cli import app
 from unmask.data import checks
+from unmask.data.extraction import masked
 from unmask.data.index import index
 from unmask.data.manifest import Manifest
 from unmask.types import UnmaskError
@@ -113,3 +114,28 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     found = index("folder", tmp_path / "set", tmp_path / "m.parquet")
     (tmp_path / "set/fake").chmod(0o755)
     assert found.problems == {"missing": 1}
+
+
+def test_forgeries_without_a_mask_are_named(tmp_path: Path) -> None:
+    swap = tmp_path / "ff/manipulated_sequences/Deepfakes"
+    for path in ("c23/videos/071_054.mp4", "c23/videos/054_071.mp4", "masks/videos/071_054.mp4"):
+        (swap / path).parent.mkdir(parents=True, exist_ok=True)
+        (swap / path).write_bytes(b"1")
+    other = tmp_path / "ff/manipulated_sequences/Face2Face/c23/videos/071_054.mp4"  # a method without any
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"1")
+    found = index("faceforensics", tmp_path / "ff", tmp_path / "m.parquet")
+    listed = [p for p in json.loads(found.report.read_text())["listed"] if "mask" in p["why"]]
+    lacking = "manipulated_sequences/Deepfakes/c23/videos/054_071.mp4"
+    assert [(p["relpath"], p["what"]) for p in listed] == [(lacking, "missing")]
+    assert masked(found.manifest) == (1, 3)
+
+
+def test_following_masks_that_are_not_there_is_refused(tmp_path: Path) -> None:
+    for path in ("real/1.png", "fake/2.png"):
+        (tmp_path / "set" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / path).write_bytes(b"1")
+    index("folder", tmp_path / "set", tmp_path / "m.parquet")
+    result = CliRunner().invoke(app, ["faces", str(tmp_path / "m.parquet"), "-o", str(tmp_path / "c"), "--mask"])
+    assert result.exit_code == 2
+    assert "names a mask: leave out --mask" in result.stderr

@@ -218,8 +218,10 @@ def test_draws_are_one_a_row_but_one_a_pair() -> None:
 
 def test_what_cannot_be_planned_is_said() -> None:
     label, method, _, pair = table()
-    with pytest.raises(UnmaskError, match="do not fill one batch"):
+    with pytest.raises(UnmaskError, match="3 rows do not fill one batch of 8: set batch=3 or less"):
         shuffled(3, 8, 0, 0)
+    with pytest.raises(UnmaskError, match="there is no row to train on"):
+        shuffled(0, 8, 0, 0)
     with pytest.raises(UnmaskError, match="as many of each of 2 classes"):
         by_class(label, 9, 0, 0)
     with pytest.raises(UnmaskError, match="half real"):

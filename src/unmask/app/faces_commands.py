@@ -79,7 +79,7 @@ def faces(
     Killed at any moment, the same command goes on where it was. What gives no crop gives a row with the reason.
     """
     with errors_in_a_line():
-        from unmask.data.extraction import cut, inherited, summary
+        from unmask.data.extraction import cut, inherited, masked, summary
         from unmask.data.manifest import Manifest
         from unmask.data.media_faces import Options
         from unmask.data.shards import pack
@@ -96,6 +96,9 @@ def faces(
             kept = inherited(opened).model_dump(include={"frames", "faces", "people", "mask"})
             options = options.model_copy(update=kept)
         options = Options.model_validate(options.model_dump() | given)
+        masks = masked(opened) if mask else None
+        if masks and masks[1] and not masks[0]:
+            raise UnmaskError(f"no forged row of {manifest} names a mask: leave out --mask, or index a copy with masks")
         if on is On.ray:  # whose workers have other current folders
             from unmask.app.cluster import located
 
@@ -119,7 +122,7 @@ def faces(
             with counted(found.crops, quiet, "packing") as step:
                 pack(made, out / "shards", progress=lambda crops: step(crops, 0))
         if not quiet:
-            _show(made, found)
+            _show(made, found, masks)
     raise typer.Exit(3 if found.faulty else 0)
 
 
@@ -133,7 +136,7 @@ def _machines(
     return machines(address, jobs, out, seconds)
 
 
-def _show(made: Manifest, found: Summary) -> None:
+def _show(made: Manifest, found: Summary, masks: tuple[int, int] | None) -> None:
     from rich.table import Table
 
     from unmask.app.console import stdout
@@ -142,6 +145,8 @@ def _show(made: Manifest, found: Summary) -> None:
     table.columns[1].justify = "right"
     table.add_row("media", f"{found.media:,}")
     table.add_row("crops", f"{found.crops:,}")
+    if masks:
+        table.add_row("masks of forged media", f"{masks[0]:,} of {masks[1]:,}")
     for reason, n in found.reasons.items():
         table.add_row(f"no crop: {reason}", f"{n:,}")
     console = stdout()

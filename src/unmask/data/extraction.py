@@ -151,6 +151,16 @@ def summary(manifest: Manifest) -> Summary:
     return Summary(len(media), crops, len(faulty), dict(reasons.most_common()))
 
 
+def masked(manifest: Manifest) -> tuple[int, int]:
+    """Of the forged media files of a manifest: how many name a mask, and how many there are."""
+    have = forged = 0
+    for batch in manifest.tables(["label", "mask_relpath"]):
+        for label, mask in zip(batch["label"].to_pylist(), batch["mask_relpath"].to_pylist(), strict=True):
+            forged += label == 1
+            have += label == 1 and bool(mask)
+    return have, forged
+
+
 def kind(reason: str) -> str:
     """What sort of reason it is: "unreadable", "no face", "worker"."""
     return reason.partition(":")[0]

@@ -12,16 +12,27 @@ from unmask.types import InputSpec, Pixels, UnmaskError
 
 
 def read(path: Path, item: str) -> Pixels:
-    """The crop of `item`, uint8 (S, S, 3). Raises: UnmaskError that names the path, if it is no square image."""
-    return decoded(np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8), str(path), item)
+    """The crop of `item`, uint8 (S, S, 3). Raises: UnmaskError that names the path and what is wrong with it."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        why = "is missing" if missing else f"cannot be read ({error.strerror})"
+        remedy = "extract the faces again, or index the folder that you moved" if missing else "see to the file"
+        raise UnmaskError(f"{path}, the crop of {item!r}, {why}: {remedy}") from None
+    return decoded(data, str(path), item)
 
 
 def decoded(data: bytes | np.typing.NDArray[np.uint8], source: str, item: str) -> Pixels:
     """The same from bytes in memory, which came from `source`."""
     bytes_ = np.frombuffer(data, np.uint8)
     picture = cv2.imdecode(bytes_, cv2.IMREAD_COLOR) if len(bytes_) else None
-    if picture is None or picture.shape[0] != picture.shape[1]:
-        raise UnmaskError(f"{source}, the crop of {item!r}, is no square image: cut the faces again")
+    if picture is None:
+        what = "is damaged or no image" if len(bytes_) else "is an empty file"
+        raise UnmaskError(f"{source}, the crop of {item!r}, {what}: extract the faces again")
+    height, width = picture.shape[:2]
+    if height != width:
+        raise UnmaskError(f"{source}, the crop of {item!r}, is no square image ({width}×{height}): extract faces again")
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 

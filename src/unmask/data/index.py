@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -49,15 +49,16 @@ def index(
     if not root.exists():
         raise UnmaskError(f"{root} does not exist")
     home = root if root.is_dir() else root.parent
-    counted, problems, listed = Counter[str](), Counter[str](), list[Problem]()
+    counted, problems, listed, masks = Counter[str](), Counter[str](), list[Problem](), _Masks()
     with Writer(out, home) as writer:
-        for one in chain(layout.rows(root), passed_over(root) if root.is_dir() else ()):
+        for one in chain(layout.rows(root), passed_over(root) if root.is_dir() else (), masks.missing()):
             if isinstance(one, Problem):
                 problems[one.what] += 1
                 listed += [one] if problems[one.what] <= KEPT else []
                 continue
             writer.add(one.model_copy(update={"sha256": content_hash(home / one.relpath)}) if hashes else one)
             _count(counted, one)
+            masks.add(one)
             if writer.count % 1000 == 0:
                 progress(1000)
         if not writer.count:
@@ -68,6 +69,24 @@ def index(
     report = out.with_name(f"{out.stem}.report.json")
     write_text(report, _report(name, layout.CARD, counted, problems, listed, short))
     return Indexed(Manifest(out), dict(problems), short, report)
+
+
+class _Masks:
+    """Forgeries without a mask, by their method: a problem where others of the method have one."""
+
+    def __init__(self) -> None:
+        self._have, self._lack = set[str](), dict[str, list[str]]()
+
+    def add(self, row: Row) -> None:
+        key = f"{row.dataset}/{row.method}"
+        if row.mask_relpath:
+            self._have.add(key)
+        elif row.label == 1:
+            self._lack.setdefault(key, []).append(row.relpath)
+
+    def missing(self) -> Iterator[Problem]:
+        for key in sorted(self._have & self._lack.keys()):
+            yield from (Problem(path, "missing", "it has no mask, others of its method do") for path in self._lack[key])
 
 
 def shortfall(card: DataCard, counted: Counter[str]) -> dict[str, tuple[int, int]]:

@@ -71,6 +71,7 @@ def shuffled(n: int, batch: int, seed: int, epoch: int, *, group: Ints | None = 
     rng = _rng(seed, epoch)
     rows = rng.permutation(n)
     steps = -(-n // batch) if keep_last else n // batch
+    _enough(n, batch, steps)
     return _dealt(rows if keep_last else rows[: steps * batch], steps, rng, seed, epoch, group)
 
 
@@ -85,7 +86,9 @@ def by_class(
     Raises: UnmaskError for a batch that is no multiple of the classes.
     """
     classes = np.unique(label[label >= 0])
-    steps = _steps(int((label >= 0).sum()), batch, steps)
+    labelled = int((label >= 0).sum())
+    steps = _steps(labelled, batch, steps)
+    _enough(labelled, batch, steps)
     if not len(classes) or batch % len(classes):
         raise UnmaskError(f"a batch of {batch} cannot hold as many of each of {len(classes)} classes")
     rng = _rng(seed, epoch)
@@ -115,6 +118,7 @@ def by_method(
     if batch % 2 or not len(real) or not len(fake):
         raise UnmaskError(f"a batch of {batch} cannot be half real ({len(real)} rows) and half forged ({len(fake)})")
     steps = _steps(len(real) + len(fake), batch, steps)
+    _enough(len(real) + len(fake), batch, steps)
     rng = _rng(seed, epoch)
     half = steps * batch // 2
     methods = rng.permutation(np.unique(method[fake]))
@@ -212,10 +216,16 @@ def grouped(
     return Plan(lines[plan.units[:, 0]].astype(np.int64), plan.ends, seed, epoch, alike)
 
 
+def _enough(rows: int, batch: int, steps: int) -> None:
+    """Raises: UnmaskError where so many rows make no batch at all."""
+    if not rows:
+        raise UnmaskError("there is no row to train on: look at the splits and labels with `unmask data show`")
+    if steps < 1:
+        raise UnmaskError(f"{rows} rows do not fill one batch of {batch}: set batch={rows} or less")
+
+
 def _dealt(rows: Ints, steps: int, rng: np.random.Generator, seed: int, epoch: int, *columns: Ints | None) -> Plan:
     """Rows in `steps` batches, each run of equal `columns` (over all rows, the first one outermost) spread evenly."""
-    if steps < 1:
-        raise UnmaskError(f"{len(rows)} rows do not fill one batch: choose a smaller one")
     chance = rng.permutation(len(rows))
     keys = [_mixed(column[rows], rng) for column in columns if column is not None]
     order = rows[np.lexsort((chance, *reversed(keys)))]

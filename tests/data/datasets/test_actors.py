@@ -111,6 +111,32 @@ def test_damaged_dfdc_metadata_is_named(text: str, tmp_path: Path) -> None:
         lay.read("dfdc", tmp_path)
 
 
+def test_dfdc_as_kaggle_gives_it_and_one_part_alone(tmp_path: Path) -> None:
+    entries = {
+        "a.mp4": {"label": "REAL", "split": "train"},
+        "b.mp4": {"label": "FAKE", "split": "train", "original": "a.mp4"},
+        "c.mp4": {"label": "FAKE", "split": "train", "original": "of_another_part.mp4"},
+    }
+    sample = lay.out(tmp_path / "kaggle", *(f"train_sample_videos/{name}" for name in entries), "test_videos/d.mp4")
+    lay.out(sample, "sample_submission.csv")
+    (sample / "train_sample_videos/metadata.json").write_text(json.dumps(entries))
+    rows, problems = lay.read("dfdc", sample)
+    assert {p: r.label for p, r in rows.items() if "train" in p} == {
+        f"train_sample_videos/{name}": label for name, label in (("a.mp4", 0), ("b.mp4", 1), ("c.mp4", 1))
+    }
+    assert rows["test_videos/d.mp4"].label is None
+    assert [p.what for p in problems] == ["missing"]  # no labels.csv beside the test videos
+    alone, problems = lay.read("dfdc", sample / "train_sample_videos")
+    assert problems == []
+    assert {p: (r.label, r.group_id) for p, r in alone.items()} == {
+        "a.mp4": (0, "dfdc/a"),
+        "b.mp4": (1, "dfdc/a"),
+        "c.mp4": (1, "dfdc/of_another_part"),
+    }
+    (sample / "train_sample_videos").rename(sample / "dfdc_train_part_7")
+    assert {r.fold for r in lay.read("dfdc", sample / "dfdc_train_part_7")[0].values()} == {"7"}
+
+
 def test_dfdc_test_clips_without_labels_stay_unlabelled(tmp_path: Path) -> None:
     (dfdc(tmp_path) / "test/labels.csv").unlink()
     rows, _ = lay.read("dfdc", tmp_path)

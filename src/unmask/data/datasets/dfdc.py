@@ -34,7 +34,9 @@ CARD = DataCard(
         "papers split by part (train 0-34, val 35-39, test 40-49): select by fold",
     ),
 )
+_KAGGLE = ("sample_submission.csv",)
 _PART = re.compile(r"dfdc_train_part_(\d{1,2})")
+SAMPLE = "train_sample_videos"  # what Kaggle gives to everybody: 400 of the train videos, of several parts
 _LISTS = ("metadata.json", "labels.csv")
 
 
@@ -54,11 +56,22 @@ _ENTRIES = TypeAdapter(dict[str, _Entry])
 
 
 def rows(root: Path) -> Iterator[Row | Problem]:
-    """The train parts, at the root or in train/, and the test folder. Raises: UnmaskError for damaged metadata."""
+    """The train parts, at the root or in train/, Kaggle's samples, or one part as the root; and the test folder.
+
+    Raises: UnmaskError for damaged metadata.
+    """
+    if (root / "metadata.json").is_file():
+        match = _PART.fullmatch(root.resolve().name)
+        yield from _placed(root, "", read_json(root / "metadata.json", _ENTRIES), match[1] if match else SAMPLE)
+        return
+    if (root / SAMPLE / "metadata.json").is_file():
+        yield from _placed(root, SAMPLE, read_json(root / SAMPLE / "metadata.json", _ENTRIES), SAMPLE)
     seen: set[int] = set()
     for base in ("", "train"):
         parts = {name: int(m[1]) for name in folder_names(root, base) if (m := _PART.fullmatch(name))}
-        yield from strangers(root, (*parts, *(() if base else ("train", "test", "test_videos"))), base)
+        yield from strangers(
+            root, (*parts, *(() if base else ("train", "test", "test_videos", SAMPLE, *_KAGGLE))), base
+        )
         for name, part in sorted(parts.items(), key=lambda p: p[1]):
             folder = f"{base}/{name}" if base else name
             if part in seen:
@@ -100,7 +113,7 @@ def _placed(root: Path, folder: str, entries: dict[str, _Entry] | None, part: st
     """The videos of one folder; `entries` None = nobody says what they are, `part` "" = the test folder."""
     seen: set[str] = set()
     for one in files(root, folder, (".mp4",), lists=_LISTS):
-        name = (one.relpath if isinstance(one, Problem) else one.path).removeprefix(f"{folder}/")
+        name = (one.relpath if isinstance(one, Problem) else one.path).removeprefix(f"{folder}/" if folder else "")
         seen.add(name)
         entry = _Entry() if entries is None else (entries or {}).get(name)
         if isinstance(one, Problem):
@@ -110,11 +123,12 @@ def _placed(root: Path, folder: str, entries: dict[str, _Entry] | None, part: st
         elif part and entry.fake is None:
             yield Problem(one.path, "inconsistent", "metadata.json gives it no label")
         else:
-            if entries and entry.original and entry.original not in entries:
+            if part != SAMPLE and entries and entry.original and entry.original not in entries:
                 yield Problem(one.path, "inconsistent", f"its original {entry.original!r} is not of this folder")
             yield _row(one, entry, part)
     yield from (
-        Problem(f"{folder}/{n}", "missing", "the folder's list names it") for n in sorted(set(entries or ()) - seen)
+        Problem(f"{folder}/{n}" if folder else n, "missing", "the folder's list names it")
+        for n in sorted(set(entries or ()) - seen)
     )
 
 
