@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from unmask.base.detector import Batch, Detector, Output, cross_entropy
 from unmask.measure.metrics import auroc
+from unmask.train import callbacks
 from unmask.train.callbacks.adv_scm import field, warped
 from unmask.train.callbacks.difficulty import Boosting, hardness
 from unmask.train.engine import Engine
@@ -179,7 +180,9 @@ def shifted(seed: int, steps: int = 300) -> dict[str, list[float]]:
         detector = kind()
         values = {"name": "toy", "method": "any", "length": f"{steps} steps", "optimizer": {"lr": 1e-3}, "seed": seed}
         recipe = Recipe.model_validate(values | ({"adv_scm": part | {"lr": 1e-3}} if part else {}))
-        engine = Engine(detector, recipe, Accelerator(cpu=True), rows=len(label), steps=steps)
+        alone = Accelerator(cpu=True)
+        rules = callbacks.chosen(recipe, detector, alone, rows=len(label), steps=steps)
+        engine = Engine(detector, recipe, alone, steps=steps, callbacks=rules)
         order = np.random.default_rng(seed)
         for step in range(steps):
             chosen = torch.from_numpy(order.integers(len(label), size=32))

@@ -32,7 +32,7 @@ def test_it_answers_as_timm_does_and_starts_from_timms_file(tmp_path: Path) -> N
     theirs = timm.create_model("test_efficientnet", num_classes=2).eval()
     save_file(theirs.state_dict(), tmp_path / "model.safetensors")
     detector = FAMILIES["detector"].create("efficientnet_b4", {"network": "tiny-efficientnet", "size": 64}).eval()
-    detector.start(tmp_path / "model.safetensors")
+    detector.load_pretrained(tmp_path / "model.safetensors")
     detector.head.load_state_dict(theirs.get_classifier().state_dict())
     image = torch.rand(3, 3, 64, 64)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -42,10 +42,10 @@ def test_it_answers_as_timm_does_and_starts_from_timms_file(tmp_path: Path) -> N
 def test_weights_of_another_network_are_refused_by_name(tmp_path: Path) -> None:
     save_file(ConvNet("tiny-resnet").body.state_dict(), tmp_path / "model.safetensors")
     with pytest.raises(UnmaskError, match=r"model\.safetensors does not fit: missing: blocks"):
-        ConvNet("tiny-efficientnet").start(tmp_path / "model.safetensors")
+        ConvNet("tiny-efficientnet").load_pretrained(tmp_path / "model.safetensors")
     (tmp_path / "junk.safetensors").write_bytes(b"junk")
     with pytest.raises(UnmaskError, match="cannot read the weights"):
-        ConvNet("tiny-resnet").start(tmp_path / "junk.safetensors")
+        ConvNet("tiny-resnet").load_pretrained(tmp_path / "junk.safetensors")
     with pytest.raises(UnmaskError, match="there is no network 'vgg'; there is xception"):
         ConvNet("vgg")
 
@@ -78,7 +78,7 @@ def test_steps_left_out_are_not_there_and_other_inputs_start_from_repeated_filte
     theirs = timm.create_model("test_resnet", num_classes=2).eval()
     save_file(theirs.state_dict(), tmp_path / "model.safetensors")
     net = ConvNet("tiny-resnet", inside=6, without=("layer3", "layer4")).eval()
-    net.start(tmp_path / "model.safetensors")
+    net.load_pretrained(tmp_path / "model.safetensors")
     assert not [n for n, _ in net.named_parameters() if "layer3" in n or "layer4" in n]
     assert net.features == net.width("layer2")
     x = torch.rand(2, 3, 32, 32)

@@ -163,7 +163,7 @@ def test_whatever_of_it_trains_an_encoder_starts_from_its_file(tmp_path: Path, h
     save_file(source.body.state_dict(), tmp_path / "encoder.safetensors", {"backbone": "tiny-vit"})
     detector = GenD("tiny-vit", adaptation=how)  # type: ignore[arg-type]
     before = {name for name, p in detector.named_parameters() if p.requires_grad}
-    detector.start(tmp_path / "encoder.safetensors")
+    detector.load_pretrained(tmp_path / "encoder.safetensors")
     assert {name for name, p in detector.named_parameters() if p.requires_grad} == before
     image = pictures(detector)
     torch.testing.assert_close(detector.encoder(image), source(image), atol=1e-5, rtol=1e-4)
@@ -173,10 +173,10 @@ def test_an_encoder_starts_from_its_own_file_and_from_no_other(tmp_path: Path) -
     source = Encoder("tiny-vit")
     save_file(source.body.state_dict(), tmp_path / "encoder.safetensors", {"backbone": "tiny-vit"})
     detector = GenD("tiny-vit")
-    detector.start(tmp_path / "encoder.safetensors")
+    detector.load_pretrained(tmp_path / "encoder.safetensors")
     assert torch.equal(detector.encoder(pictures(detector)), source(pictures(detector)))
     with pytest.raises(UnmaskError, match="of the backbone 'tiny-vit'"):
-        GenD("tiny-dinov2").start(tmp_path / "encoder.safetensors")
+        GenD("tiny-dinov2").load_pretrained(tmp_path / "encoder.safetensors")
 
 
 def test_unknown_words_are_refused_with_the_known_ones() -> None:

@@ -23,7 +23,7 @@ def test_it_is_that_line_of_the_encoders_features(tmp_path: Path) -> None:
     encoder = Encoder("tiny-dinov2")
     save(encoder, tmp_path / "encoder.safetensors")
     detector = UnivFD("tiny-dinov2").eval()
-    detector.start(tmp_path / "encoder.safetensors")
+    detector.load_pretrained(tmp_path / "encoder.safetensors")
     image = torch.rand(2, 3, 56, 56)
     want = encoder.eval()(image) @ detector.head.weight.T + detector.head.bias
     torch.testing.assert_close(detector(image).logits, want)

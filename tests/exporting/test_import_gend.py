@@ -264,7 +264,7 @@ def feature_of(file: Path) -> Tensor:
     from unmask.detectors.gend import GenD
 
     detector = GenD("tiny-vit", head="linear").eval()
-    detector.start(file)
+    detector.load_pretrained(file)
     with torch.no_grad():
         return detector(torch.from_numpy(crops(96)).permute(0, 3, 1, 2).float() / 255).features
 

@@ -9,7 +9,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from unmask.base.detector import Batch, Detector, Engine, Output
+from unmask.base.detector import Batch, Detector, Output
+from unmask.base.method import Engine
 from unmask.train.callbacks.adv_scm import Adversary, Warp, field, inconsistency, warped
 from unmask.train.recipe import AdvScm
 from unmask.types import UnmaskError
@@ -43,8 +44,13 @@ class Plain:
         self.losses.append(loss.detach())
         loss.backward()
 
-    def update(self) -> None:
-        pass
+    step, steps, per_epoch, done = 0, 1, 1, 0.0
+
+    def update(self) -> bool:
+        return False
+
+    def gather(self, x: Tensor) -> Tensor:
+        return x
 
 
 def against(detector: Detector, **options: float) -> Adversary:
@@ -137,7 +143,7 @@ def test_the_adversary_climbs_while_the_detector_stands_still() -> None:
     before, start = gap(detector, adversary.warp, asked.image), [p.clone() for p in detector.parameters()]
     for _ in range(20):
         adversary.step(detector, asked, Plain())
-        adversary.update()
+        adversary.after_update()
         detector.zero_grad()
     after = gap(detector, adversary.warp, asked.image)
     assert all(torch.equal(a, b) for a, b in zip(start, detector.parameters(), strict=True))

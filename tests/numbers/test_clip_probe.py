@@ -51,7 +51,7 @@ def test_zero_shot_logits_are_those_of_transformers(published: Path) -> None:
     tokens = CLIPTokenizer.from_pretrained(published, local_files_only=True)
     image = torch.rand(3, 3, 96, 96)
     detector = ClipProbe("tiny-vit", "zero-shot", ("a photo",), ("fake",)).eval()
-    detector.start(published / "model.safetensors")
+    detector.load_pretrained(published / "model.safetensors")
     mean = torch.tensor((0.48145466, 0.4578275, 0.40821073)).view(3, 1, 1)
     std = torch.tensor((0.26862954, 0.26130258, 0.27577711)).view(3, 1, 1)
     said = tokens(["a photo", "fake"], padding=True, return_tensors="pt")
@@ -66,7 +66,7 @@ def test_several_sentences_are_their_mean(published: Path) -> None:
     one, both = ClipProbe("tiny-vit", "zero-shot", REAL, FAKE[:1]), ClipProbe("tiny-vit", "zero-shot", REAL, FAKE)
     other = ClipProbe("tiny-vit", "zero-shot", REAL, FAKE[1:])
     for detector in (one, other, both):
-        detector.start(published / "model.safetensors")
+        detector.load_pretrained(published / "model.safetensors")
     first, second, mean = (d.directions.weight[1].detach() for d in (one, other, both))
     assert (first - second).norm() > 1e-3
     torch.testing.assert_close(mean, (first + second) / (first + second).norm())
@@ -75,7 +75,7 @@ def test_several_sentences_are_their_mean(published: Path) -> None:
 def test_what_trains_without_sentences_cannot_reorder_pictures(published: Path) -> None:
     detector = ClipProbe("tiny-vit", "zero-shot", REAL, FAKE)
     assert {n for n, p in detector.named_parameters() if p.requires_grad} == {"log_scale", "offset"}
-    detector.start(published / "model.safetensors")
+    detector.load_pretrained(published / "model.safetensors")
     image = torch.rand(6, 3, 96, 96)
     before = detector.eval()(image).logits
     with torch.no_grad():
@@ -93,7 +93,7 @@ def test_a_linear_probe_learns_the_directions_and_leaves_clip_alone(published: P
     assert sum(trained) == 2 * 768 + 2 + 1
     detector = ClipProbe("tiny-vit")
     save(Encoder("tiny-vit"), tmp_path / "encoder.safetensors")
-    detector.start(tmp_path / "encoder.safetensors")
+    detector.load_pretrained(tmp_path / "encoder.safetensors")
     assert torch.equal(detector.projection.weight, torch.eye(192))
 
 
@@ -101,14 +101,14 @@ def test_what_is_missing_is_named(published: Path) -> None:
     detector = ClipProbe("tiny-vit", "zero-shot", REAL, FAKE)
     (published / "vocab.json").unlink()
     with pytest.raises(UnmaskError, match=r"has no tokeniser.*tokenizer\.json or vocab\.json"):
-        detector.start(published / "model.safetensors")
+        detector.load_pretrained(published / "model.safetensors")
     config = json.loads((published / "config.json").read_text())
     config["vision_config"]["hidden_act"] = "gelu"
     (published / "config.json").write_text(json.dumps(config))
     with pytest.raises(UnmaskError, match="was trained with gelu, and tiny-vit has quick_gelu"):
-        detector.start(published / "model.safetensors")
+        detector.load_pretrained(published / "model.safetensors")
     save_file(Encoder("tiny-vit").body.state_dict(), published / "tower.safetensors")
     with pytest.raises(UnmaskError, match=r"no whole CLIP, it has no logit_scale, text_projection\.weight"):
-        detector.start(published / "tower.safetensors")
+        detector.load_pretrained(published / "tower.safetensors")
     with pytest.raises(UnmaskError, match="each class needs a sentence"):
         ClipProbe("tiny-vit", "zero-shot", (), FAKE)

@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from torch.nn import functional as F
 
 from unmask.base.detector import Batch, Detector, Output, cross_entropy
+from unmask.train import callbacks
 from unmask.train.callbacks.difficulty import Boosting, hardness, mean_by, moved, weights
 from unmask.train.engine import Engine
 from unmask.train.recipe import Difficulty, Recipe
@@ -29,6 +30,12 @@ class Linear(Detector):
 def batch(n: int = 6, first: int = 0) -> Batch:
     image = torch.rand(n, 3, 4, 4, generator=torch.Generator().manual_seed(5))
     return Batch(image, torch.arange(n) % 2, index=torch.arange(first, first + n))
+
+
+def engine_of(detector: Detector, recipe: Recipe, steps: int) -> Engine:
+    alone = Accelerator(cpu=True)
+    rules = callbacks.chosen(recipe, detector, alone, rows=6, steps=steps)
+    return Engine(detector, recipe, alone, steps=steps, callbacks=rules)
 
 
 def boosting(rows: int = 8, steps: int = 0, **options: object) -> Boosting:
@@ -128,7 +135,7 @@ def learnt(steps: int = 3, **options: object) -> torch.Tensor:
     detector = Linear()
     values: dict[str, object] = {"name": "a", "method": "any", "length": "3 steps", "optimizer": {"lr": 0.1}}
     recipe = Recipe.model_validate(values | options)
-    engine = Engine(detector, recipe, Accelerator(cpu=True), rows=6, steps=3)
+    engine = engine_of(detector, recipe, 3)
     for step in range(steps):
         engine.learn([batch()], step, 0.1)
     return torch.cat([p.detach().flatten() for p in detector.parameters()])
@@ -143,7 +150,7 @@ def test_a_sharpness_step_visits_each_row_once() -> None:
     detector = Linear()
     values = {"name": "a", "method": "any", "length": "1 steps", "optimizer": {"lr": 1e-9}, "sam": 1e-9}
     recipe = Recipe.model_validate(values | {"difficulty": {"momentum": 0.5}})
-    engine = Engine(detector, recipe, Accelerator(cpu=True), rows=6, steps=1)
+    engine = engine_of(detector, recipe, 1)
     engine.learn([batch()], 0, 1e-9)
     assert engine.boosting is not None
     u = hardness(detector(batch().image).logits.detach().double(), batch().label)
@@ -158,8 +165,8 @@ def test_a_loss_that_weighs_nothing_is_an_error() -> None:
     recipe = Recipe.model_validate(
         {"name": "a", "method": "any", "length": "1 steps", "optimizer": {"lr": 0.1}, "difficulty": {}}
     )
-    engine = Engine(Own(), recipe, Accelerator(cpu=True), rows=6, steps=1)
-    with pytest.raises(UnmaskError, match="this method's loss does not weigh images"):
+    engine = engine_of(Own(), recipe, 1)
+    with pytest.raises(UnmaskError, match="this method's loss does not weigh pictures"):
         engine.learn([batch()], 0, 0.1)
     with pytest.raises(UnmaskError, match="which row is which"):
         engine.learn([Batch(batch().image, batch().label)], 0, 0.1)

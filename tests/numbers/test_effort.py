@@ -58,7 +58,7 @@ def test_it_starts_as_the_encoder_and_only_the_last_directions_learn(tmp_path: P
     encoder = Encoder("tiny-dinov2").eval()
     save(encoder, tmp_path / "encoder.safetensors")
     detector = Effort("tiny-dinov2", rank=3).eval()
-    detector.start(tmp_path / "encoder.safetensors")
+    detector.load_pretrained(tmp_path / "encoder.safetensors")
     image = torch.rand(2, 3, 56, 56)
     torch.testing.assert_close(detector(image).features, encoder(image), atol=1e-5, rtol=1e-4)
     trained = [n for n, p in detector.named_parameters() if p.requires_grad]

@@ -195,10 +195,10 @@ def test_it_starts_from_convnext_and_swin(tmp_path: Path) -> None:
     both = {**convnext.state_dict(), **{f"swin.{k}": v for k, v in swin.state_dict().items()}}
     save_file({**both, "swin.head.fc.weight": torch.zeros(1)}, tmp_path / "both.safetensors")
     detector = small()
-    detector.start(tmp_path / "both.safetensors")
+    detector.load_pretrained(tmp_path / "both.safetensors")
     for net in detector.nets.values():
         assert torch.equal(net.body.convnext.stem[0].weight, convnext.stem[0].weight)  # type: ignore[union-attr, index]
         assert torch.equal(net.body.swin.norm.bias, swin.norm.bias)  # type: ignore[union-attr]
     save_file(convnext.state_dict(), tmp_path / "half.safetensors")
     with pytest.raises(UnmaskError, match=r"swin of .*half\.safetensors does not fit: missing"):
-        detector.start(tmp_path / "half.safetensors")
+        detector.load_pretrained(tmp_path / "half.safetensors")

@@ -173,18 +173,18 @@ def test_it_starts_from_a_teacher_that_knows_people_and_from_imagenet(tmp_path: 
     save_file(state | image, tmp_path / "both.safetensors")
     detector = small()
     own = detector.student.body.body.state_dict()["conv1.0.weight"].clone()
-    detector.start(tmp_path / "real.safetensors")
+    detector.load_pretrained(tmp_path / "real.safetensors")
     torch.testing.assert_close(detector.real.state_dict(), teacher.state_dict())
     assert torch.equal(detector.student.body.body.state_dict()["conv1.0.weight"], own)
-    detector.start(tmp_path / "both.safetensors")
+    detector.load_pretrained(tmp_path / "both.safetensors")
     for part in (detector.student, *detector.forged):
         torch.testing.assert_close(part.body.body.state_dict(), network.body.state_dict())  # type: ignore[union-attr]
     save_file(image, tmp_path / "none.safetensors")
     with pytest.raises(UnmaskError, match=r"no real\.\* weights: write it with python -m training.identity"):
-        detector.start(tmp_path / "none.safetensors")
+        detector.load_pretrained(tmp_path / "none.safetensors")
     (tmp_path / "junk.safetensors").write_bytes(b"junk")
     with pytest.raises(UnmaskError, match="cannot read the weights"):
-        detector.start(tmp_path / "junk.safetensors")
+        detector.load_pretrained(tmp_path / "junk.safetensors")
 
 
 @pytest.mark.parametrize("fault", ["length", "order", "kinds"])

@@ -81,7 +81,7 @@ def test_published_weights_are_packed_for_the_detector(tmp_path: Path, monkeypat
     monkeypatch.setattr("sys.argv", words)
     identity.main()
     detector = LSDA("tiny-resnet", "tiny-iresnet", 32)
-    detector.start(tmp_path / "run" / "start.safetensors")
+    detector.load_pretrained(tmp_path / "run" / "start.safetensors")
     torch.testing.assert_close(detector.real.state_dict(), teacher.state_dict())
     assert set(packed(tmp_path / "backbone.pth", None)) == {f"real.{k}" for k in teacher.state_dict()} | {
         "real.fc.weight"

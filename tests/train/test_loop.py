@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from tests.train.faces import lay, recipe
 from tests.train.runs import ALONE, command, in_processes, rows, stopped, unlike
-from unmask.base.detector import Batch, Detector, Engine
+from unmask.base.detector import Batch, Detector
+from unmask.base.method import Engine
 from unmask.data.manifest import FaceRow, Manifest, write
 from unmask.train import loop
 from unmask.train.checkpoint import frozen, learnt

@@ -14,6 +14,7 @@ from tests.train.faces import recipe
 from tests.train.runs import in_processes, rows, stopped, unlike
 from unmask.base.detector import Batch, Detector
 from unmask.registry import FAMILIES
+from unmask.train import callbacks
 from unmask.train.engine import Engine
 from unmask.train.loop import train
 from unmask.types import UnmaskError
@@ -32,7 +33,7 @@ def test_stopped_after_every_step_is_never_stopped(data: Path, tmp_path: Path, m
     last = tmp_path / "whole" / "last.safetensors"
     assert not unlike(last, tmp_path / "cut" / "last.safetensors")
     held = load_file(last)
-    assert (held["difficulty"] < 1).any()
+    assert (held["difficulty.rows"] < 1).any()
     assert held["adv_scm.optimizer.0.step"].item() == 4
     found = rows(tmp_path / "whole")[0]
     assert {"train_cls", "train_cls_moved", "train_consistency", "train_reach", "train_difficulty"} <= found.keys()
@@ -49,7 +50,7 @@ def test_two_processes_are_one(data: Path, tmp_path: Path) -> None:
         assert {k: v for k, v in a.items() if k != "train_weight_most"} == pytest.approx(
             {k: v for k, v in b.items() if k != "train_weight_most"}, rel=1e-4, abs=1e-6
         )  # each process knows its own largest weight
-    held = [load_file(tmp_path / name / "last.safetensors")["difficulty"] for name in ("one", "two")]
+    held = [load_file(tmp_path / name / "last.safetensors")["difficulty.rows"] for name in ("one", "two")]
     torch.testing.assert_close(held[0], held[1], rtol=1e-4, atol=1e-6)
 
 
@@ -62,7 +63,9 @@ def test_every_detector_takes_it_or_says_why_not(name: str, part: str) -> None:
     image = torch.rand(4, 3, detector.input.size, detector.input.size)
     batch = Batch(image, label, group=label, pair=torch.full_like(label, -1), method=label, index=torch.arange(4))
     try:
-        engine = Engine(detector, recipe(**{part: PARTS[part]}), Accelerator(cpu=True), rows=4, steps=2)
+        chosen, alone = recipe(**{part: PARTS[part]}), Accelerator(cpu=True)
+        rules = callbacks.chosen(chosen, detector, alone, rows=4, steps=2)
+        engine = Engine(detector, chosen, alone, steps=2, callbacks=rules)
         terms = [engine.learn([batch], step, 1e-3) for step in range(2)]
     except UnmaskError as error:
         refused = str(error)

@@ -1,18 +1,16 @@
-"""One small base class per kind of method."""
+"""A detector: RGB in, real or fake out."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, final
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from unmask.types import InputSpec
+from unmask.base.method import Method, check_image
 
 
 @dataclass
@@ -33,24 +31,17 @@ class Output:
     features: Tensor  # (B, D)
 
 
-class Engine(Protocol):
-    """What the training loop lends to `Detector.step`: precision, processes and accumulation are its trade."""
-
-    def autocast(self) -> AbstractContextManager[None]:
-        """Forward passes in here run in the recipe's precision."""
-
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradient of a scalar, its share of the batches that are accumulated."""
-
-    def update(self) -> None:
-        """One step of the optimiser, on the mean over processes; nothing while batches are still accumulated."""
-
-
-class Detector(nn.Module, ABC):
+class Detector(Method[Batch]):
     """Tells real from fake. It takes RGB in 0..1 and owns its normalisation."""
 
-    input: InputSpec = InputSpec()
     classes: tuple[str, ...] = ("real", "fake")
+
+    @final
+    def __call__(self, image: Tensor) -> Output:  # type: ignore[misc]
+        """Raises: UnmaskError for images that are no float tensor (B, 3, H, W)."""
+        check_image(image)
+        found: Output = super().__call__(image)
+        return found
 
     @abstractmethod
     def forward(self, image: Tensor) -> Output:
@@ -60,16 +51,12 @@ class Detector(nn.Module, ABC):
         """Named, already weighted terms; their sum is minimised."""
         return {"cls": cross_entropy(self(batch.image).logits, batch)}
 
-    def step(self, batch: Batch, engine: Engine) -> dict[str, Tensor]:
-        """Learn from one batch; a method with a rule of its own writes this instead of `loss`.
+    def merge(self) -> dict[str, Any]:
+        """Fold in what was added for training (adapters), in place, before export.
 
-        Returns: the terms, for the log.
+        Returns: the options that build the detector as it is now, where they differ.
         """
-        with engine.autocast():
-            terms = self.loss(batch)
-        engine.backward(torch.stack(list(terms.values())).sum())
-        engine.update()
-        return terms
+        return {}
 
 
 def cross_entropy(logits: Tensor, batch: Batch) -> Tensor:

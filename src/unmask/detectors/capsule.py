@@ -69,9 +69,9 @@ class Capsule(Detector):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         return {"cls": votes_loss(self._votes(self._capsules(batch.image)), batch.label)}
 
-    def start(self, weights: Path) -> None:
+    def load_pretrained(self, weights: Path) -> None:
         """Load ImageNet weights into the first part, in timm's layout, see `unmask.nn.convnets`."""
-        self.body.start(weights)
+        self.body.load_pretrained(weights)
 
     def _capsules(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, capsules, 8)"""

@@ -76,7 +76,7 @@ class ClipProbe(Detector):
         cosine = features @ F.normalize(self.directions.weight.float(), dim=1).T
         return Output(self.log_scale.exp() * cosine + self.offset, features)
 
-    def start(self, weights: Path) -> None:
+    def load_pretrained(self, weights: Path) -> None:
         """Load a published CLIP: model.safetensors of transformers' layout, with config.json beside it.
 
         Zero-shot needs its tokeniser there too. A linear probe on a small encoder that knows no sentences also starts

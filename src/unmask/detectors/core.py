@@ -63,9 +63,9 @@ class CORE(Detector):
             terms["consistency"] = self.weight * consistency(*out.features.chunk(2))
         return terms
 
-    def start(self, weights: Path) -> None:
+    def load_pretrained(self, weights: Path) -> None:
         """Load ImageNet weights in timm's layout, see `unmask.nn.convnets`."""
-        self.body.start(weights)
+        self.body.load_pretrained(weights)
 
 
 def consistency(one: Tensor, other: Tensor) -> Tensor:

@@ -54,6 +54,6 @@ class EfficientNetB4(Detector):
         features = self.body.pooled(image)
         return Output(self.head(self.dropout(features)), features)
 
-    def start(self, weights: Path) -> None:
+    def load_pretrained(self, weights: Path) -> None:
         """Load ImageNet weights in timm's layout, see `unmask.nn.convnets`."""
-        self.body.start(weights)
+        self.body.load_pretrained(weights)

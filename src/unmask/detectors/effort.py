@@ -64,7 +64,7 @@ class Effort(Detector):
             terms["size"] = self.size * torch.stack([m.growth() for m in maps]).mean()
         return terms
 
-    def start(self, weights: Path) -> None:
+    def load_pretrained(self, weights: Path) -> None:
         """Load the encoder, from a file that `unmask import encoder` wrote. Raises: UnmaskError for another's."""
         encoder = Encoder(self.encoder.name)  # bare: only then are its weights those of the file
         load(encoder, weights)

@@ -76,11 +76,11 @@ class F3Net(Detector):
             features = self.body.run(x).mean((2, 3))
         return Output(self.head(self.dropout(features)), features)
 
-    def start(self, weights: Path) -> None:
+    def load_pretrained(self, weights: Path) -> None:
         """Load ImageNet weights into each network, in timm's layout, see `unmask.nn.convnets`."""
-        self.body.start(weights)
+        self.body.load_pretrained(weights)
         if self.both:
-            self.local_body.start(weights)
+            self.local_body.load_pretrained(weights)
 
 
 class Bands(nn.Module):

@@ -70,9 +70,9 @@ class FFD(Detector):
         """(B, 3, H, W) -> (B, 1, h, w) in 0..1: where it looks."""
         return self._seen(image)[1]
 
-    def start(self, weights: Path) -> None:
+    def load_pretrained(self, weights: Path) -> None:
         """Load ImageNet weights in timm's layout, see `unmask.nn.convnets`."""
-        self.body.start(weights)
+        self.body.load_pretrained(weights)
 
     def _seen(self, image: Tensor) -> tuple[Output, Tensor]:
         maps = self.body.run(self.body.normalised(image), until=self.cut)

@@ -107,7 +107,7 @@ class GenConViT(Detector):
                 terms[f"{name}_kl"] = self.kl * divergence(j.mu, j.log_var)
         return terms
 
-    def start(self, weights: Path) -> None:
+    def load_pretrained(self, weights: Path) -> None:
         """Load ImageNet weights into the ConvNeXt and the Swin of each net.
 
         Args:

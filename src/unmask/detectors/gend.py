@@ -94,7 +94,7 @@ class GenD(Detector):
             raise UnmaskError('mix "pair" needs batches that say which rows are pairs: train on a manifest of faces')
         return mixed_by_pair(features, batch.label, batch.pair)
 
-    def start(self, weights: Path) -> None:
+    def load_pretrained(self, weights: Path) -> None:
         """Load the encoder alone, from a file that `unmask import encoder` wrote. Raises: UnmaskError for another's."""
         encoder = Encoder(self.encoder.name)  # bare: low-rank updates are laid beside weights that are there
         load(encoder, weights)

@@ -120,7 +120,7 @@ class LSDA(Detector):
         fused: Tensor = self.fusion(torch.cat([near, far], 2).flatten(0, 1))
         return fused.view_as(z)
 
-    def start(self, weights: Path) -> None:
+    def load_pretrained(self, weights: Path) -> None:
         """Load what `python -m training.identity` wrote: `real.*`, and `image.*`, ImageNet's, where it has them.
 
         Raises: UnmaskError for a file that cannot be read, or whose tensors do not fit; they are named.

@@ -102,9 +102,9 @@ class MultiAttention(Detector):
         """(B, 3, H, W) -> (B, maps, h, w), 0 and more: where it looks."""
         return self._attention(self.body.run(self.body.normalised(image), until=self.cuts[1]))
 
-    def start(self, weights: Path) -> None:
+    def load_pretrained(self, weights: Path) -> None:
         """Load ImageNet weights in timm's layout, see `unmask.nn.convnets`."""
-        self.body.start(weights)
+        self.body.load_pretrained(weights)
 
     def _attention(self, deep: Tensor) -> Tensor:
         maps: Tensor = self.attend(deep) + 1

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.base.detector import Batch, Detector, Engine, Output
+from unmask.base.detector import Batch, Detector, Output
+from unmask.base.method import Engine
 from unmask.nn.convnets import ConvNet
 from unmask.types import UnmaskError
 
@@ -113,7 +114,8 @@ class QAD(Detector):
         else:
             engine.backward(total)
         self.seen += 1
-        engine.update()
+        if engine.update():
+            self.updated(engine)
         return terms
 
     def taps(self, image: Tensor) -> list[Tensor]:
@@ -121,9 +123,9 @@ class QAD(Detector):
         last, maps = self.body.body.forward_intermediates((image - self.body.mean) / self.body.std)  # type: ignore[operator]
         return [*(m.mean((2, 3)) for m in maps), self.head(last.mean((2, 3)))]
 
-    def start(self, weights: Path) -> None:
+    def load_pretrained(self, weights: Path) -> None:
         """Load ImageNet weights in timm's layout, see `unmask.nn.convnets`."""
-        self.body.start(weights)
+        self.body.load_pretrained(weights)
 
 
 def dependence(qualities: Sequence[Tensor], sigma: float) -> Tensor:

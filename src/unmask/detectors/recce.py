@@ -76,9 +76,9 @@ class RECCE(Detector):
             terms["metric"] = self.metric * torch.stack(parts).sum()
         return terms
 
-    def start(self, weights: Path) -> None:
+    def load_pretrained(self, weights: Path) -> None:
         """Load ImageNet weights into the encoder, in timm's layout, see `unmask.nn.convnets`."""
-        self.body.start(weights)
+        self.body.load_pretrained(weights)
 
     def _seen(self, image: Tensor) -> tuple[Output, Tensor, list[Tensor]]:
         """The answer; the face drawn anew (B, 3, H, W) in -1..1; the maps whose means the metric is about."""

@@ -46,6 +46,6 @@ class ResNet34(Detector):
         features = self.body.pooled(image)
         return Output(self.head(features), features)
 
-    def start(self, weights: Path) -> None:
+    def load_pretrained(self, weights: Path) -> None:
         """Load ImageNet weights in timm's layout, see `unmask.nn.convnets`."""
-        self.body.start(weights)
+        self.body.load_pretrained(weights)

@@ -63,9 +63,9 @@ class SPSL(Detector):
         features = self.body.run(torch.cat([self.body.normalised(image), phase], 1)).mean((2, 3))
         return Output(self.head(features), features)
 
-    def start(self, weights: Path) -> None:
+    def load_pretrained(self, weights: Path) -> None:
         """Load ImageNet weights in timm's layout, see `unmask.nn.convnets`."""
-        self.body.start(weights)
+        self.body.load_pretrained(weights)
 
 
 def from_phases(image: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

@@ -80,10 +80,10 @@ class SRM(Detector):
         cosine = self(batch.image).logits / self.scale
         return {"cls": am_softmax(cosine, batch.label, self.margin, self.scale)}
 
-    def start(self, weights: Path) -> None:
+    def load_pretrained(self, weights: Path) -> None:
         """Load ImageNet weights into both networks, in timm's layout, see `unmask.nn.convnets`."""
-        self.colour.start(weights)
-        self.noise.start(weights)
+        self.colour.load_pretrained(weights)
+        self.noise.load_pretrained(weights)
 
 
 def am_softmax(cosine: Tensor, label: Tensor, margin: float, scale: float) -> Tensor:

@@ -102,15 +102,15 @@ class UCF(Detector):
         }
         return {name: self.weights.get(name, 1.0) * value for name, value in terms.items()}
 
-    def start(self, weights: Path) -> None:
+    def load_pretrained(self, weights: Path) -> None:
         """Load ImageNet weights in timm's layout into both encoders, see `unmask.nn.convnets`.
 
         Raises: UnmaskError for a file that does not fit, and where the encoders are of different networks.
         """
         if self.forgery.body.name != self.content.body.name:
             raise UnmaskError("one file cannot start two networks: leave out options.content_network")
-        self.forgery.body.start(weights)
-        self.content.body.start(weights)
+        self.forgery.body.load_pretrained(weights)
+        self.content.body.load_pretrained(weights)
 
     def _reconstruction(self, image: Tensor, forgery: Tensor, content: Tensor) -> Tensor:
         """Sum of four mean absolute errors: real and fake faces, from their own forgery and from the other half's."""

@@ -48,6 +48,6 @@ class UnivFD(Detector):
         features = self.encoder(image)
         return Output(self.head(features), features)
 
-    def start(self, weights: Path) -> None:
+    def load_pretrained(self, weights: Path) -> None:
         """Load the encoder, from a file that `unmask import encoder` wrote. Raises: UnmaskError for another's."""
         load(self.encoder, weights)

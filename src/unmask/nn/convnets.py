@@ -1,6 +1,6 @@
 """Convolutional networks by name: timm's own modules, built from their sizes, never downloaded.
 
-A network starts with random weights; `ConvNet.start` fills it from a file of ImageNet weights in timm's layout.
+A network starts with random weights; `ConvNet.load_pretrained` fills it with ImageNet weights in timm's layout.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class ConvNet(nn.Module):
         """Faces cut as DeepfakeBench cuts them, 1.3 times the template, in the normalisation of this network."""
         return InputSpec(size=size, margin=1.3, mean=self.norm[0], std=self.norm[1])
 
-    def start(self, weights: Path) -> None:
+    def load_pretrained(self, weights: Path) -> None:
         """Load ImageNet weights: a safetensors file in timm's layout; its classifier is left out.
 
         Where the input has other channels than RGB, the first filters are repeated over them, times 3 / channels.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -12,6 +12,8 @@ from torch import nn
 
 class MomentumEncoder(nn.Module):
     """teacher <- m teacher + (1 - m) student, after each step of the optimiser; it never has a gradient."""
+
+    roles: ClassVar = {"module": "averaged"}
 
     def __init__(self, student: nn.Module, buffers: Literal["copy", "average", "own"] = "copy") -> None:
         """

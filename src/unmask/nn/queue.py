@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,6 +17,8 @@ class FeatureQueue(nn.Module):
 
     All processes must push the same rows (gathered ones), so that their queues stay equal.
     """
+
+    roles: ClassVar = {"": "replicated"}
 
     rows: Tensor
     ids: Tensor

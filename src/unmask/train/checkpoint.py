@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from unmask.base.method import Role, roles
 from unmask.types import UnmaskError
 
 FORM = "unmask.checkpoint/1"
@@ -68,15 +70,18 @@ def boxed(path: Path) -> State:
 
 
 def learnt(module: nn.Module) -> State:
-    """What training changes: the parameters that train, and the buffers. The tensors are the module's own."""
-    still = frozen(module).keys()
-    return {name: value for name, value in module.state_dict().items() if name not in still}
+    """What a run changes: all tensors but the frozen ones (`unmask.base.method.roles`). They are the module's own."""
+    return _of(module, lambda role: role != "frozen")
 
 
 def frozen(module: nn.Module) -> State:
-    """The parameters that do not train: written once for a run, not with each checkpoint."""
-    still = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
-    return {name: value for name, value in module.state_dict().items() if name in still}
+    """What does not change: written once for a run, not with each checkpoint."""
+    return _of(module, lambda role: role == "frozen")
+
+
+def _of(module: nn.Module, wanted: Callable[[Role], bool]) -> State:
+    state = module.state_dict()
+    return {name: state[name] for name, role in roles(module).items() if wanted(role)}
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from unmask.base.detector import Batch, Detector
 from unmask.registry import FAMILIES
-from unmask.train import checkpoint
+from unmask.train import callbacks, checkpoint
 from unmask.train.batches import batches
 from unmask.train.engine import Engine, seeded
 from unmask.train.optim import rate
@@ -68,13 +68,7 @@ def begin(detector: Detector, method: str, start: Path) -> None:
     """
     if whole := checkpoint.boxed(start):
         return checkpoint.fill(detector.state_dict(), whole, str(start))
-    from_encoder = getattr(detector, "start", None)
-    if not callable(from_encoder):
-        raise UnmaskError(
-            f"{method} cannot start from an encoder: give a bundle's model.safetensors, or leave out start"
-        )
-    from_encoder(start)
-    return None
+    return detector.load_pretrained(start)
 
 
 def train(
@@ -138,7 +132,8 @@ class Loop:
         if not self.per_epoch:
             raise UnmaskError(f"an epoch has fewer batches than accumulate ({recipe.accumulate}): choose a smaller one")
         self.steps = max(1, recipe.length.steps(self.per_epoch))
-        self.engine = Engine(detector, recipe, accelerator, rows=len(faces.train), steps=self.steps)
+        rules = callbacks.chosen(recipe, detector, accelerator, rows=len(faces.train), steps=self.steps)
+        self.engine = Engine(detector, recipe, accelerator, steps=self.steps, per_epoch=self.per_epoch, callbacks=rules)
         self.every = max(1, recipe.validate_.steps(self.per_epoch))
         self.save = max(1, recipe.save.steps(self.per_epoch)) if recipe.save else None
         self.sums: dict[str, Tensor] = {}  # of this process, on its device: reading them each step would make it wait

@@ -90,14 +90,30 @@ class Forge(Plain):
 Forging = Annotated[Forge, BeforeValidator(lambda value: {"share": value} if isinstance(value, int | float) else value)]
 
 
-class Optimizer(Plain):
-    """`momentum` is SGD's; `betas` are those of the other two."""
+class GroupFactors(Plain):
+    """Factors on the learning rate and the weight decay of weights named in `optimizer.groups`."""
 
-    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = Field(1.0, ge=0)
+    weight_decay: float = Field(1.0, ge=0)
+
+
+class Optimizer(Plain):
+    """`momentum` is that of SGD and LARS, `trust` of LARS; `betas` are those of the other two."""
+
+    name: Literal["adamw", "adam", "sgd", "lars"] = "adamw"
     lr: float = Field(gt=0)
     weight_decay: float = Field(0.0, ge=0)
+    weight_decay_end: float | None = Field(
+        None, ge=0, description="at the end of the run, by a cosine; None = as it is"
+    )
+    decay_vectors: bool = Field(True, description="whether norms and biases decay too; under LARS they never do")
+    layer_decay: float | None = Field(None, gt=0, le=1, description="factor on the rate from a block to that below it")
+    groups: dict[str, GroupFactors] = Field(
+        default_factory=dict, description="a weight or module by name -> factors on its rate and decay"
+    )
     betas: tuple[float, float] = (0.9, 0.999)
     momentum: float = Field(0.9, ge=0, lt=1)
+    trust: float = Field(1e-3, gt=0, description="of LARS: length of a step in lengths of the weight")
 
 
 class Schedule(Plain):

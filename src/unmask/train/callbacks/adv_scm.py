@@ -15,14 +15,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.base.detector import Batch, Detector, Engine, Output
+from unmask.base.detector import Batch, Detector, Output
+from unmask.base.method import Engine, Method
 from unmask.train import checkpoint
+from unmask.train.callbacks import callback
+from unmask.train.callbacks.callback import Callback
 from unmask.train.checkpoint import State
 from unmask.train.optim import average_gradients
 from unmask.train.recipe import AdvScm
@@ -77,25 +81,33 @@ def inconsistency(one: Tensor, other: Tensor) -> Tensor:
     return (1 - F.cosine_similarity(one.float(), other.float(), dim=1)).mean()
 
 
-class Adversary:
+class Adversary(Callback):
     """A with its optimiser, and the step of a detector that has it against itself."""
 
-    def __init__(self, recipe: AdvScm, detector: Detector, seed: int, share: int, accelerator: Accelerator) -> None:
+    name = "adv_scm"
+
+    def __init__(self, recipe: AdvScm, detector: Method[Any], seed: int, share: int, accelerator: Accelerator) -> None:
         """
         Args:
             seed: of A's first weights; the detector's do not depend on them.
             share: batches that make one step.
-        Raises: UnmaskError for a method with a training rule of its own.
+        Raises: UnmaskError for a method with a training rule of its own, and one that is no detector.
         """
+        if not isinstance(detector, Detector):
+            raise UnmaskError("adv_scm compares a detector's features: leave it out of this recipe")
         if type(detector).step is not Detector.step:
             raise UnmaskError("adv_scm does not go together with a method that has a training rule of its own (step)")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.warp = Warp(recipe)
         self.warp.to(accelerator.device)
-        self.recipe, self.share, self.accelerator = recipe, share, accelerator
+        self.recipe, self.detector, self.share, self.accelerator = recipe, detector, share, accelerator
         self.weights = list(self.warp.parameters())
         self.optimizer = torch.optim.Adam(self.weights, recipe.lr)
+
+    def around_step(self, batch: Batch, engine: callback.Engine, step: callback.Step) -> dict[str, Tensor]:
+        """Its own step instead; A learns from the look at the true weights."""
+        return self.step(self.detector, batch, engine, learn=engine.first_pass)
 
     def step(self, detector: Detector, batch: Batch, engine: Engine, *, learn: bool = True) -> dict[str, Tensor]:
         """Instead of `Detector.step`: E descends L_D while A is fixed, and A's gradient of -L_con is added up.
@@ -121,22 +133,23 @@ class Adversary:
         terms = terms | {f"{name}_moved": value for name, value in again.items()}
         terms["consistency"] = self.recipe.weight * apart
         engine.backward(torch.stack(list(terms.values())).sum())
-        engine.update()
+        if engine.update():
+            detector.updated(engine)
         return terms | {"reach": share.detach().abs().mean()}
 
-    def update(self) -> None:
+    def after_update(self) -> None:
         """One step of A, once for each of the detector's."""
         average_gradients(self.weights, self.accelerator)
         self.optimizer.step()
         self.optimizer.zero_grad()
 
-    def saved(self) -> tuple[State, dict[str, object]]:
+    def saved(self) -> tuple[State, dict[str, Any]]:
         tensors, plain = checkpoint.of_optimizer(self.optimizer)
         return checkpoint.under("model", self.warp.state_dict()) | checkpoint.under("optimizer", tensors), plain
 
-    def restore(self, held: State, plain: dict[str, object], what: str) -> None:
+    def restore(self, held: State, facts: dict[str, Any], what: str) -> None:
         checkpoint.fill(self.warp.state_dict(), checkpoint.below("model", held), what)
-        checkpoint.into_optimizer(self.optimizer, checkpoint.below("optimizer", held), plain)
+        checkpoint.into_optimizer(self.optimizer, checkpoint.below("optimizer", held), facts)
 
 
 @contextmanager

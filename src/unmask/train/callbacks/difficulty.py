@@ -11,7 +11,8 @@ description, not the paper's numbers.
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -19,12 +20,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unmask.base.detector import Batch
+from unmask.train import checkpoint
+from unmask.train.callbacks.callback import Callback, Engine, Step
+from unmask.train.checkpoint import State
 from unmask.train.recipe import Difficulty
 from unmask.types import UnmaskError
 
 
-class Boosting:
+class Boosting(Callback):
     """The difficulties of all training rows, and the weights that come of them."""
+
+    name = "difficulty"
 
     def __init__(self, recipe: Difficulty, rows: int, steps: int, accelerator: Accelerator) -> None:
         """
@@ -35,6 +41,19 @@ class Boosting:
         self.recipe, self.accelerator = recipe, accelerator
         self.rise = recipe.ramp * steps
         self.rows = torch.ones(rows, dtype=torch.double, device=accelerator.device)
+
+    def around_step(self, batch: Batch, engine: Engine, step: Step) -> dict[str, Tensor]:
+        """The step on a batch that says how much each of its pictures counts."""
+        if not isinstance(batch, Batch):
+            raise UnmaskError("difficulty weighs rows with labels: leave it out of this recipe")
+        weigher = self.weigher(batch, engine.step, keep=engine.last_pass)
+        return step(replace(batch, weigh=weigher), engine) | weigher.said()
+
+    def saved(self) -> tuple[State, dict[str, Any]]:
+        return {"rows": self.rows}, {}
+
+    def restore(self, held: State, facts: dict[str, Any], what: str) -> None:
+        checkpoint.fill({"rows": self.rows}, held, what)
 
     def weigher(self, batch: Batch, step: int, keep: bool = True) -> Weigher:
         """The weights of a batch, to be handed to the method as `Batch.weigh`.
