@@ -152,9 +152,10 @@ def test_a_sharpness_step_visits_each_row_once() -> None:
     recipe = Recipe.model_validate(values | {"difficulty": {"momentum": 0.5}})
     engine = engine_of(detector, recipe, 1)
     engine.learn([batch()], 0, 1e-9)
-    assert engine.boosting is not None
+    remembered = engine.callbacks[0]
+    assert isinstance(remembered, Boosting)
     u = hardness(detector(batch().image).logits.detach().double(), batch().label)
-    torch.testing.assert_close(engine.boosting.rows, 0.5 + 0.5 * u, atol=1e-6, rtol=0)
+    torch.testing.assert_close(remembered.rows, 0.5 + 0.5 * u, atol=1e-6, rtol=0)
 
 
 def test_a_loss_that_weighs_nothing_is_an_error() -> None:

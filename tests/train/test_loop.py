@@ -18,6 +18,7 @@ from tests.train.runs import ALONE, command, in_processes, rows, stopped, unlike
 from unmask.base.detector import Batch, Detector
 from unmask.base.method import Engine
 from unmask.data.manifest import FaceRow, Manifest, write
+from unmask.registry import FAMILIES
 from unmask.train import loop
 from unmask.train.checkpoint import frozen, learnt
 from unmask.train.loop import restore, train
@@ -166,7 +167,7 @@ def test_a_method_may_write_its_own_step(data: Path, tmp_path: Path, monkeypatch
         calls.append(batch)
         return {"odd": odd}
 
-    monkeypatch.setattr(loop.family.kind("gend"), "step", step)
+    monkeypatch.setattr(FAMILIES["detector"].kind("gend"), "step", step)
     train(recipe(length="2 steps"), data, tmp_path / "run", cpu=True)
     assert len(calls) == 2
     assert "train_odd" in rows(tmp_path / "run")[0]

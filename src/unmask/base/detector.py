@@ -36,8 +36,8 @@ class Detector(Method[Batch]):
 
     classes: tuple[str, ...] = ("real", "fake")
 
-    @final
-    def __call__(self, image: Tensor) -> Output:  # type: ignore[misc]
+    @final  # type: ignore[misc]  # nn.Module holds it as an attribute
+    def __call__(self, image: Tensor) -> Output:
         """Raises: UnmaskError for images that are no float tensor (B, 3, H, W)."""
         check_image(image)
         found: Output = super().__call__(image)

@@ -45,8 +45,8 @@ class Objective(Method[Views]):
     def encoder(self) -> nn.Module:
         """(B, 3, S, S) RGB in 0..1 -> features; it owns its normalisation."""
 
-    @final
-    def __call__(self, image: Tensor) -> Tensor:  # type: ignore[misc]
+    @final  # type: ignore[misc]  # nn.Module holds it as an attribute
+    def __call__(self, image: Tensor) -> Tensor:
         """(B, 3, S, S) RGB in 0..1 -> (B, D), the embeddings that probes and users see.
 
         Raises: UnmaskError for images of another form, and a TypeError for embeddings of one.
