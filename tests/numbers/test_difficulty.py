@@ -167,7 +167,7 @@ def test_a_loss_that_weighs_nothing_is_an_error() -> None:
         {"name": "a", "method": "any", "length": "1 steps", "optimizer": {"lr": 0.1}, "difficulty": {}}
     )
     engine = engine_of(Own(), recipe, 1)
-    with pytest.raises(UnmaskError, match="this method's loss does not weigh pictures"):
+    with pytest.raises(UnmaskError, match="this method's loss does not weigh images"):
         engine.learn([batch()], 0, 0.1)
     with pytest.raises(UnmaskError, match="which row is which"):
         engine.learn([Batch(batch().image, batch().label)], 0, 0.1)

@@ -43,7 +43,7 @@ class Boosting(Callback):
         self.rows = torch.ones(rows, dtype=torch.double, device=accelerator.device)
 
     def around_step(self, batch: Batch, engine: Engine, step: Step) -> dict[str, Tensor]:
-        """The step on a batch that says how much each of its pictures counts."""
+        """The step on a batch that says how much each of its images counts."""
         if not isinstance(batch, Batch):
             raise UnmaskError("difficulty weighs rows with labels: leave it out of this recipe")
         weigher = self.weigher(batch, engine.step, keep=engine.last_pass)
