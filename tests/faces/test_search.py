@@ -121,3 +121,8 @@ def test_tiles_cover_all_and_share_their_edges() -> None:
         assert all(b - a == search.TILE - search.SHARED for a, b in itertools.pairwise(starts))
     assert smallest(6000, 4000, still=True) == 40
     assert smallest(1920, 1080, still=False) == 48
+
+
+@pytest.mark.parametrize("shape", [(1, 300_000, 3), (300_000, 1, 3), (1, 1, 3), (2, 9000, 3)])
+def test_lines_and_points_are_pictures_without_faces(detector: FaceDetector, shape: tuple[int, int, int]) -> None:
+    assert FaceSearch(detector, still=True).find(frame(np.full(shape, 90, np.uint8))) == []

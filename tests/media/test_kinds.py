@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unmask.media import open_media
+from unmask.media import MediaError, open_media
 from unmask.media.hdr import TO_709, WHITE, bent, light, signal, tone_mapped
 from unmask.types import Frame, Media, Pixels
 
@@ -189,3 +189,9 @@ def test_a_pq_clip_is_shown_as_a_standard_one() -> None:
     assert media.notes == ("HDR video (PQ): mapped to the range of a standard display, bright parts are squeezed",)
     found = frames(media)[0].astype(int)
     assert np.abs(found - make.picture(0))[20:, 30:].mean() < 8
+
+
+@pytest.mark.parametrize("data", [b"YUV4MPEG2 " + b"x" * 200, b"FLV\x01\x05\0\0\0\x09\0\0\0\0", b"OggS" + bytes(60)])
+def test_damage_is_not_blamed_on_a_device(data: bytes) -> None:
+    with pytest.raises(MediaError, match=r"its content is damaged|it ends before the first frame"):
+        open_media(data)

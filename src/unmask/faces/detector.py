@@ -179,7 +179,7 @@ def shrink(image: Pixels, side: int) -> tuple[Pixels, Floats]:
     factor = max(height, width) / side
     if factor <= 1:
         return image, np.ones(2, np.float32)
-    step = max(1, int(factor) // 2)
+    step = max(1, min(int(factor) // 2, height))
     rows = image[(step - 1) // 2 :: step]
     small = max(1, round(width / factor)), max(1, round(height / factor))
     picture = Image.fromarray(np.ascontiguousarray(rows)).resize(small, Image.Resampling.BILINEAR, reducing_gap=1.0)

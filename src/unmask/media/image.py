@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,7 +104,7 @@ def opened(source: Source, kind: Kind, limits: Limits) -> Iterator[Image.Image]:
         except MediaError:
             raise
         except Image.DecompressionBombError as error:
-            raise MediaError(f"{error}; Pillow's own limit: raise PIL.Image.MAX_IMAGE_PIXELS to read it") from error
+            raise MediaError(_bomb(str(error), limits)) from error
         except UnidentifiedImageError as error:
             raise MediaError(f"looks like {kind.format}, but its header is damaged") from error
         # Pillow's plug-ins raise whatever their parsing code runs into on damaged input (struct.error, SyntaxError,
@@ -113,6 +114,14 @@ def opened(source: Source, kind: Kind, limits: Limits) -> Iterator[Image.Image]:
         except Exception as error:
             text = " ".join(str(error).split())[:200] or type(error).__name__
             raise MediaError(f"looks like {kind.format}, but cannot be read: {text}") from error
+
+
+def _bomb(text: str, limits: Limits) -> str:
+    """Pillow's own refusal of large images, in the words of ours where ours is the narrower one."""
+    number = re.search(r"\d+", text)
+    if number and int(number[0]) > limits.pixels:
+        return over("pixels", int(number[0]), limits.pixels)
+    return f"{text}; Pillow's own limit: raise PIL.Image.MAX_IMAGE_PIXELS to read it"
 
 
 def _check_header(file: BinaryIO, kind: Kind, limits: Limits) -> None:
@@ -163,7 +172,7 @@ def open_picture(source: Source, kind: Kind, limits: Limits) -> Picture:
                 notes.append(note)
     if kind.format in ("heic", "avif"):
         with source.open() as file:
-            if b"mpvd" in boxes(file):
+            if any(name == b"mpvd" for name, _, _ in boxes(file)):
                 notes.append(jpeg.MOTION)
     return Picture(source, kind, limits, width, height, times, seconds, tuple(notes), exif, white, page)
 

@@ -70,6 +70,14 @@ def _from_picture(picture: Picture) -> Media:
     )
 
 
+def _xmp(source: Source, kind: sniff.Kind) -> bytes:
+    """The XMP packet of an ISO media file."""
+    if kind.name != "mov":
+        return b""
+    with source.open() as file:
+        return sniff.xmp(file)
+
+
 def _from_clip(clip: Clip) -> Media:
     return Media(
         source=clip.source.name,
@@ -82,7 +90,7 @@ def _from_clip(clip: Clip) -> Media:
         fps=clip.fps,
         total_frames=len(clip.table.times),
         notes=_suffix_note(clip.source, clip.kind) + clip.notes,
-        provenance=container_fields(clip.metadata) | c2pa_fields(clip.source, clip.kind),
+        provenance=container_fields(clip.metadata, _xmp(clip.source, clip.kind)) | c2pa_fields(clip.source, clip.kind),
         frames=clip.frames,
         frames_at=clip.frames_at,
     )

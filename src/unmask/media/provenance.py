@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
+from unmask.media.confession import GENERATED, OTHER, confession
 from unmask.media.sniff import Kind
 from unmask.media.source import Source
 from unmask.media.tiff import excessive
@@ -20,13 +21,6 @@ _EXIF = {
     "date": ExifTags.Base.DateTime,
 }
 _EXIF_DETAIL = {"date": ExifTags.Base.DateTimeOriginal, "lens": ExifTags.Base.LensModel}
-_GENERATOR_TEXT = (
-    "parameters",
-    "prompt",
-    "workflow",
-    "sd-metadata",
-    "Dream",
-)  # PNG texts that image generators write
 _CONTAINER = {
     "make": ("make", "com.apple.quicktime.make", "com.android.manufacturer"),
     "model": ("model", "com.apple.quicktime.model", "com.android.model"),
@@ -82,17 +76,42 @@ def exif_fields(image: Image.Image) -> dict[str, str]:
             found["gps"] = "present (not shown)"
     except TAG_DAMAGE as error:
         found["exif"] = f"damaged: {_plain(error) or type(error).__name__}"
-    written = [key for key in _GENERATOR_TEXT if key in image.info]
-    if written:
-        found["generator"] = f"carries a text {written[0]!r}, as image generators write it"
     xmp = image.info.get("xmp", b"")
-    if b"trainedAlgorithmicMedia" in (xmp if isinstance(xmp, bytes) else str(xmp).encode()):
-        found["declared"] = "its metadata declare it as made by a trained algorithm"
-    return found
+    packet = xmp if isinstance(xmp, bytes) else str(xmp).encode("utf-8", "replace")
+    return found | confession(_texts(image), packet)
 
 
-def container_fields(metadata: Mapping[str, str]) -> dict[str, str]:
-    """The same names from a video's metadata."""
+def _texts(image: Image.Image) -> dict[str, str]:
+    """Where generators write: texts of a PNG, comments, and of EXIF the user comment and two fields that ComfyUI uses
+    for its graph."""
+    texts = {str(key): value for key, value in image.info.items() if isinstance(value, str)}
+    if isinstance(comment := image.info.get("comment"), bytes):
+        texts["comment"] = comment.decode("utf-8", "replace")
+    try:
+        exif = exif_of(image)
+        note = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
+        for name in ("Make", "Model", "Software", "Artist", "ImageDescription"):
+            if isinstance(value := exif.get(ExifTags.Base[name]), str):
+                texts.setdefault("description" if name == "ImageDescription" else name, value)
+    except TAG_DAMAGE:
+        return texts
+    if isinstance(note, bytes):
+        texts["UserComment"] = _user_comment(note)
+    elif isinstance(note, str):
+        texts["UserComment"] = note
+    return texts
+
+
+def _user_comment(data: bytes) -> str:
+    """EXIF 2.32, 4.6.5: eight bytes name the code. UTF-16 is found in either order, whatever the file's own is."""
+    code, text = data[:8], data[8:]
+    if code == b"UNICODE\0":
+        return text.decode("utf-16-be" if text[:1] == b"\0" else "utf-16-le", "replace")
+    return (text if code in (b"ASCII\0\0\0", bytes(8)) else data).decode("utf-8", "replace")
+
+
+def container_fields(metadata: Mapping[str, str], xmp: bytes = b"") -> dict[str, str]:
+    """The same names from a video's metadata and its XMP packet."""
     low = {key.lower(): value for key, value in metadata.items()}
     found = {}
     for name, keys in _CONTAINER.items():
@@ -101,7 +120,7 @@ def container_fields(metadata: Mapping[str, str]) -> dict[str, str]:
             found[name] = text
     if any(low.get(key) for key in _LOCATION):
         found["gps"] = "present (not shown)"
-    return found
+    return found | confession(low, xmp)
 
 
 def c2pa_fields(source: Source, kind: Kind) -> dict[str, str]:
@@ -152,8 +171,7 @@ def _judge(store: dict[str, Any], state: str | None) -> dict[str, str]:
         "c2pa_date": signature.get("time"),
     }
     found |= {name: text for name, value in texts.items() if (text := _plain(value))}
-    if "rainedAlgorithmicMedia" in json.dumps(store):
-        found["declared"] = "its content credentials declare it as made, in whole or part, by a trained algorithm"
+    found |= _actions(store, manifest)
     if state == "Invalid":
         # Every signer that is not on a list is "untrusted"; that is not what made it invalid.
         statuses = [s.get("code", "") for s in store.get("validation_status", []) if isinstance(s, dict)]
@@ -164,10 +182,45 @@ def _judge(store: dict[str, Any], state: str | None) -> dict[str, str]:
     return found
 
 
-def _plain(value: object) -> str:
+def _actions(store: dict[str, Any], manifest: dict[str, Any]) -> dict[str, str]:
+    """What the manifest says was done, and whether it or one that it builds on names a generator."""
+    found = {}
+    done = [_action(action) for action in _listed_actions(manifest)]
+    if done:
+        found["c2pa_actions"] = _plain("; ".join(dict.fromkeys(done)), 500)
+    everything = [a for one in store.get("manifests", {}).values() for a in _listed_actions(one)]
+    kinds = dict.fromkeys(str(a.get("digitalSourceType", "")).rpartition("/")[2] for a in everything)
+    said = [GENERATED[kind] for kind in kinds if kind in GENERATED]
+    if said:
+        found["declared"] = f"its content credentials declare it as {said[0]}, in whole or part"
+    elif "rainedAlgorithmicMedia" in json.dumps(store):
+        found["declared"] = "its content credentials declare it as made, in whole or part, by a trained algorithm"
+    return found
+
+
+def _listed_actions(manifest: Any) -> list[dict[str, Any]]:
+    assertions = (manifest.get("assertions") if isinstance(manifest, dict) else None) or []
+    datas = [
+        a.get("data") for a in assertions if isinstance(a, dict) and str(a.get("label", "")).startswith("c2pa.act")
+    ]
+    lists = [data.get("actions") for data in datas if isinstance(data, dict)]
+    return [action for some in lists if isinstance(some, list) for action in some if isinstance(action, dict)]
+
+
+def _action(action: dict[str, Any]) -> str:
+    """ "created by DALL-E (made by a trained algorithm)"."""
+    agent = action.get("softwareAgent")
+    agent = agent.get("name") if isinstance(agent, dict) else agent
+    kind = str(action.get("digitalSourceType", "")).rpartition("/")[2]
+    by = f" by {agent}" if agent else ""
+    how = f" ({(GENERATED | OTHER).get(kind, kind)})" if kind else ""
+    return f"{str(action.get('action', '')).removeprefix('c2pa.')}{by}{how}"
+
+
+def _plain(value: object, most: int = 200) -> str:
     """One short printable line."""
     if value is None:
         return ""
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     text = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(text.split())[:200]
+    return " ".join(text.split())[:most]

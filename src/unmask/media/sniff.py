@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
@@ -185,18 +186,28 @@ def describe(head: bytes) -> str:
     return f"data of an unknown kind (it begins with {head[:8].hex(' ')})"
 
 
-def boxes(file: BinaryIO, most: int = 64) -> set[bytes]:
-    """The names of the outermost boxes of an ISO media file, the first `most` of them."""
-    found, place = set[bytes](), 0
+def boxes(file: BinaryIO, most: int = 64) -> Iterator[tuple[bytes, int, int]]:
+    """The outermost boxes of an ISO media file, the first `most` of them: name, place of the content, bytes of it."""
+    place = 0
     for _ in range(most):
         file.seek(place)
         head = file.read(16)
         if len(head) < 8:
-            break
-        found.add(head[4:8])
-        size = int.from_bytes(head[:4], "big")
-        size = int.from_bytes(head[8:16], "big") if size == 1 else size
-        if size < 8 or place + size >= 1 << 62:
-            break
+            return
+        size, start = int.from_bytes(head[:4], "big"), 8
+        if size == 1:
+            size, start = int.from_bytes(head[8:16], "big"), 16
+        yield head[4:8], place + start, max(size - start, 0)
+        if size < start or place + size >= 1 << 62:
+            return
         place += size
-    return found
+
+
+def xmp(file: BinaryIO) -> bytes:
+    """The XMP packet of an ISO media file (ISO 16684-1, its box is a UUID); at most 4 MiB of it."""
+    for name, place, size in boxes(file):
+        if name == b"uuid":
+            file.seek(place)
+            if file.read(16) == bytes.fromhex("be7acfcb97a942e89c71999491e3afac"):
+                return file.read(min(size - 16, 4 << 20))
+    return b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ def _read(container: InputContainer, stream: VideoStream, limits: Limits, clock:
             hidden = vp8 and packet.size > 0 and not bytes(packet)[0] & 0x10
             read.shown.append(packet.size > 0 and not packet.is_discard and not hidden)
     except LIBAV as error:
-        read.ended = reason(error)
+        read.ended = damage(error)
     return read
 
 
@@ -177,3 +178,15 @@ def reason(error: BaseException) -> str:
     """libav's errors in one short line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split())[:200]
+
+
+def damage(error: BaseException) -> str:
+    """The same for a file in memory or on disk, where libav's words for devices and streams ("resource busy", "end of
+    file") only mean that its content is not what it should be."""
+    if isinstance(error, EOFError):
+        return "it ends before the first frame"
+    code = getattr(error, "errno", None)
+    return "its content is damaged" if code in _SYSTEM else reason(error)
+
+
+_SYSTEM = {errno.EBUSY, errno.EAGAIN, errno.EPERM, errno.ENOENT, errno.EIO, errno.EACCES, errno.EINVAL, errno.EPIPE}

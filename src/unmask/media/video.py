@@ -19,7 +19,7 @@ from unmask.media import pixels, sampling
 from unmask.media.limits import Clock, Limits, MediaError, over
 from unmask.media.sniff import Kind
 from unmask.media.source import Source
-from unmask.media.table import LIBAV, Table, packets, read_table, reason
+from unmask.media.table import LIBAV, Table, damage, packets, read_table
 from unmask.types import Frame, Unread
 
 Way = Literal["auto", "sequential", "seek"]
@@ -124,7 +124,7 @@ def opened(file: BinaryIO, kind: Kind, limits: Limits, clock: Clock) -> Iterator
             metadata_errors="replace",
         )
     except LIBAV as error:
-        raise MediaError(f"looks like {kind.format}, but cannot be opened: {reason(error)}") from error
+        raise MediaError(f"looks like {kind.format}, but cannot be opened: {damage(error)}") from error
     with container:
         yield container, _stream(container, kind, limits)
 
@@ -269,7 +269,7 @@ class _Decoder:
         try:
             image = pixels.rgb(picture, self.clip.how, reformatter)
         except LIBAV as error:
-            return self._unread(index, reason(error))
+            return self._unread(index, damage(error))
         return Frame(index, self.table.times[index], image)
 
     def _unread(self, index: int, why: str = "") -> Unread:
@@ -303,7 +303,7 @@ class _Decoder:
         try:
             return list(stream.decode(packet))
         except LIBAV as error:
-            self.why = reason(error)
+            self.why = damage(error)
             return []
 
 
@@ -321,7 +321,7 @@ class _Feed:
             try:
                 packet = next(self.packets, None)
             except LIBAV as error:
-                raise MediaError(reason(error)) from error
+                raise MediaError(damage(error)) from error
             if packet is None:
                 return
             if self.sought and not self._is(packet, self.next):
@@ -339,7 +339,7 @@ class _Feed:
             self.packets = packets(self.container, self.stream)
             landed = next(self.packets, None)
         except LIBAV as error:
-            raise MediaError(reason(error)) from error
+            raise MediaError(damage(error)) from error
         at = next((i for i in range(start, -1, -1) if landed is not None and self._is(landed, i)), None)
         if at is None:
             raise MediaError(_LOST)

@@ -133,7 +133,11 @@ PROVENANCE: dict[str, str] = {
     "date": "Date",
     "gps": "Position",
     "exif": "Camera data (EXIF)",
-    "generator": "Generator's text",
+    "generator": "Traces of a generator",
+    "generator_model": "Generator: model",
+    "generator_prompt": "Generator: prompt",
+    "generator_settings": "Generator: settings",
+    "digital_source": "Digital source type (IPTC)",
     "declared": "Declared",
     "c2pa": "Content Credentials (C2PA)",
     "c2pa_why": "C2PA: why",
@@ -141,6 +145,7 @@ PROVENANCE: dict[str, str] = {
     "c2pa_issuer": "C2PA: certificate from",
     "c2pa_tool": "C2PA: made with",
     "c2pa_date": "C2PA: signed on",
+    "c2pa_actions": "C2PA: what was done",
     "c2pa_trust": "C2PA: signer",
 }
 """Names of the fields of `FileReport.provenance`; others are shown by their key."""
@@ -192,4 +197,6 @@ def confessed(provenance: Mapping[str, str]) -> tuple[str, ...]:
     """What a file itself says of a generator that made it, in sentences. Nobody writes that into a genuine image by
     accident, so it stands beside the verdict; that a file says nothing means nothing."""
     said = [text for key in ("declared", "generator") if (text := provenance.get(key))]
+    if model := provenance.get("generator_model"):
+        said[-1] += f" (model {model})"
     return tuple(f"The file itself says that a generator made it: {text}." for text in said)
