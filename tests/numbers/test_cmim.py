@@ -6,8 +6,11 @@ import math
 
 import pytest
 import torch
+from unmask.base.objective import Views
 
 from unmask.objectives.cmim import gaussian, same_code
+from unmask.registry import FAMILIES
+from unmask.types import UnmaskError
 
 
 def test_the_likelihood_is_that_of_torch() -> None:
@@ -34,3 +37,20 @@ def test_the_size_of_the_batch_does_not_matter() -> None:
     # Equal codes cannot be told apart: log 1/2, whatever their number.
     for size in (2, 64):
         assert same_code(torch.ones(size, 3))[0].item() == pytest.approx(math.log(0.5), abs=1e-5)
+
+
+def test_the_three_losses_by_their_signs(one_thread: None) -> None:
+    # With one draw of z: VAE has -log p(z) + log q, A-MIM half of each and both with a minus, cMIM one term more.
+    family, image = FAMILIES["objective"], torch.rand(4, 3, 32, 32)
+    batch = Views((image,), (torch.zeros(4, 4),), torch.arange(4), torch.full((4,), -1))
+    found = {}
+    for kind in ("vae", "amim", "cmim"):
+        torch.manual_seed(0)
+        found[kind] = family.create("cmim", family.card("cmim").small | {"loss": kind}).loss(batch)
+    vae, amim, cmim = (found[k] for k in ("vae", "amim", "cmim"))
+    assert amim["prior"].item() == pytest.approx(vae["prior"].item() / 2)
+    assert amim["posterior"].item() == pytest.approx(-vae["posterior"].item() / 2)
+    assert [cmim[k].item() for k in amim] == pytest.approx([t.item() for t in amim.values()])
+    assert set(cmim) - set(amim) == {"contrast"}
+    with pytest.raises(UnmaskError, match="multiple of 32"):
+        family.create("cmim", {"size": 48})

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from unmask.base.objective import Views
 
 from unmask.data.landmarks import Landmarks, from_five
 from unmask.data.parsing import CLASSES, parsing
 from unmask.faces.align import TEMPLATES
-from unmask.objectives.fsfm import COVERABLE, GROUPS, crfr_p, discrimination, patch_regions, reconstruction
+from unmask.nn.patches import patchify, unpatchify, visible
+from unmask.objectives import fsfm
+from unmask.objectives.fsfm import COVERABLE, FSFM, GROUPS, crfr_p, discrimination, patch_regions, reconstruction
+from unmask.registry import FAMILIES
 from unmask.types import UnmaskError
 
 FIVE = 224 * (0.5 + (TEMPLATES["gend5"] - 0.5) / np.float32(1.3))
@@ -120,3 +125,63 @@ def test_discrimination_by_hand() -> None:
     loss.backward()
     assert loss.item() == pytest.approx(-0.375)
     assert target.grad is None
+
+
+@pytest.fixture
+def small(one_thread: None) -> FSFM:
+    torch.manual_seed(0)
+    family = FAMILIES["objective"]
+    made: FSFM = family.create("fsfm", family.card("fsfm").small)
+    return made
+
+
+def faces(count: int = 3) -> Views:
+    """Noise: where the alignment puts a face, the masks suppose one."""
+    image = torch.rand(count, 3, 64, 64)
+    none = torch.full((count,), -1)
+    return Views((image,), (torch.tensor([0.0, 0, 1, 1]).expand(count, -1),), torch.arange(count), none)
+
+
+def test_the_target_has_no_gradient_and_follows_by_the_cosine(small: FSFM) -> None:
+    sum(small.loss(faces()).values()).backward()  # type: ignore[union-attr]
+    assert all(p.grad is None for p in small.target.parameters())
+    assert all(p.grad is not None for p in small.online.parameters() if p.requires_grad)
+    before = small.target.module.norm.weight.clone()
+    with torch.no_grad():
+        small.online.norm.weight.add_(1)
+    small.updated(SimpleNamespace(done=0.5))  # type: ignore[arg-type]
+    # Half-way from 0.996 to 1: 0.998.
+    torch.testing.assert_close(small.target.module.norm.weight, before + 0.002)
+
+
+def test_what_is_seen_does_not_depend_on_what_is_hidden(small: FSFM) -> None:
+    batch = faces()
+    mask, _ = small.masks(batch.images[0])
+    index = visible(mask)
+    shown = small.online.tokens(batch.images[0], index)
+    pixels = patchify(batch.images[0], 8)
+    other = unpatchify(torch.where(mask[..., None], torch.rand_like(pixels), pixels), 8)
+    torch.testing.assert_close(small.online.tokens(other, index), shown)
+
+
+def test_regions_follow_the_landmarker_and_fall_back_on_the_five_points(
+    small: FSFM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = torch.rand(2, 3, 64, 64)
+    five = small.parsed(image)
+    small.regions = "landmarks"
+    assert not torch.equal(small.parsed(image), five)
+
+    def blind(*_: object) -> None:
+        raise UnmaskError("no face")
+
+    monkeypatch.setattr(fsfm, "landmarks", blind)
+    assert torch.equal(small.parsed(image), five)
+
+
+def test_random_masks_are_the_control(small: FSFM) -> None:
+    small.mask = "random"
+    mask, covered = small.masks(torch.rand(64, 3, 64, 64))
+    assert (mask.sum(1) == 48).all()
+    assert not covered.any()
+    assert mask.float().mean(0).std() < 0.12  # every place as often: sqrt(0.75 x 0.25 / 64) = 0.054

@@ -7,10 +7,13 @@ import math
 import pytest
 import torch
 from torch.nn import functional as F
+from unmask.base.objective import Views
 
 from unmask.nn.correspondence import bin_centres, bin_distance, overlapping
 from unmask.objectives.pixcontrast import pixel_contrast
 from unmask.objectives.pixpro import consistency, pixpro_loss, propagate
+from unmask.registry import FAMILIES
+from unmask.types import UnmaskError
 
 WHOLE = torch.tensor([[0.0, 0, 1, 1]])
 
@@ -162,3 +165,31 @@ def test_contrast_and_gradient_against_loops_in_float64() -> None:
     assert loss.item() == pytest.approx(plain.item(), abs=1e-9)
     torch.testing.assert_close(x.grad, expected, atol=1e-9, rtol=0)
     assert any(pairs.any() for pairs in positive)
+
+
+@pytest.mark.parametrize("name", ["pixpro", "pixcontrast"])
+def test_places_are_compared_by_the_boxes_of_the_views(name: str, one_thread: None) -> None:
+    family, image = FAMILIES["objective"], torch.rand(2, 3, 96, 96)
+    torch.manual_seed(0)
+    plain = {"transform": 0} if name == "pixpro" else {}  # the values are the projections: equal maps agree
+    objective = family.create(name, family.card(name).small | plain).eval()
+    index, box = torch.arange(2), WHOLE.expand(2, -1)
+    views = {
+        "same": Views((image, image), (box, box), index, index),
+        "said to be mirrored": Views((image, image), (box, box[:, [2, 1, 0, 3]]), index, index),
+        "apart": Views((image, image), (box / 4, 1 - box / 4), index, index),
+    }
+    loss = {k: objective.loss(v)["pixel"].item() for k, v in views.items()}
+    assert loss["same"] < loss["said to be mirrored"]
+    assert loss["apart"] == 0
+    with pytest.raises(UnmaskError, match="two views of one size"):
+        objective.loss(Views((image, image[..., :64, :64]), (box, box), index, index))
+
+
+def test_the_instance_branch_compares_whole_images(one_thread: None) -> None:
+    family, image = FAMILIES["objective"], torch.rand(4, 3, 96, 96)
+    objective = family.create("pixpro", family.card("pixpro").small | {"instance": 1.0})
+    box = WHOLE.expand(4, -1)
+    terms = objective.loss(Views((image, image), (box, box), torch.arange(4), torch.arange(4)))
+    assert set(terms) == {"pixel", "instance"}
+    assert -4 <= terms["instance"].item() <= 4

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from unmask.objectives.selfie import pointing_logits, selfie_loss
+from unmask.nn.patches import patches
+from unmask.objectives.selfie import pointing_logits, selfie_loss, smaller
+from unmask.registry import FAMILIES
 
 
 def test_the_loss_by_hand() -> None:
@@ -39,3 +41,18 @@ def test_shuffled_candidates_shuffle_the_logits() -> None:
     torch.manual_seed(0)
     query, candidate, order = torch.randn(2, 4, 6), torch.randn(2, 4, 6), torch.tensor([2, 0, 3, 1])
     assert torch.equal(pointing_logits(query, candidate[:, order]), pointing_logits(query, candidate)[:, :, order])
+
+
+def test_another_order_of_the_context_changes_nothing_and_jitter_cuts_inside(one_thread: None) -> None:
+    family = FAMILIES["objective"]
+    torch.manual_seed(0)
+    objective, image = family.create("selfie", family.card("selfie").small).eval(), torch.rand(2, 3, 64, 64)
+    tokens = torch.randn(2, 12, objective.pool.query.shape[0])
+    torch.testing.assert_close(objective.pool(tokens), objective.pool(tokens[:, torch.randperm(12)]))
+    cut = patches(image, 16)
+    inside = smaller(cut, 3)
+    assert inside.shape == (2, 16, 3, 13, 13)
+    places = [torch.equal(cut[0, 0, :, y : y + 13, x : x + 13], inside[0, 0]) for y in range(4) for x in range(4)]
+    assert sum(places) == 1
+    frozen = {n.split(".")[2] for n, p in objective.named_parameters() if not p.requires_grad}
+    assert frozen == {"layer4"}

@@ -7,8 +7,11 @@ import math
 import pytest
 import torch
 from torch.nn import functional as F
+from unmask.base.objective import Views
 
 from unmask.objectives.sepclr import sepclr_terms
+from unmask.registry import FAMILIES
+from unmask.types import UnmaskError
 
 
 def codes(count: int = 6, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -88,3 +91,18 @@ def test_a_batch_of_one_kind_is_finite() -> None:
     common, salient, target = codes()
     for kind in (target & False, target | True):
         assert all(torch.isfinite(term) for term in sepclr_terms(common, salient, kind).values())
+
+
+def test_it_asks_for_two_views_and_labels(one_thread: None) -> None:
+    family, image = FAMILIES["objective"], torch.rand(4, 3, 32, 32)
+    objective = family.create("sepclr", family.card("sepclr").small)
+    label, box = torch.tensor([0, 1, 1, 0]), torch.zeros(4, 4)
+    assert set(objective.loss(Views((image, image), (box, box), label, label))) == {
+        "common",
+        "salient",
+        "null",
+        "joint",
+    }
+    for wrong in (Views((image,), (box,), label, label), Views((image, image), (box, box), label, label - 1)):
+        with pytest.raises(UnmaskError, match="two `views`"):
+            objective.loss(wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -22,7 +23,7 @@ class TokenDecoder(nn.Module):
         from timm.models.vision_transformer import Block
 
         super().__init__()
-        norm = partial(nn.LayerNorm, eps=1e-6)
+        norm: Any = partial(nn.LayerNorm, eps=1e-6)  # timm asks for a type, and takes what makes a module
         self.embed = nn.Linear(inside, width)
         self.register_buffer("positions", sine_cosine(width, side)[None])
         self.blocks = nn.Sequential(*(Block(width, heads, qkv_bias=True, norm_layer=norm) for _ in range(depth)))

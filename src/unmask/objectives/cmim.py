@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unmask.base.objective import Objective, Views
 from unmask.nn.contrastive import cosines, info_nce
 from unmask.nn.convnets import ConvNet
 from unmask.types import UnmaskError
@@ -55,7 +57,7 @@ def same_code(z: Tensor, temperature: float = 0.1) -> Tensor:
     return -info_nce(cosines(z, z) / temperature, own, negatives="mean", reduction="none")
 
 
-class CMIM(nn.Module):
+class CMIM(Objective):
     """Encoder -> z = mean + sigma e -> decoder; the loss of one z an image, in nats over all pixels.
 
     cmim  -log p(x|z) - 1/2 (log p(z) + log q(z|x)) - `contrast` log p_k
@@ -91,25 +93,34 @@ class CMIM(nn.Module):
             raise UnmaskError(
                 f"cmim's decoder paints images of a multiple of 32 pixels: choose {size // 32 * 32 or 32}"
             )
-        self.encoder = ConvNet(network)
-        self.input = self.encoder.input(size)
-        self.posterior = nn.Linear(self.encoder.features * (size // 32) ** 2, 2 * code)
+        self.network = ConvNet(network)
+        self.input = self.network.input(size)
+        self.posterior = nn.Linear(self.network.features * (size // 32) ** 2, 2 * code)
         self.decoder = _Decoder(code, width, size)
         self.pixels = nn.Conv2d(width, 3, 3, padding=1)
         self.kind, self.log_scale, self.floor = loss, 2 * math.log(scale), 2 * math.log(least)
         self.temperature, self.contrast = temperature, contrast
 
+    @property
+    def encoder(self) -> ConvNet:
+        return self.network
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The mean code."""
+        return self.code(image)[0]
+
     def code(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, S, S) in 0..1 -> mean and logarithm of the variance, (B, D) both."""
-        mean, log_var = self.posterior(self.encoder(image).flatten(1)).chunk(2, 1)
+        mean, log_var = self.posterior(self.network(image).flatten(1)).chunk(2, 1)
         return mean, log_var.clamp(min=self.floor)
 
     def informative(self, image: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, 16 width): what comes before the decoder's last layer, over a 4 x 4 grid."""
         return F.adaptive_avg_pool2d(self.decoder(self.code(image)[0]), 4).flatten(1)
 
-    def terms(self, image: Tensor) -> dict[str, Tensor]:
-        """(B, 3, S, S) in 0..1 -> the weighted terms, means over images."""
+    def loss(self, batch: Views) -> dict[str, Tensor]:
+        """Of the first view; means over images."""
+        image = batch.images[0]
         mean, log_var = self.code(image)
         z = mean + (log_var / 2).exp() * torch.randn_like(mean)
         known = gaussian(image, self.pixels(self.decoder(z)), self.log_scale)
@@ -123,6 +134,10 @@ class CMIM(nn.Module):
         if self.kind == "cmim":
             found["contrast"] = -self.contrast * same_code(z, self.temperature).mean()
         return found
+
+    def load_pretrained(self, weights: Path) -> None:
+        """ImageNet weights in timm's layout."""
+        self.network.load_pretrained(weights)
 
 
 class _Decoder(nn.Sequential):

@@ -12,24 +12,27 @@ CVPR 2025, arXiv 2412.12032. Regions are the authors' groups of FACER's classes 
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unmask.base.method import Engine
+from unmask.base.objective import Objective, Views
 from unmask.data.landmarks import Landmarks, from_five
 from unmask.data.parsing import CLASSES, parsing
 from unmask.faces.align import TEMPLATES
 from unmask.faces.landmarker import landmarks
-from unmask.nn.backbones import Encoder
+from unmask.nn.backbones import Encoder, load
 from unmask.nn.heads import head as perceptron
-from unmask.nn.momentum import MomentumEncoder
+from unmask.nn.momentum import MomentumEncoder, cosine_momentum
 from unmask.nn.patches import patches, patchify, restore, take, visible
 from unmask.nn.positions import sine_cosine
 from unmask.nn.predictive import negative_cosine
 from unmask.nn.token_decoder import TokenDecoder
-from unmask.types import Face, Floats, InputSpec, UnmaskError
+from unmask.types import Face, Floats, InputSpec, Pixels, UnmaskError
 
 CARD = {
     "title": "FSFM (face security foundation model)",
@@ -133,20 +136,20 @@ class _Branch(nn.Module):
     def __init__(self, backbone: str, summary: tuple[int, int], widths: tuple[int, int]) -> None:
         super().__init__()
         self.encoder = Encoder(backbone)
-        body = self.encoder.body
+        body: Any = self.encoder.body
         count, width = body.pos_embed.shape[1:]
         self.side = round((count - 1) ** 0.5)
         self.mask_token = nn.Parameter(torch.randn(width) * 0.02)
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.rep_decoder = TokenDecoder(width, width, *summary, width, self.side)
         self.projector = perceptron([width, *widths], norm="layer")
+        self.apply(_xavier)
         body.pos_embed.requires_grad_(False).copy_(sine_cosine(width, self.side)[None])
         body.fc_norm.requires_grad_(False)  # of the pooled feature, for detectors
-        self.apply(_xavier)
 
     def tokens(self, image: Tensor, index: Tensor) -> Tensor:
         """(B, 3, S, S) in 0..1 and the places to look at (B, V) -> (B, 1 + V, D): class token, then those places."""
-        body = self.encoder.body
+        body: Any = self.encoder.body  # timm's modules carry no types
         seen = body.patch_embed(self.encoder.normalised(image)) + body.pos_embed[:, 1:]
         start = (body.cls_token + body.pos_embed[:, :1]).expand(len(image), -1, -1)
         tokens: Tensor = self.norm(body.blocks(torch.cat([start, take(seen, index)], 1)))
@@ -175,7 +178,7 @@ def _xavier(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-class FSFM(nn.Module):
+class FSFM(Objective):
     """L = reconstruction + `region` reconstruction of the covered region + `discrimination`, the cosine of summaries.
 
     It learns from images as they are, aligned and not cropped: the regions lie where the alignment puts the face.
@@ -222,8 +225,9 @@ class FSFM(nn.Module):
     def encoder(self) -> Encoder:
         return self.online.encoder
 
-    def terms(self, image: Tensor) -> dict[str, Tensor]:
-        """(B, 3, S, S) in 0..1 -> the weighted terms."""
+    def loss(self, batch: Views) -> dict[str, Tensor]:
+        """Of the first view."""
+        image = batch.images[0]
         mask, covered = self.masks(image)
         index = visible(mask)
         tokens = self.online.tokens(image, index)
@@ -235,6 +239,14 @@ class FSFM(nn.Module):
             "discrimination": discrimination(self.predictor(self.online.summary(tokens, index)), self.target(image)),
         }
         return {name: self.weights[name] * term for name, term in found.items()}
+
+    def updated(self, engine: Engine) -> None:
+        self.target.follow(self.online, cosine_momentum(self.start, engine.done))
+
+    def load_pretrained(self, weights: Path) -> None:
+        """An encoder's file, for the target too."""
+        load(self.encoder, weights)
+        self.target.follow(self.online, 0)
 
     def masks(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """What is hidden of each image, and what of it is the covered region; bool (B, N) both."""
@@ -251,10 +263,17 @@ class FSFM(nn.Module):
         size, five = self.input.size, aligned(self.input)
         if self.regions == "five":
             return torch.from_numpy(parsing(from_five(five), size)).to(image.device).expand(len(image), -1, -1)
-        face = Face(0, 0.0, (0.0, 0.0, float(size), float(size)), five, 1.0)
         pixels = (image.float() * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        maps = [parsing(Landmarks(landmarks(np.ascontiguousarray(p), face)), size) for p in pixels]
+        maps = [parsing(_landmarks(np.ascontiguousarray(p), five), size) for p in pixels]
         return torch.from_numpy(np.stack(maps)).to(image.device)
+
+
+def _landmarks(image: Pixels, five: Floats) -> Landmarks:
+    """What the landmarker sees, or the standard face where it sees none."""
+    try:
+        return Landmarks(landmarks(image, Face(0, 0.0, (0.0, 0.0, *map(float, image.shape[1::-1])), five, 1.0)))
+    except UnmaskError:
+        return from_five(five)
 
 
 def aligned(spec: InputSpec) -> Floats:

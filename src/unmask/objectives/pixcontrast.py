@@ -11,19 +11,20 @@ CVPR 2021, arXiv 2011.10043, section 3.1; from memory, for the authors' code doe
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from unmask.base.method import Engine
+from unmask.base.objective import Objective, Views
 from unmask.nn.contrastive import info_nce
 from unmask.nn.convnets import ConvNet
 from unmask.nn.correspondence import bin_distance
-from unmask.nn.heads import head
-from unmask.nn.momentum import MomentumEncoder
+from unmask.nn.dense import DenseBranch, two_views
+from unmask.nn.momentum import MomentumEncoder, cosine_momentum
 from unmask.nn.precision import full
 
 CARD = {
@@ -67,7 +68,7 @@ def pixcontrast_loss(
     return (forth + back) / 2
 
 
-class PixContrast(nn.Module):
+class PixContrast(Objective):
     """The encoder's last maps and a 1 x 1 projector, against a momentum copy of them."""
 
     def __init__(
@@ -87,21 +88,28 @@ class PixContrast(nn.Module):
             momentum: at the start; it rises to 1 over the run by a cosine.
         """
         super().__init__()
-        encoder = ConvNet(network)
-        projector = head([encoder.features, hidden, width], maps=True)
-        self.online = nn.Sequential(OrderedDict(encoder=encoder, projector=projector))
+        self.online = DenseBranch(network, hidden, width)
         self.target = MomentumEncoder(self.online)
-        self.input = encoder.input(size)
+        self.input = self.encoder.input(size)
         self.temperature, self.threshold, self.start = temperature, threshold, momentum
 
     @property
     def encoder(self) -> ConvNet:
-        encoder = self.online.encoder
-        assert isinstance(encoder, ConvNet)
-        return encoder
+        return self.online.encoder
 
-    def terms(self, views: Sequence[Tensor], boxes: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Two views (B, 3, S, S) in 0..1 and their boxes (B, 4), as `bin_centres` wants them -> the term."""
-        x, target = [self.online(v) for v in views], [self.target(v) for v in views]
-        positive = bin_distance(boxes[0], boxes[1], *x[0].shape[2:]) < self.threshold
-        return {"pixel": pixcontrast_loss(*x, *target, positive, self.temperature)}
+    def loss(self, batch: Views) -> dict[str, Tensor]:
+        """Of two views of one size. Raises: UnmaskError for others."""
+        views = two_views(batch.images)
+        (_, x1), (_, x2) = (self.online(v) for v in views)
+        (_, target1), (_, target2) = (self.target(v) for v in views)
+        height, width = x1.shape[2:]
+        positive = bin_distance(batch.boxes[0], batch.boxes[1], height, width) < self.threshold
+        return {"pixel": pixcontrast_loss(x1, x2, target1, target2, positive, self.temperature)}
+
+    def updated(self, engine: Engine) -> None:
+        self.target.follow(self.online, cosine_momentum(self.start, engine.done))
+
+    def load_pretrained(self, weights: Path) -> None:
+        """ImageNet weights in timm's layout, for the teacher too."""
+        self.encoder.load_pretrained(weights)
+        self.target.follow(self.online, 0)

@@ -11,18 +11,21 @@ CVPR 2021, arXiv 2011.10043. The paper's loss is half of that of the authors' co
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unmask.base.method import Engine
+from unmask.base.objective import Objective, Views
 from unmask.nn.convnets import ConvNet
 from unmask.nn.correspondence import bin_distance
+from unmask.nn.dense import DenseBranch, two_views
 from unmask.nn.heads import head
-from unmask.nn.momentum import MomentumEncoder
+from unmask.nn.momentum import MomentumEncoder, cosine_momentum
 from unmask.nn.precision import full
 from unmask.nn.predictive import negative_cosine
 
@@ -78,7 +81,7 @@ def pixpro_loss(y1: Tensor, y2: Tensor, target1: Tensor, target2: Tensor, positi
     return consistency(y1, target2.detach(), positive) + consistency(y2, target1.detach(), positive.transpose(1, 2))
 
 
-class PixPro(nn.Module):
+class PixPro(Objective):
     """The encoder's last maps, a 1 x 1 projector and propagation, against a momentum copy of the first two."""
 
     def __init__(
@@ -104,37 +107,46 @@ class PixPro(nn.Module):
             instance: weight of the same comparison of whole images; 0 leaves it out.
         """
         super().__init__()
-        encoder = ConvNet(network)
-        sizes = [encoder.features, hidden, width]
-        self.online = nn.Sequential(OrderedDict(encoder=encoder, projector=head(sizes, maps=True)))
+        self.online = DenseBranch(network, hidden, width)
         self.target = MomentumEncoder(self.online)
         self.value = head([width] * (transform + 1), maps=True) if transform else nn.Identity()
-        self.input = encoder.input(size)
+        self.input = self.encoder.input(size)
         self.gamma, self.threshold, self.start, self.instance = gamma, threshold, momentum, instance
         if instance:
-            self.whole = head(sizes)
+            self.whole = head([self.encoder.features, hidden, width])
             self.whole_target = MomentumEncoder(self.whole)
             self.predictor = head([width, hidden, width])
 
     @property
     def encoder(self) -> ConvNet:
-        encoder = self.online.encoder
-        assert isinstance(encoder, ConvNet)
-        return encoder
+        return self.online.encoder
 
-    def terms(self, views: Sequence[Tensor], boxes: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Two views (B, 3, S, S) in 0..1 and their boxes (B, 4), as `bin_centres` wants them -> the terms."""
-        z, target = [self.online(v) for v in views], [self.target(v) for v in views]
-        y = [propagate(x, F.normalize(self.value(x), dim=1), self.gamma) for x in z]
-        positive = bin_distance(boxes[0], boxes[1], *z[0].shape[2:]) < self.threshold
-        found = {"pixel": pixpro_loss(*y, *target, positive)}
+    def loss(self, batch: Views) -> dict[str, Tensor]:
+        """Of two views of one size. Raises: UnmaskError for others."""
+        views = two_views(batch.images)
+        maps, z = zip(*(self.online(v) for v in views), strict=True)
+        taught, target = zip(*(self.target(v) for v in views), strict=True)
+        y1, y2 = (propagate(x, F.normalize(self.value(x), dim=1), self.gamma) for x in z)
+        height, width = y1.shape[2:]
+        positive = bin_distance(batch.boxes[0], batch.boxes[1], height, width) < self.threshold
+        found = {"pixel": pixpro_loss(y1, y2, target[0], target[1], positive)}
         if self.instance:
-            found["instance"] = self.instance * self.alike(views)
+            found["instance"] = self.instance * self.alike(maps, taught)
         return found
 
-    def alike(self, views: Sequence[Tensor]) -> Tensor:
-        """-2 cos of whole images, both directions, in -4..4: BYOL's."""
-        predicted = [self.predictor(self.whole(self.encoder.pooled(v))) for v in views]
-        with torch.no_grad():
-            target = [self.whole_target(self.target.module.encoder.pooled(v)) for v in views]
-        return 2 * (negative_cosine(predicted[0], target[1]) + negative_cosine(predicted[1], target[0]))
+    def alike(self, maps: Sequence[Tensor], taught: Sequence[Tensor]) -> Tensor:
+        """-2 cos of whole images, both directions, in -4..4, as in BYOL. Both: the encoders' maps of the two views."""
+        p1, p2 = (self.predictor(self.whole(x.mean((2, 3)))) for x in maps)
+        t1, t2 = (self.whole_target(x.mean((2, 3))) for x in taught)
+        return 2 * (negative_cosine(p1, t2) + negative_cosine(p2, t1))
+
+    def updated(self, engine: Engine) -> None:
+        momentum = cosine_momentum(self.start, engine.done)
+        self.target.follow(self.online, momentum)
+        if self.instance:
+            self.whole_target.follow(self.whole, momentum)
+
+    def load_pretrained(self, weights: Path) -> None:
+        """ImageNet weights in timm's layout, for the teacher too."""
+        self.encoder.load_pretrained(weights)
+        self.target.follow(self.online, 0)

@@ -9,11 +9,13 @@ Trinh, Luong and Le: "Selfie: Self-supervised Pretraining for Image Embedding", 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from unmask.base.objective import Objective, Views
 from unmask.nn.contrastive import info_nce
 from unmask.nn.convnets import ConvNet
 from unmask.nn.patches import patches, split, take
@@ -51,7 +53,7 @@ def selfie_loss(query: Tensor, candidate: Tensor) -> Tensor:
     return info_nce(logits, right)
 
 
-class Selfie(nn.Module):
+class Selfie(Objective):
     """Three stages of a residual network look at each patch by itself; the last stage stays as it began.
 
     Context and candidates pass the network apart, so that its batch statistics do not carry one to the other.
@@ -80,25 +82,39 @@ class Selfie(nn.Module):
             context: "other" pools another image's patches and "none" a constant: the controls.
         """
         super().__init__()
-        self.encoder = ConvNet(network)
-        for name in list(self.encoder.steps)[list(self.encoder.steps).index(LAST) + 1 :]:
-            self.encoder.body.get_submodule(name).requires_grad_(False)
+        self.network = ConvNet(network)
+        steps = list(self.network.steps)
+        for unused in steps[steps.index(LAST) + 1 :]:
+            self.network.body.get_submodule(unused).requires_grad_(False)
         self.side, self.patch, self.jitter, self.context = size // patch, patch, jitter, context
         self.count = self.side**2
         self.hide = round(hidden * self.count)
-        width = self.encoder.width(LAST)
+        width = self.network.width(LAST)
         self.pool = TokenPool(width, layers, heads, feed_forward, dropout)
         self.rows, self.columns = (nn.Parameter(torch.randn(self.side, width) * 0.02) for _ in range(2))
         self.constant = nn.Parameter(torch.zeros(width)) if context == "none" else None
-        self.input = self.encoder.input(size)
+        self.input = self.network.input(size)
 
-    def terms(self, image: Tensor) -> dict[str, Tensor]:
-        """(B, 3, S, S) in 0..1 -> the loss."""
-        return {"pointing": selfie_loss(*self.pointed(image))}
+    @property
+    def encoder(self) -> ConvNet:
+        """The whole network; its last stage is untrained."""
+        return self.network
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The mean over patches of what is trained."""
+        return self.each(patches(self.network.normalised(image), self.patch)).mean(1)
+
+    def loss(self, batch: Views) -> dict[str, Tensor]:
+        """Of the first view."""
+        return {"pointing": selfie_loss(*self.pointed(batch.images[0]))}
+
+    def load_pretrained(self, weights: Path) -> None:
+        """ImageNet weights in timm's layout."""
+        self.network.load_pretrained(weights)
 
     def pointed(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Queries and candidates, (B, T, D) both, of a random T hidden patches."""
-        cut = smaller(patches(self.encoder.normalised(image), self.patch), self.jitter)
+        cut = smaller(patches(self.network.normalised(image), self.patch), self.jitter)
         shown, hidden = (index.to(image.device) for index in split(len(image), self.count, self.hide))
         place = (self.rows[:, None] + self.columns[None]).flatten(0, 1)
         context, candidate = self.each(take(cut, shown)) + place[shown], self.each(take(cut, hidden))
@@ -110,8 +126,9 @@ class Selfie(nn.Module):
 
     def each(self, patch: Tensor) -> Tensor:
         """(B, N, 3, p, p), normalised -> (B, N, D): every patch by itself."""
-        maps = self.encoder.run(patch.flatten(0, 1), until=LAST)
-        return maps.mean((2, 3)).unflatten(0, patch.shape[:2])
+        maps = self.network.run(patch.flatten(0, 1), until=LAST)
+        features: Tensor = maps.mean((2, 3)).unflatten(0, patch.shape[:2])
+        return features
 
 
 def smaller(patch: Tensor, jitter: int) -> Tensor:
@@ -121,4 +138,5 @@ def smaller(patch: Tensor, jitter: int) -> Tensor:
     side = patch.shape[-1] - jitter
     windows = patch.flatten(0, 1).unfold(2, side, 1).unfold(3, side, 1)  # (B N, C, jitter + 1, jitter + 1, side, side)
     x, y = torch.randint(jitter + 1, (2, len(windows)))
-    return windows[torch.arange(len(windows)), :, y, x].unflatten(0, patch.shape[:2])
+    cut: Tensor = windows[torch.arange(len(windows)), :, y, x].unflatten(0, patch.shape[:2])
+    return cut

@@ -11,17 +11,19 @@ arXiv 2402.11928. Weights are those of the authors' scripts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unmask.base.objective import Objective, Views
 from unmask.nn.convnets import ConvNet
 from unmask.nn.heads import head
 from unmask.nn.hypersphere import kernel_entropy, uniformity
 from unmask.nn.precision import full
+from unmask.types import UnmaskError
 
 CARD = {
     "title": "SepCLR (common and salient codes)",
@@ -73,7 +75,7 @@ def _mean(values: Tensor, among: Tensor | None = None) -> Tensor:
     return (values * among).sum() / among.sum().clamp(min=1)
 
 
-class SepCLR(nn.Module):
+class SepCLR(Objective):
     """Two encoders that share nothing, each with a code and a projector that is thrown away after training.
 
     L = common + `salient` (salient + null) + `joint` joint. The common projection is a unit vector, the salient one is
@@ -110,12 +112,24 @@ class SepCLR(nn.Module):
         """(B, 3, S, S) in 0..1 -> the common and the salient code, before their projectors."""
         return self.common.code(image), self.salient.code(image)
 
-    def terms(self, views: Sequence[Tensor], target: Tensor) -> dict[str, Tensor]:
-        """Two views (B, 3, S, S) in 0..1 and which images are fake (B,) -> the weighted terms."""
+    def forward(self, image: Tensor) -> Tensor:
+        """The salient code."""
+        return self.salient.code(image)
+
+    def loss(self, batch: Views) -> dict[str, Tensor]:
+        """Of the first two views. Raises: UnmaskError for one view, and images that are neither real nor fake."""
+        if len(batch.images) < 2 or not ((batch.label == 0) | (batch.label == 1)).all():
+            raise UnmaskError("sepclr needs two `views` of each image, and its label: 0 = real, 1 = fake")
+        views = batch.images[:2]
         common = torch.stack([F.normalize(full(self.common(v)), dim=1) for v in views])
         salient = torch.stack([self.salient(v) for v in views])
-        found = sepclr_terms(common, salient, target, self.temperature)
+        found = sepclr_terms(common, salient, batch.label == 1, self.temperature)
         return {name: self.weights[name] * term for name, term in found.items()}
+
+    def load_pretrained(self, weights: Path) -> None:
+        """ImageNet weights in timm's layout, for both encoders."""
+        for coder in (self.common, self.salient):
+            coder.encoder.load_pretrained(weights)
 
 
 class _Coder(nn.Module):

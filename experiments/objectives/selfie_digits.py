@@ -1,6 +1,6 @@
 """Selfie on digits: does the pointing use the image, or only the place?
 
-    python experiments/pretraining/selfie_digits.py --out docs/tables/pretraining-selfie.md
+    python experiments/objectives/selfie_digits.py --out docs/tables/pretraining-selfie.md
 
 An 8 x 8 digit is 16 patches of 2 x 2, of which four are hidden. One small network is trained by `selfie_loss` in four
 ways: as published; without positions of the context; from the place alone (a constant in the place of the pooled
@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from digits import digits, linear, publish, spread, table
+from probing import digits, linear, publish, spread, table
 from torch import Tensor, nn
 
 from unmask.nn.patches import patches, split, take
@@ -21,20 +21,21 @@ from unmask.nn.token_pool import TokenPool
 from unmask.objectives.selfie import pointing_logits, selfie_loss
 
 WAYS = ("full", "no context positions", "position only", "another image's context")
-SIDE, HIDDEN, WIDTH, STEPS, BATCH = 4, 4, 32, 700, 64
+SIDE, HIDDEN, STEPS = 4, 4, 700
+SIZES = {"small": (32, 1, 64), "large": (64, 2, 128)}  # width, layers, batch
 
 
 class Pointer(nn.Module):
-    def __init__(self, way: str) -> None:
+    def __init__(self, way: str, width: int, layers: int) -> None:
         super().__init__()
         self.way = way
-        self.patch = nn.Sequential(nn.Linear(4, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH))
-        self.pool = TokenPool(WIDTH, 1, 4, 64, 0.0)
-        self.place = nn.Parameter(torch.randn(SIDE * SIDE, WIDTH) * 0.1)
-        self.constant = nn.Parameter(torch.zeros(WIDTH))
+        self.patch = nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, width))
+        self.pool = TokenPool(width, layers, 4, 2 * width, 0.0)
+        self.place = nn.Parameter(torch.randn(SIDE * SIDE, width) * 0.1)
+        self.constant = nn.Parameter(torch.zeros(width))
 
     def forward(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Queries and candidates, (B, HIDDEN, WIDTH)."""
+        """Queries and candidates, (B, HIDDEN, D)."""
         tokens = self.patch(patches(image, 8 // SIDE).flatten(2))
         shown, hidden = split(len(image), SIDE * SIDE, HIDDEN, generator)
         context = take(tokens, shown)
@@ -50,14 +51,15 @@ class Pointer(nn.Module):
         return self.pool(self.patch(patches(image, 8 // SIDE).flatten(2)) + self.place)
 
 
-def run(way: str, seed: int) -> tuple[float, float]:
+def run(way: str, size: str, seed: int) -> tuple[float, float]:
     """Accuracy of pointing on test digits, and of a linear probe on the pooled vector."""
     torch.manual_seed(seed)
     train, label, test, test_label = digits()
-    model, generator = Pointer(way), torch.Generator().manual_seed(seed)
+    width, layers, size_of_batch = SIZES[size]
+    model, generator = Pointer(way, width, layers), torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     for _ in range(STEPS):
-        batch = train[torch.randint(len(train), (BATCH,), generator=generator)]
+        batch = train[torch.randint(len(train), (size_of_batch,), generator=generator)]
         loss = selfie_loss(*model(batch, generator))
         optimizer.zero_grad()
         loss.backward()
@@ -76,22 +78,24 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    rows, full = [], []
-    for way in WAYS:
-        found = [run(way, seed) for seed in range(asked.seeds)]
-        full = full or [f[0] for f in found]
-        gap = [a - f[0] for a, f in zip(full, found, strict=True)]
-        rows.append([way, spread(f[0] for f in found), spread(gap), spread(f[1] for f in found)])
-        print(rows[-1], flush=True)
+    tables = []
+    for size, (width, layers, batch) in SIZES.items():
+        rows, full = [], []
+        for way in WAYS:
+            found = [run(way, size, seed) for seed in range(asked.seeds)]
+            full = full or [f[0] for f in found]
+            gap = [a - f[0] for a, f in zip(full, found, strict=True)]
+            rows.append([way, spread(f[0] for f in found), spread(gap), spread(f[1] for f in found)])
+            print(size, rows[-1], flush=True)
+        head = ["what the query is made of", "pointing accuracy", "full minus this", "linear probe"]
+        tables.append(f"## {layers} layers of {width}, batches of {batch}\n\n" + table(head, rows))
     said = f"""
-{asked.seeds} seeds, mean ± standard deviation. Digits of 16 patches, 4 hidden, {STEPS} steps of {BATCH}; pointing on
-450 test digits, ten draws of the hidden patches each. Chance is 0.250. The probe is a logistic regression on the
-pooled vector of all patches; the pooled vector of "position only" is untrained, so its probe is that of a random
-network.
+{asked.seeds} seeds, mean ± standard deviation. Digits of 16 patches, 4 hidden, {STEPS} steps; pointing on 450 test
+digits, ten draws of the hidden patches each. Chance is 0.250. The probe is a logistic regression on the pooled vector
+of all patches; the pooled vector of "position only" is untrained, so its probe is that of a random network.
 """
-    head = ["what the query is made of", "pointing accuracy", "full minus this", "linear probe"]
-    command = "python experiments/pretraining/selfie_digits.py --out docs/tables/pretraining-selfie.md"
-    publish(asked.out, "Selfie on digits", said, command, [table(head, rows)])
+    command = "python experiments/objectives/selfie_digits.py --out docs/tables/pretraining-selfie.md"
+    publish(asked.out, "Selfie on digits", said, command, tables)
 
 
 if __name__ == "__main__":

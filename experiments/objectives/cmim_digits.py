@@ -1,6 +1,6 @@
 """cMIM on digits beside its controls: A-MIM, a VAE, the sum of negatives instead of their mean, and InfoNCE.
 
-    python experiments/pretraining/cmim_digits.py --out docs/tables/pretraining-cmim.md
+    python experiments/objectives/cmim_digits.py --out docs/tables/pretraining-cmim.md
 
 One small autoencoder, 16-dimensional code, decoder scale fixed; batches of 8, 32 and 128, equal steps.
 """
@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from digits import digits, linear, publish, spread, table
+from probing import digits, linear, publish, spread, table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -106,7 +106,7 @@ last column is the mean cosine of different images' codes. InfoNCE sees two view
 pixel with noise; the others see no augmentation.
 """
     head = ["objective", "batch", "probe on the code", "probe on the decoder", "posterior σ", "error²", "cosine"]
-    command = "python experiments/pretraining/cmim_digits.py --out docs/tables/pretraining-cmim.md"
+    command = "python experiments/objectives/cmim_digits.py --out docs/tables/pretraining-cmim.md"
     publish(asked.out, "cMIM on digits", said, command, [table(head, rows)])
 
 

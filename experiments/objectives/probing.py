@@ -1,4 +1,4 @@
-"""scikit-learn's 8 x 8 digits, probes on them, and tables: what the small experiments here share."""
+"""Digits, probes and tables: what the small experiments on one objective each share."""
 
 from __future__ import annotations
 

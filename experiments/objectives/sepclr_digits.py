@@ -1,6 +1,6 @@
 """SepCLR's leak test on digits, in both directions.
 
-    python experiments/pretraining/sepclr_digits.py --out docs/tables/pretraining-sepclr.md
+    python experiments/objectives/sepclr_digits.py --out docs/tables/pretraining-sepclr.md
 
 Half of the digits are overlaid with one of three patterns: those are the targets. A good common code tells the digit
 and not the pattern, a good salient code the pattern and not the digit. Probes are linear, and five nearest neighbours:
@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from digits import digits, linear, neighbours, publish, spread, table
+from probing import digits, linear, neighbours, publish, spread, table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -93,7 +93,7 @@ def main() -> None:
 and the null term; (10, 1000) is the paper's. Chance: digit 0.10, pattern 0.33, target against background about 0.50.
 A code is separate where both columns of its wrong factor are at chance: read both directions.
 """
-    command = "python experiments/pretraining/sepclr_digits.py --out docs/tables/pretraining-sepclr.md"
+    command = "python experiments/objectives/sepclr_digits.py --out docs/tables/pretraining-sepclr.md"
     publish(asked.out, "SepCLR on digits", said, command, tables)
 
 
