@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from unmask.base.objective import Objective, Views
 
+from unmask.base.objective import Objective, Views
 from unmask.data.loader import FaceSet
 from unmask.measure.protocol import Where
 from unmask.types import InputSpec

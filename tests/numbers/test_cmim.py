@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-from unmask.base.objective import Views
 
+from unmask.base.objective import Views
 from unmask.objectives.cmim import gaussian, same_code
 from unmask.registry import FAMILIES
 from unmask.types import UnmaskError

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from unmask.base.objective import Views
 
+from unmask.base.objective import Views
 from unmask.data.landmarks import Landmarks, from_five
 from unmask.data.parsing import CLASSES, parsing
 from unmask.faces.align import TEMPLATES

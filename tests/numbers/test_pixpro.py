@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 from torch.nn import functional as F
-from unmask.base.objective import Views
 
+from unmask.base.objective import Views
 from unmask.nn.correspondence import bin_centres, bin_distance, overlapping
 from unmask.objectives.pixcontrast import pixel_contrast
 from unmask.objectives.pixpro import consistency, pixpro_loss, propagate

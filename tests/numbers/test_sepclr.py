@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 from torch.nn import functional as F
-from unmask.base.objective import Views
 
+from unmask.base.objective import Views
 from unmask.objectives.sepclr import sepclr_terms
 from unmask.registry import FAMILIES
 from unmask.types import UnmaskError

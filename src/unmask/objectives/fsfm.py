@@ -271,7 +271,7 @@ class FSFM(Objective):
 def _landmarks(image: Pixels, five: Floats) -> Landmarks:
     """What the landmarker sees, or the standard face where it sees none."""
     try:
-        return Landmarks(landmarks(image, Face(0, 0.0, (0.0, 0.0, *map(float, image.shape[1::-1])), five, 1.0)))
+        return Landmarks(landmarks(image, Face(0, 0.0, (0.0, 0.0, 1.0, 1.0), five, 1.0)))  # it looks at the five alone
     except UnmaskError:
         return from_five(five)
 
