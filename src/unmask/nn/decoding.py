@@ -61,7 +61,7 @@ def read_layers(model: Any, hidden: tuple[Tensor, ...]) -> Tensor:
     return torch.stack(read).float()
 
 
-def _final_norm(model: nn.Module) -> nn.Module:
+def _final_norm(model: Any) -> nn.Module:
     """The norm between the last block and the head, by the names that decoders in transformers give it."""
     inner = model.get_decoder() if hasattr(model, "get_decoder") else model
     for name in ("norm", "final_layer_norm", "ln_f"):
