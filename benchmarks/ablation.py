@@ -2,7 +2,7 @@
 
     python benchmarks/ablation.py --faces faces.parquet --encoder encoder.safetensors --out OUT [--share 0/2]
 
-`faces.parquet`: crops of the research collection (`unmask index` and `unmask faces`). `encoder.safetensors`: what
+`faces.parquet`: crops of the research collection (`unmask data index`, `extract`). `encoder.safetensors`: what
 `python -m training.small_encoder` writes. Learning rates are chosen on validation actors with the first seed, so is
 each run's checkpoint; test rows stand in a manifest of their own, which only finished runs are measured on. Started
 again, it goes on where it was. `--share 1/3` does every third of the runs, for several processes. The process that

@@ -81,11 +81,13 @@ def main() -> None:
         print(f"{made:,} files in {home}")
         walk(home / "set")
         rows: dict[str, tuple[int, float, float]] = {}
-        for name, what in (("plain walk", walk), ("unmask index", index)):
+        for name, what in (("plain walk", walk), ("unmask data index", index)):
             rows[name] = measured(what, home / "set")
             n, seconds, peak = rows[name]
             print(f"{name:13} {n:,} rows  {seconds:6.1f} s  {n / seconds:9,.0f} rows/s  peak {peak:,.0f} MB")
-        print(f"ratio         {rows['unmask index'][1] / rows['plain walk'][1]:.2f} x the seconds of the plain walk")
+        print(
+            f"ratio         {rows['unmask data index'][1] / rows['plain walk'][1]:.2f} x the seconds of the plain walk"
+        )
     finally:
         shutil.rmtree(home)
 

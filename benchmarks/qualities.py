@@ -1,7 +1,7 @@
 """Do detectors say the same of one face at several qualities? Trained runs beside each other, on held-out people.
 
-    unmask train recipes/qad-tiny.yaml --data faces.parquet --out qad
-    unmask train recipes/qad-tiny.yaml --data faces.parquet --out plain options.dependence=0 options.perturb=0
+    unmask train recipes/qad-tiny.yaml faces.parquet --out qad
+    unmask train recipes/qad-tiny.yaml faces.parquet --out plain options.dependence=0 options.perturb=0
     python benchmarks/qualities.py qad plain --faces faces.parquet --dataset dfdc_faces224
 
 For each run and quality: AUROC with its 95 % interval over leakage groups; and, against the crops as they are stored,

@@ -56,8 +56,8 @@ def share(group: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.development", description=__doc__.splitlines()[0])
-    parser.add_argument("faces", type=Path, help="of `unmask faces`")
-    parser.add_argument("forged", type=Path, help="of `unmask forge --split val`")
+    parser.add_argument("faces", type=Path, help="of `unmask data extract`")
+    parser.add_argument("forged", type=Path, help="of `unmask data forge --split val`")
     parser.add_argument("-o", "--out", type=Path, required=True)
     arguments = parser.parse_args()
     found = development(Manifest(arguments.faces), Manifest(arguments.forged), arguments.out)

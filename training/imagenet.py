@@ -44,7 +44,7 @@ def imagenet(tflite: Path, faces: Path, size: int) -> MobileNet:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.imagenet", description=__doc__.splitlines()[0])
     parser.add_argument("tflite", type=Path, help="Coral's int8 MobileNetV2")
-    parser.add_argument("faces", type=Path, help="of `unmask faces`")
+    parser.add_argument("faces", type=Path, help="of `unmask data extract`")
     parser.add_argument("--size", type=int, default=160, help="side of the crops that it will be trained on, pixels")
     parser.add_argument("-o", "--out", type=Path, required=True)
     arguments = parser.parse_args()

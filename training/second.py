@@ -1,6 +1,6 @@
 """The embedded detector's release 2: between the first one and a run that trained it on with more forgeries.
 
-    unmask train recipes/embedded-2.yaml --data FACES.parquet --out RUN
+    unmask train recipes/embedded-2.yaml FACES.parquet --out RUN
     python -m training.second RUN --first FIRST.safetensors --data FACES.parquet --development DEVELOPMENT.parquet
 
 A run that starts from good weights and learns something new forgets some of what they knew. Weights between the two,

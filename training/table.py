@@ -2,7 +2,7 @@
 
     python -m training.table --data COLLECTION --faces FACES.parquet --bundle BUNDLE --out FOLDER [--against BUNDLE]
 
-Stills are scored as `unmask faces` cut them; videos go through `unmask.scanning` with every default.
+Stills are scored as `unmask data extract` cut them; videos go through `unmask.scanning` with every default.
 The floor is a linear model on the power spectrum of the same crops, trained on the same training rows.
 """
 
@@ -183,7 +183,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m training.table", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the research collection, with MANIFEST.csv.gz")
     parser.add_argument("--bundle", type=Path, required=True, help="the bundle to measure")
-    parser.add_argument("--faces", type=Path, required=True, help="the stills' faces, by unmask faces")
+    parser.add_argument("--faces", type=Path, required=True, help="the stills' faces, by unmask data extract")
     parser.add_argument("--out", type=Path, required=True, help="folder for table.json and embedded.svg")
     parser.add_argument("--against", type=Path, help="also what this bundle scores on the stills, and the difference")
     parser.add_argument("--into", type=Path, help="write the bundle, with the table in its card, to this folder")

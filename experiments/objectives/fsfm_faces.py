@@ -2,7 +2,7 @@
 
     python experiments/objectives/fsfm_faces.py --faces faces.parquet --out docs/tables/pretraining-fsfm.md
 
-`faces.parquet`: crops of the research collection (`unmask index`, `unmask faces`). A small ViT learns from real faces
+`faces.parquet`: crops of the research collection (`unmask data index`, `extract`). A small ViT learns from real faces
 of DFDC's training actors, then a few labelled images teach a classifier of one kind of forgery, of which the rest is
 measured: DFDC's swaps (test actors), StyleGAN's faces. Equal images and steps in all arms.
 """

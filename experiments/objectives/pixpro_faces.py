@@ -2,7 +2,7 @@
 
     python experiments/objectives/pixpro_faces.py --faces faces.parquet --out docs/tables/pretraining-pixpro.md
 
-`faces.parquet`: crops of the research collection (`unmask index`, `unmask faces`). Real faces of DFDC's training actors
+`faces.parquet`: crops of the research collection (`unmask data index`, `extract`). Real faces of DFDC's training actors
 are learnt from, those of its test actors are measured on. All objectives: one small network, equal steps and images.
 """
 

@@ -1,45 +1,123 @@
-"""unmask tells real faces and images from forged ones."""
+"""unmask detects deepfakes and synthetic images, and trains, measures and compares such detectors."""
 
 import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from unmask._version import __version__
+from unmask.errors import (
+    BundleError,
+    CheckpointError,
+    InputError,
+    InvalidError,
+    ManifestError,
+    MediaError,
+    MissingExtraError,
+    OutputError,
+    RecipeError,
+    UnknownMethodError,
+    UnmaskError,
+)
 
 if TYPE_CHECKING:
+    from unmask.base.attack import Attack
+    from unmask.base.detector import Batch, Detector, Output
+    from unmask.base.explainer import Explainer
+    from unmask.base.generator import Forgery, Generator
     from unmask.bench.evaluate import evaluate
-    from unmask.bundles import load
+    from unmask.bundles import Scorer, load
+    from unmask.data.manifest import Manifest
     from unmask.exporting.bundle import export
-    from unmask.media import open_media
+    from unmask.media import Limits, open_media
     from unmask.registry import card, create, names
     from unmask.scanning import scan
     from unmask.train.loop import train as fit
+    from unmask.train.recipe import Recipe
+    from unmask.types import Card, FaceReport, FileReport, Finding, InputSpec, Report
 
 # ONNX Runtime (1.32, on Linux too) writes a device id to ~/.cache/Microsoft and reports to its makers, unless it is
 # told not to before it is imported. Nothing of a scan leaves this machine.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-__all__ = ["__version__", "card", "create", "evaluate", "export", "fit", "load", "names", "open_media", "scan"]
-
-# Where the verbs live. They are imported when first asked for: `import unmask` and `unmask --help` stay quick.
-_VERBS = {
-    "card": "unmask.registry:card",
-    "create": "unmask.registry:create",
-    "evaluate": "unmask.bench.evaluate:evaluate",
-    "export": "unmask.exporting.bundle:export",
+# Where the public names live. They are imported when first asked for: `import unmask` and `unmask --help` stay quick.
+_LAZY = {
+    # verbs
+    "card": "unmask.registry",
+    "create": "unmask.registry",
+    "evaluate": "unmask.bench.evaluate",
+    "export": "unmask.exporting.bundle",
     "fit": "unmask.train.loop:train",
-    "load": "unmask.bundles:load",
-    "names": "unmask.registry:names",
-    "open_media": "unmask.media:open_media",
-    "scan": "unmask.scanning:scan",
+    "load": "unmask.bundles",
+    "names": "unmask.registry",
+    "open_media": "unmask.media",
+    "scan": "unmask.scanning",
+    # types
+    "Attack": "unmask.base.attack",
+    "Batch": "unmask.base.detector",
+    "Card": "unmask.types",
+    "Detector": "unmask.base.detector",
+    "Explainer": "unmask.base.explainer",
+    "FaceReport": "unmask.types",
+    "FileReport": "unmask.types",
+    "Finding": "unmask.types",
+    "Forgery": "unmask.base.generator",
+    "Generator": "unmask.base.generator",
+    "InputSpec": "unmask.types",
+    "Limits": "unmask.media",
+    "Manifest": "unmask.data.manifest",
+    "Output": "unmask.base.detector",
+    "Recipe": "unmask.train.recipe",
+    "Report": "unmask.types",
+    "Scorer": "unmask.bundles",
 }
+
+__all__ = [
+    "Attack",
+    "Batch",
+    "BundleError",
+    "Card",
+    "CheckpointError",
+    "Detector",
+    "Explainer",
+    "FaceReport",
+    "FileReport",
+    "Finding",
+    "Forgery",
+    "Generator",
+    "InputError",
+    "InputSpec",
+    "InvalidError",
+    "Limits",
+    "Manifest",
+    "ManifestError",
+    "MediaError",
+    "MissingExtraError",
+    "Output",
+    "OutputError",
+    "Recipe",
+    "RecipeError",
+    "Report",
+    "Scorer",
+    "UnknownMethodError",
+    "UnmaskError",
+    "__version__",
+    "card",
+    "create",
+    "evaluate",
+    "export",
+    "fit",
+    "load",
+    "names",
+    "open_media",
+    "scan",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _VERBS:
+    if name not in _LAZY:
         raise AttributeError(f"module 'unmask' has no attribute {name!r}")
-    room, _, verb = _VERBS[name].partition(":")
-    return getattr(import_module(room), verb)
+    module, _, inner = _LAZY[name].partition(":")
+    return getattr(import_module(module), inner or name)
 
 
 def __dir__() -> list[str]:

@@ -9,7 +9,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from unmask.types import UnmaskError
+from unmask.errors import OutputError, UnmaskError
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def write(path: Path, content: bytes) -> None:
             part.write(content)
         Path(part.name).replace(path)
     except OSError as error:
-        raise UnmaskError(f"cannot write {path}: {error.strerror}") from error
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def holds(path: Path, expected: str) -> bool:

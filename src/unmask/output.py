@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from unmask.types import UnmaskError
+from unmask.errors import OutputError
 
 READER = 10.0  # seconds that a FIFO may be without a reader
 
@@ -47,7 +47,7 @@ def written(path: Path) -> Iterator[Path]:
         finally:
             fresh.unlink(missing_ok=True)
     except OSError as error:
-        raise UnmaskError(f"cannot write {path}: {why(error)}") from error
+        raise OutputError(f"cannot write {path}: {why(error)}") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -66,10 +66,10 @@ def regular(path: Path) -> Path:
     except (FileNotFoundError, NotADirectoryError):
         mode = stat.S_IFREG
     except OSError as error:
-        raise UnmaskError(f"cannot write {path}: {why(error)}") from error
+        raise OutputError(f"cannot write {path}: {why(error)}") from error
     if not stat.S_ISREG(mode):
         what = "folder" if stat.S_ISDIR(mode) else "pipe or device"
-        raise UnmaskError(f"cannot write {path}: it is a {what}; give the name of a file")
+        raise OutputError(f"cannot write {path}: it is a {what}; give the name of a file")
     return Path(os.path.realpath(path))
 
 

@@ -25,7 +25,8 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from unmask.types import Plain, UnmaskError
+from unmask.errors import InputError, UnknownMethodError
+from unmask.types import Plain
 
 
 class MethodCard(Plain):
@@ -73,7 +74,7 @@ class Family:
         except ImportError as error:
             if path.startswith(f"{self.package}."):
                 raise
-            raise UnmaskError(f"the method {name!r} of another package cannot be imported: {error}") from error
+            raise UnknownMethodError(f"the method {name!r} of another package cannot be imported: {error}") from error
         found = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, base) and c is not base]
         own = [c for c in found if c.__module__ == module.__name__ and not c.__name__.startswith("_")]
         if len(own) != 1:
@@ -102,7 +103,7 @@ class Family:
         except ImportError:
             spec = None
         if spec is None or spec.origin is None:
-            raise UnmaskError(f"the method {name!r} should be the module {path}, which is not installed")
+            raise UnknownMethodError(f"the method {name!r} should be the module {path}, which is not installed")
         return Path(spec.origin)
 
     @cached_property
@@ -118,7 +119,7 @@ class Family:
 
     def _module(self, name: str) -> str:
         if name not in self._modules:
-            raise UnmaskError(f"no method {name!r} in {self.package}; {nearest(name, self.names())}")
+            raise UnknownMethodError(f"no method {name!r} in {self.package}; {nearest(name, self.names())}")
         return self._modules[name]
 
 
@@ -159,7 +160,7 @@ def create(kind: str, name: str | None = None, options: Mapping[str, Any] | None
 
 def _family(kind: str) -> Family:
     if kind not in FAMILIES:
-        raise UnmaskError(f"no kind of method {kind!r}; {nearest(kind, FAMILIES)}")
+        raise UnknownMethodError(f"no kind of method {kind!r}; {nearest(kind, FAMILIES)}")
     return FAMILIES[kind]
 
 
@@ -169,7 +170,7 @@ def _checked(method: str, kind: type, options: dict[str, Any]) -> dict[str, Any]
     known = [p.name for p in parameters]
     for option in options:
         if option not in known:
-            raise UnmaskError(f"{method} has no option {option!r}; {nearest(option, known)}")
+            raise InputError(f"{method} has no option {option!r}; {nearest(option, known)}")
     fields: dict[str, Any] = {
         p.name: (hints[p.name], ... if p.default is p.empty else p.default) for p in parameters if p.name in options
     }
@@ -178,7 +179,7 @@ def _checked(method: str, kind: type, options: dict[str, Any]) -> dict[str, Any]
         valid = form.model_validate(options)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise UnmaskError(f"{method} cannot be built with these options: {faults}") from error
+        raise InputError(f"{method} cannot be built with these options: {faults}") from error
     return {name: getattr(valid, name) for name in options}
 
 

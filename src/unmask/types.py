@@ -11,13 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from unmask.errors import UnmaskError as UnmaskError
+
 State = Literal["fake", "real", "uncertain", "not_applicable", "failed"]
 Pixels = NDArray[np.uint8]  # (H, W, 3) RGB, or (N, H, W, 3)
 Floats = NDArray[np.float32]
-
-
-class UnmaskError(Exception):
-    """What a user can mend: the text says what is wrong and how to mend it."""
 
 
 def printable(name: str) -> str:

@@ -89,7 +89,7 @@ def test_exit_codes(folder: Path, asked: Sequence[str]) -> None:
         (["scan", "absent.png"], "no such file or folder: absent.png"),
         (["scan", "http://example.org/a.png"], "say so with --url"),
         (["scan", "{red}", "--detector", "/nowhere"], "no detector bundle at /nowhere"),
-        (["scan", "{red}", "--faces", "/nowhere.onnx"], "no face detector at /nowhere.onnx"),
+        (["scan", "{red}", "--face-detector", "/nowhere.onnx"], "no face detector at /nowhere.onnx"),
         (["scan", "{red}", "--runtime", "abacus"], "unknown runtime 'abacus'"),
         (["scan", "{red}", "--whole-image"], "Leave out --whole-image"),
         (["scan", "{red}", "--json", "/nowhere/a.json"], "there is no folder /nowhere"),
@@ -153,7 +153,7 @@ def test_info_tells_the_card_in_words(folder: Path) -> None:
     for words in (
         "red-is-forged 1",
         "For tests only.",
-        "Knows - red faces",
+        "Trained on - red faces",
         "Limits - sunburn",
         "Calibrated on made by hand",
     ):
@@ -188,20 +188,3 @@ def test_the_shell_is_completed() -> None:
     named = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # tests may run below no shell at all
     shown = subprocess.run(command, env=named, capture_output=True, text=True, check=False).stdout
     assert "complete" in shown
-
-
-def test_the_verbs() -> None:
-    verbs = ["card", "create", "evaluate", "export", "fit", "load", "names", "open_media", "scan"]
-    assert unmask.__all__ == ["__version__", *verbs]
-    code = """
-import sys, unmask
-assert not {"numpy", "pydantic", "av"} & set(sys.modules)
-import unmask.scanning.html  # sets the attribute `unmask.scanning` to the package, which is still the verb
-from unmask import scanning as scan
-from unmask.scanning import scan as same
-assert callable(unmask.scanning) and callable(scan) and callable(same)
-assert unmask.load.__module__ == "unmask.bundles" and callable(unmask.open_media)
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
-    with pytest.raises(AttributeError, match="no attribute 'scam'"):
-        unmask.scam  # noqa: B018

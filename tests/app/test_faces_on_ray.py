@@ -94,7 +94,8 @@ def test_the_same_rows_and_files_as_here(samples: Manifest, tmp_path: Path) -> N
     assert {extraction.kind(reason) for reason in reasons} == {"", "no face", "unreadable"}
 
     command = [
-        "faces",
+        "data",
+        "extract",
         str(samples.path),
         "-o",
         str(tmp_path / "there"),

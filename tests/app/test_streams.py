@@ -107,7 +107,7 @@ def test_a_table_in_a_log_is_whole(tmp_path: Path) -> None:
         save(PORTRAIT, tmp_path / "set" / label / "a.png")
     name = "a_data_set_of_a_long_name_" * 6
     (tmp_path / "set").rename(tmp_path / name)
-    done = unmask("index", "folder", tmp_path / name, "-o", tmp_path / "m.parquet")
+    done = unmask("data", "index", "folder", tmp_path / name, "-o", tmp_path / "m.parquet")
     assert done.returncode == 0, done.stderr
     assert name in done.stdout.decode()
     assert "…" not in done.stdout.decode()

@@ -1,4 +1,4 @@
-"""`unmask coverage` on crops drawn here: the counts are those of a plain loop over the same scores."""
+"""`unmask eval coverage` on crops drawn here: the counts are those of a plain loop over the same scores."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def call(*words: str) -> tuple[int, str]:
-    result = RUNNER.invoke(app, ["coverage", *words], env={"COLUMNS": "250", "NO_COLOR": "1"})
+    result = RUNNER.invoke(app, ["eval", "coverage", *words], env={"COLUMNS": "250", "NO_COLOR": "1"})
     return result.exit_code, result.output
 
 
 @pytest.mark.parametrize("within", ["label", "none"])
 def test_the_truth_is_counted_as_a_loop_counts_it(faces: Path, within: str) -> None:
-    code, said = call("embedded", "--data", str(faces), "--within", within, "--level", "0.8", "--json", "-q")
+    code, said = call("embedded", str(faces), "--conditional-on", within, "--level", "0.8", "--json", "-q")
     assert code == 0, said
     found = {row["name"]: row for row in json.loads(said)["rows"]}
     table = score_faces(load("embedded"), faces).to_pylist()
@@ -71,20 +71,20 @@ def test_the_truth_is_counted_as_a_loop_counts_it(faces: Path, within: str) -> N
 
 
 def test_the_table_says_what_it_rests_on(faces: Path) -> None:
-    code, said = call("embedded", "--data", str(faces))
+    code, said = call("embedded", str(faces))
     assert code == 0, said
     assert "fitted on 40 validation rows of 20 groups" in said
-    assert f"Rebuild: unmask coverage embedded --data {faces.name}" in said
+    assert f"Rebuild: unmask eval coverage embedded {faces.name}" in said
 
 
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("--within", "sex"), "no promise can be made within 'sex'"),
+        (("--conditional-on", "sex"), "no promise can be made within 'sex'"),
         (("--dataset", "other"), "no scored val rows"),
     ],
 )
 def test_what_cannot_be_promised_is_refused(faces: Path, words: tuple[str, str], why: str) -> None:
-    code, said = call("embedded", "--data", str(faces), *words)
+    code, said = call("embedded", str(faces), *words)
     assert code == 2
     assert why in said

@@ -1,4 +1,4 @@
-"""`unmask stress` and `unmask fairness` end to end, on images drawn here: patterns with a place called a face."""
+"""`unmask eval robustness` and `fairness` end to end, on images drawn here: patterns with a place called a face."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def unmask(*words: str) -> tuple[int, str]:
 def run(faces: Path) -> Path:
     out = faces.parent / "out"
     code, said = unmask(
-        "stress",
+        "eval",
+        "robustness",
         str(faces),
         "--detectors",
         "spectrum",
@@ -126,7 +127,19 @@ def test_the_rebuild_line_gives_the_same_numbers_and_refuses_other_data(run: Pat
 
 def test_fairness_needs_people_and_says_what_chance_could_make(faces: Path) -> None:
     out = faces.parent / "fair"
-    common = ["fairness", str(faces), "--by", "sex", "--detectors", "spectrum", "--rounds", "100", "-o", str(out)]
+    common = [
+        "eval",
+        "fairness",
+        str(faces),
+        "--by",
+        "sex",
+        "--detectors",
+        "spectrum",
+        "--rounds",
+        "100",
+        "-o",
+        str(out),
+    ]
     code, said = unmask(*common)
     assert code == 2
     assert "insufficient data" in said
@@ -137,6 +150,6 @@ def test_fairness_needs_people_and_says_what_chance_could_make(faces: Path) -> N
 
 
 def test_unknown_names_are_one_line(faces: Path) -> None:
-    code, said = unmask("stress", str(faces), "--preset", "fog", "-o", str(faces.parent / "x"))
+    code, said = unmask("eval", "robustness", str(faces), "--preset", "fog", "-o", str(faces.parent / "x"))
     assert code == 2
     assert "no preset 'fog'" in said

@@ -71,8 +71,8 @@ def written(path: Path, **changes: object) -> Path:
 
 
 def words(protocol: str, recipe: Path, faces: Path, out: Path) -> list[str]:
-    named = ["--detectors", f"{recipe},spectrum", "--data", str(faces), "-o", str(out)]
-    return ["bench", protocol, *named, "--no-pictures", "--cpu", "--threads", "1"]
+    named = ["--detectors", f"{recipe},spectrum", str(faces), "-o", str(out)]
+    return ["eval", "bench", protocol, *named, "--no-plots", "--cpu", "--threads", "1"]
 
 
 def bench(protocol: str, recipe: Path, faces: Path, out: Path, *more: str) -> tuple[int, str]:

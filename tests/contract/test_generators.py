@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.conftest import REPOSITORY
 from tests.portraits import Everyone, face
 from unmask.base.generator import Forgery, Generator, Unforgeable
 from unmask.data.landmarks import Landmarks
@@ -86,10 +85,6 @@ def test_it_says_what_it_cannot_forge(name: str) -> None:
     if create(name).needs_donors:
         with pytest.raises(UnmaskError, match="other people"):
             create(name)(image, points, rng)
-
-
-def test_the_page_of_generators_names_it(name: str) -> None:
-    assert f"`{name}`" in (REPOSITORY / "docs" / "generators.md").read_text("utf-8")
 
 
 def test_its_card_says_where_it_comes_from(name: str) -> None:

@@ -131,7 +131,9 @@ def test_methods_with_equal_names_stay_apart(tmp_path: Path) -> None:
 
 def test_crops_of_another_margin_out_of_the_table_alone(crops: Path, tmp_path: Path) -> None:
     found = Manifest(crops / "faces.parquet")
-    code, text = unmask("faces", found.path, "-o", tmp_path / "wide", "--margin", 1.7, "--size", 64, "--jobs", 2)
+    code, text = unmask(
+        "data", "extract", found.path, "-o", tmp_path / "wide", "--margin", 1.7, "--size", 64, "--jobs", 2
+    )
     assert code == 3, text  # two of the media still cannot be read
     wide = Manifest(tmp_path / "wide" / "faces.parquet")
     for narrow, r in zip(found, wide, strict=True):
@@ -139,7 +141,7 @@ def test_crops_of_another_margin_out_of_the_table_alone(crops: Path, tmp_path: P
         assert isinstance(narrow, FaceRow)
         assert (r.item_id, r.points, r.reason) == (narrow.item_id, narrow.points, narrow.reason)
         assert r.margin is None or (round(r.margin, 4) == 1.7 and r.sha256 != narrow.sha256)
-    code, text = unmask("faces", found.path, "-o", tmp_path / "other", "--frames", 8)
+    code, text = unmask("data", "extract", found.path, "-o", tmp_path / "other", "--frames", 8)
     assert code == 2
     assert "leave out frames" in text
 
@@ -153,7 +155,20 @@ def lines(journal: Path) -> list[bytes]:
 
 def killed_three_times(manifest: Path, out: Path, *options: str, steps: tuple[int, int, int]) -> int:
     """Kills a run when its journal has so many lines; none may be written twice. Returns the last run's code."""
-    command = [sys.executable, "-m", "unmask", "faces", str(manifest), "-o", str(out), "--jobs", "1", "-q", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "unmask",
+        "data",
+        "extract",
+        str(manifest),
+        "-o",
+        str(out),
+        "--jobs",
+        "1",
+        "-q",
+        *options,
+    ]
     journal, before = out / "journal.jsonl", list[bytes]()
     for step in steps:
         run = subprocess.Popen(command)
@@ -205,7 +220,7 @@ def test_a_folder_belongs_to_one_wish(media: Manifest, crops: Path, tmp_path: Pa
     fewer = write(tmp_path / "fewer.parquet", list(media)[:2], media.roots)
     with pytest.raises(UnmaskError, match="the manifest has changed since"):
         cut(fewer, crops, FEW)
-    code, text = unmask("faces", media.path, "-o", media.roots["d"], "--frames", 3)
+    code, text = unmask("data", "extract", media.path, "-o", media.roots["d"], "--frames", 3)
     assert code == 2
     assert "holds other files" in text
     assert files(crops) == before
@@ -292,12 +307,12 @@ def test_media_that_could_not_be_read_are_tried_again_when_asked(
 
 
 def test_the_command(media: Manifest, crops: Path, tmp_path: Path) -> None:
-    code, text = unmask("faces", media.path, "-o", crops, "--frames", 3, "--size", 64, "--jobs", 2)
+    code, text = unmask("data", "extract", media.path, "-o", crops, "--frames", 3, "--size", 64, "--jobs", 2)
     assert code == 3
     said = [" ".join(line.split()) for line in text.splitlines()]
     assert said[:4] == ["media 6", "crops 8", "no crop: missing file 1", "no crop: unreadable 1"]
-    assert unmask("faces", tmp_path / "none.parquet", "-o", tmp_path / "x")[0] == 2
-    code, text = unmask("faces", media.path, "-o", tmp_path / "x", "--template", "dlib81")
+    assert unmask("data", "extract", tmp_path / "none.parquet", "-o", tmp_path / "x")[0] == 2
+    code, text = unmask("data", "extract", media.path, "-o", tmp_path / "x", "--template", "dlib81")
     assert code == 2
     assert "known are arcface5, gend5" in text
 

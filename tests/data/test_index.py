@@ -1,4 +1,4 @@
-"""`unmask index`: from a folder to a manifest and a report of what could not be placed."""
+"""`unmask data index`: from a folder to a manifest and a report of what could not be placed."""
 
 import csv
 import json
@@ -49,7 +49,16 @@ def test_a_folder_is_indexed_with_hashes_and_a_report(tmp_path: Path) -> None:
     for path, content in (("real/a.png", b"1"), ("fake/swap/b.png", b"1"), ("fake/c.png", b""), ("real/x.txt", b"2")):
         (tmp_path / "set" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "set" / path).write_bytes(content)
-    arguments = ["index", "folder", str(tmp_path / "set"), "-o", str(tmp_path / "m.parquet"), "--hash", "--strict"]
+    arguments = [
+        "data",
+        "index",
+        "folder",
+        str(tmp_path / "set"),
+        "-o",
+        str(tmp_path / "m.parquet"),
+        "--hash",
+        "--strict",
+    ]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1, result.output  # strict: one file is empty
     assert {(r.relpath, r.label) for r in Manifest(tmp_path / "m.parquet")} == {

@@ -50,7 +50,7 @@ def test_it_is_listed_and_trained_by_name(site: Path, tmp_path: Path) -> None:
     data = lay(tmp_path / "crops")
     (tmp_path / "recipe.yaml").write_text(block("yaml", "moments-tiny"))
     small = ["options.size=32", "batch=10", "length=4 steps", "validate=2 steps"]
-    words = ["train", "recipe.yaml", "--data", str(data), "--out", "run", "--workers", "0", *small]
+    words = ["train", "recipe.yaml", str(data), "--out", "run", "--workers", "0", *small]
     trained = run(site, "-m", "unmask", *words, where=tmp_path)
     assert trained.returncode == 0, trained.stderr
     assert (tmp_path / "run" / "best.safetensors").is_file()
@@ -83,7 +83,7 @@ def test_a_name_of_ours_stays_ours_and_a_missing_module_is_named(site: Path) -> 
     title, create, card = said.stdout.splitlines()
     assert title == "MobileNetV2 baseline"
     assert "left out" in said.stderr
-    assert create.startswith("UnmaskError")
+    assert create.startswith("UnknownMethodError")
     assert "not_there" in create
-    assert card.startswith("UnmaskError")
+    assert card.startswith("UnknownMethodError")
     assert "not installed" in card

@@ -218,19 +218,21 @@ def test_the_commands_in_one_go(data: Path, tmp_path: Path) -> None:
     text, out = recipe(length="9 steps").as_yaml(), tmp_path / "run"
     (tmp_path / "recipe.yaml").write_text(text, "utf-8")
     call = CliRunner().invoke
-    done = call(app, ["train", str(tmp_path / "recipe.yaml"), "--data", str(data), "-o", str(out), "--cpu", "seed=4"])
+    done = call(app, ["train", str(tmp_path / "recipe.yaml"), str(data), "-o", str(out), "--cpu", "seed=4"])
     assert done.exit_code == 0, done.output
     assert "best video_auroc" in done.output
-    done = call(app, ["evaluate", str(out), str(data), "--split", "val", "--by", "dataset,method", "--json", "--quiet"])
+    done = call(
+        app, ["eval", "evaluate", str(out), str(data), "--split", "val", "--by", "dataset,method", "--json", "--quiet"]
+    )
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert {c["column"] for c in told["cells"]} == {"all", "d/swap"}
     assert told["interval"]["method"] == "group_bootstrap"
-    done = call(app, ["evaluate", str(out), str(data), "--split", "val"])
+    done = call(app, ["eval", "evaluate", str(out), str(data), "--split", "val"])
     assert "all" in done.output
     assert "auroc" in done.output
-    done = call(app, ["export", str(out), "-o", str(tmp_path / "bundle"), "--data", str(data)])
+    done = call(app, ["export", str(out), str(data), "-o", str(tmp_path / "bundle")])
     assert done.exit_code == 0, done.output
     assert "at batch 1 and 5" in done.output
-    done = call(app, ["train", str(tmp_path / "recipe.yaml"), "--data", str(data), "-o", str(out), "sede=4"])
+    done = call(app, ["train", str(tmp_path / "recipe.yaml"), str(data), "-o", str(out), "sede=4"])
     assert done.exit_code == 2

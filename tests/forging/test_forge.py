@@ -1,4 +1,4 @@
-"""`unmask forge`: a folder of marked, paired forgeries, the same bytes however it is made."""
+"""`unmask data forge`: a folder of marked, paired forgeries, the same bytes however it is made."""
 
 from __future__ import annotations
 
@@ -94,7 +94,18 @@ def test_a_forgery_does_not_depend_on_what_else_is_forged(source: Manifest, made
 
 def test_killed_it_goes_on_to_the_same_bytes(source: Manifest, made: Manifest, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "unmask", "forge", str(source.path), "-o", str(out), "--with", "sbi,faceswap"]
+    command = [
+        sys.executable,
+        "-m",
+        "unmask",
+        "data",
+        "forge",
+        str(source.path),
+        "-o",
+        str(out),
+        "--with",
+        "sbi,faceswap",
+    ]
     command += ["--per-image", "2", "--seed", "5", "--jobs", "1", "--quiet"]
     process = subprocess.Popen(command, env=os.environ.copy())
     journal, until = out / "journal.jsonl", time.monotonic() + 60
@@ -165,13 +176,25 @@ def test_crops_that_end_their_process_are_told_and_tried_again(tmp_path: Path, m
 
 def test_the_command(tmp_path: Path) -> None:
     path, out = lay(tmp_path / "faces"), tmp_path / "out"
-    asked = ["forge", str(path), "-o", str(out), "--with", "faceswap", "--set", "faceswap.among=1", "--split", "train"]
+    asked = [
+        "data",
+        "forge",
+        str(path),
+        "-o",
+        str(out),
+        "--with",
+        "faceswap",
+        "--set",
+        "faceswap.among=1",
+        "--split",
+        "train",
+    ]
     result = CliRunner().invoke(app, [*asked, "--jobs", "1"])
     assert result.exit_code == 0, result.output
     assert "6 rows" in result.output
     assert json.loads((out / "job.json").read_text())["options"]["generators"] == {"faceswap": {"among": 1}}
     assert all("among" in r.extra["options"] for r in Manifest(out / "faces.parquet"))
-    again = CliRunner().invoke(app, ["forge", str(path), "-o", str(tmp_path / "new"), "--with", "faceswop"])
+    again = CliRunner().invoke(app, ["data", "forge", str(path), "-o", str(tmp_path / "new"), "--with", "faceswop"])
     assert again.exit_code == 2
     assert "did you mean 'faceswap'" in again.output
 

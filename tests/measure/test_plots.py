@@ -50,7 +50,7 @@ def test_many_detectors_are_ranked_and_the_best_are_drawn(tmp_path: Path) -> Non
     protocol = Protocol(name="made", title="Made")
     judged = [Judged(d, (units[d, "made"],) * 2, (None, None)) for d in names]
     cells = [cell(one, "made", "auroc", protocol.interval, {}) for one in judged]
-    result = Result.of(protocol, cells, "", names, ["0" * 64] * 9, "unmask bench")
+    result = Result.of(protocol, cells, "", names, ["0" * 64] * 9, "unmask eval bench")
     written = draw(result, units, tmp_path)
     assert [p.name for p in written] == ["ranking-auroc.png", "roc-0.png", "scores-0.png"]
     assert all(max(Image.open(p).size) <= 4500 for p in written)  # a page, not a wall

@@ -81,7 +81,7 @@ def test_the_costs_stand_beside_each_other() -> None:
     text = markdown(
         Fairness(
             parts=tuple(parts), left_out=(), detectors=("d",), bundles=("0" * 64,), data="1" * 64, at=0.1, rounds=100,
-            within="", lost={}, rebuild="unmask fairness",
+            within="", lost={}, rebuild="unmask eval fairness",
         )
     )  # fmt: skip
     table = text[text.index("## What each policy costs: s, sex: d") :].splitlines()

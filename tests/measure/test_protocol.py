@@ -70,5 +70,5 @@ def test_another_protocol_has_another_hash(tmp_path: Path) -> None:
 
 
 def test_robustness_is_said_to_be_another_command() -> None:
-    with pytest.raises(UnmaskError, match="unmask stress"):
+    with pytest.raises(UnmaskError, match="unmask eval robustness"):
         load("robustness")

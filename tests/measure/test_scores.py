@@ -98,7 +98,7 @@ def test_what_is_no_scores_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("no table")
     pq.write_table(table(), tmp_path / "b")
     for name in ("a", "b", "c"):
-        with pytest.raises(UnmaskError, match=r"scores table.*unmask bench"):
+        with pytest.raises(UnmaskError, match=r"scores table.*unmask eval bench"):
             scores.read(tmp_path / name)
 
 

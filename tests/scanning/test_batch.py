@@ -293,7 +293,17 @@ def test_kill_9_loses_nothing_that_was_done(portrait: Pixels, options: Options, 
     (media / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n no more")
 
     def command(out: Path) -> list[str]:
-        asked = ["--detector", options.detector, "--faces", options.faces, "--jobs", "2", "--quiet", "--out", str(out)]
+        asked = [
+            "--detector",
+            options.detector,
+            "--face-detector",
+            options.faces,
+            "--jobs",
+            "2",
+            "--quiet",
+            "--out",
+            str(out),
+        ]
         return [sys.executable, "-m", "unmask", "scan", str(media), *asked]
 
     out, journal = tmp_path / "killed.parquet", tmp_path / "killed.parquet.journal.jsonl"
@@ -335,7 +345,7 @@ def test_ctrl_c_keeps_what_is_done(portrait: Pixels, options: Options, tmp_path:
     for i in range(300):
         (media / f"{i:03d}.jpg").write_bytes(picture + bytes([i % 256, i // 256]))  # after its end: another hash
     out, journal, page = tmp_path / "t.parquet", tmp_path / "t.parquet.journal.jsonl", tmp_path / "t.json"
-    asked = ["--detector", options.detector, "--faces", options.faces, "--jobs", "2", "--out", str(out)]
+    asked = ["--detector", options.detector, "--face-detector", options.faces, "--jobs", "2", "--out", str(out)]
     running = subprocess.Popen(
         [sys.executable, "-m", "unmask", "scan", str(media), *asked, "--json", str(page)],
         stdout=subprocess.PIPE,

@@ -54,7 +54,7 @@ def command(chosen: Recipe, data: Path, out: Path, *, processes: int = 0) -> lis
     path = out.parent / f"{out.name}.yaml"
     path.write_text(chosen.as_yaml(), "utf-8")
     many = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes else []
-    asked = ["train", str(path), "--data", str(data), "--out", str(out), "--cpu", "--quiet"]
+    asked = ["train", str(path), str(data), "--out", str(out), "--cpu", "--quiet"]
     return [sys.executable, *many, "-m", "unmask", *asked]
 
 

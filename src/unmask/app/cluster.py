@@ -17,8 +17,8 @@ from typing import Any, Generic, Self, TypeVar
 
 import unmask
 from unmask._version import __version__
+from unmask.errors import MissingExtraError, UnmaskError
 from unmask.journal import cut_torn_line
-from unmask.types import UnmaskError
 from unmask.workers import Worker, WorkerError
 
 STORE = 256 << 20  # bytes of shared memory of a local cluster: names and counts go through it, and more is spilled
@@ -39,7 +39,7 @@ def require() -> None:
         import pyarrow  # noqa: F401
         import ray.data  # noqa: F401
     except ImportError as error:
-        raise UnmaskError(f"--on ray needs Ray Data ({error}); pip install 'unmask[ray]'") from error
+        raise MissingExtraError(f"--on ray needs Ray Data ({error}); pip install 'unmask[ray]'") from error
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`unmask faces --on ray`: media are cut on all machines of a Ray cluster; rows are gathered and written here.
+"""`unmask data extract --on ray`: media are cut on all machines of a Ray cluster; rows are gathered and written here.
 
 As in a local run every file is cut in a process of its own, its crops are on disk before its row is in the journal,
 and cutting it twice writes the same files.

@@ -20,13 +20,14 @@ from unmask._version import __version__
 from unmask.app import cluster
 from unmask.app.cluster import HOST, Careful, Journal, located, sized
 from unmask.app.results import LISTED, Results, file_of, write
+from unmask.errors import InputError, UnmaskError
 from unmask.media import Limits, MediaError
 from unmask.media.source import from_path
 from unmask.scanning.ledger import asked_of, row_of
 from unmask.scanning.listing import is_url
 from unmask.scanning.options import Options
 from unmask.scanning.pool import Worker, WorkerError
-from unmask.types import DetectorInfo, FileReport, State, UnmaskError, printable
+from unmask.types import DetectorInfo, FileReport, State, printable
 
 SMALLEST, LARGEST = 8, 1024  # files in a part
 HASHED = 4096  # files hashed by one task
@@ -50,7 +51,7 @@ def scan(
     Raises: UnmaskError when `out` cannot be used, a path is an address, or Ray gives up.
     """
     if any(map(is_url, paths)):
-        raise UnmaskError("--on ray reads files only; fetch addresses first, or leave out --on ray")
+        raise InputError("--on ray reads files only; fetch addresses first, or leave out --on ray")
     files = [str(Path(path).absolute()) for path in paths]
     options = options.model_copy(update={name: located(getattr(options, name)) for name in ("detector", "faces")})
     scanner = options.ready()

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 DETECTORS = (
-    "Separated by commas: embedded, hub:..., paths of bundles, of run folders or of recipes (.yaml, trained here), "
-    "spectrum (the floor)."
+    "Separated by commas: embedded, hub:..., paths of bundles, of run folders or of recipes (.yaml, trained first), "
+    "spectrum (a power-spectrum baseline)."
 )
-Jobs = Annotated[int, typer.Option(min=1, help="Recipes trained at a time, each in a process of its own.")]
-Threads = Annotated[int, typer.Option(min=0, help="Processor threads of each training; 0 = as torch likes.")]
-Cpu = Annotated[bool, typer.Option("--cpu", help="Train on no GPU.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Recipes trained in parallel, each in its own process.")]
+Threads = Annotated[int, typer.Option(min=0, help="CPU threads of each training; 0 = PyTorch default.")]
+Cpu = Annotated[bool, typer.Option("--cpu", help="Train on the CPU.")]
 Runs = Annotated[
     Path | None,
-    typer.Option(help="Folder of the trainings, to share it between commands; else OUT.", show_default=False),
+    typer.Option(help="Folder of the training runs, to share them between commands; default: OUT.", show_default=False),
 ]
 
 

@@ -22,10 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unmask.app.cluster import Journal
+from unmask.errors import OutputError, UnmaskError
 from unmask.journal import lock
 from unmask.output import written
 from unmask.scanning.ledger import COLUMNS, literally
-from unmask.types import State, UnmaskError
+from unmask.types import State
 
 _ARROW = {"VARCHAR": pa.string(), "VARCHAR[]": pa.list_(pa.string()), "INTEGER": pa.int32(), "DOUBLE": pa.float64()}
 ANSWERS = pa.schema([(name, _ARROW[kind]) for name, kind in COLUMNS.items()])
@@ -55,17 +56,17 @@ class Results:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not asked.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
-                raise UnmaskError(f"{folder} holds something else; choose another --out")
+                raise OutputError(f"{folder} holds something else; choose another --out")
             self._held = (folder / ".lock").open("a+b")
             lock(self._held, f"another scan is writing to {folder}; wait for it, or choose another --out")
             text = json.dumps(question, indent=2, sort_keys=True) + "\n"
             if not asked.exists():
                 replace(asked, lambda fresh: fresh.write_text(text, "utf-8"))
             elif asked.read_text("utf-8") != text:
-                raise UnmaskError(f"{folder} answers another question ({asked}); choose another --out")
+                raise OutputError(f"{folder} answers another question ({asked}); choose another --out")
             self._rescue()
         except OSError as error:
-            raise UnmaskError(f"cannot write {folder}: {error.strerror}; choose another --out") from error
+            raise OutputError(f"cannot write {folder}: {error.strerror}; choose another --out") from error
         spill: Any = {"temp_directory": str(folder / ".spill"), "autoinstall_known_extensions": "false"}
         self._database = duckdb.connect(config=spill)
 
@@ -162,7 +163,7 @@ class Results:
         try:
             return self._database.execute(sql, parameters)
         except duckdb.Error as error:
-            raise UnmaskError(f"{self.folder}: {str(error).splitlines()[0]}; choose another --out") from error
+            raise OutputError(f"{self.folder}: {str(error).splitlines()[0]}; choose another --out") from error
 
 
 def file_of(answers: Path, hashes: Iterable[str]) -> Path:

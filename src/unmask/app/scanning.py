@@ -21,13 +21,14 @@ from rich.progress import (
 from rich.text import Text
 
 from unmask.app.console import stdout
+from unmask.errors import InputError, OutputError
 from unmask.media import camera
 from unmask.output import write_text
 from unmask.scanning import html, text
 from unmask.scanning.batch import scan_many
 from unmask.scanning.options import Options, report_of
 from unmask.scanning.pipeline import Scanner
-from unmask.types import FileReport, PassedOver, Report, State, UnmaskError
+from unmask.types import FileReport, PassedOver, Report, State
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,9 @@ def run(
     """
     for path in (wanted.json if wanted.json != "-" else None, wanted.html, wanted.out):
         if path and not Path(path).absolute().parent.is_dir():  # better now than after an hour of scanning
-            raise UnmaskError(f"cannot write {path}: there is no folder {Path(path).absolute().parent}")
+            raise OutputError(f"cannot write {path}: there is no folder {Path(path).absolute().parent}")
         if path and Path(path).is_dir():
-            raise UnmaskError(f"cannot write {path}: it is a folder; give the name of a file")
+            raise OutputError(f"cannot write {path}: it is a folder; give the name of a file")
     scanner = options.ready()
     keep = bool(wanted.json or wanted.html) or len(paths) <= 1  # a million whole reports would not fit into memory
     files: dict[int, FileReport] = {}
@@ -87,7 +88,7 @@ def run_on_ray(
     Returns: the states that occurred.
     """
     if wanted.out is None or wanted.json or wanted.html or recorded:
-        raise UnmaskError("--on ray writes its answers into a folder: give --out FOLDER, no --json, --html or --camera")
+        raise InputError("--on ray writes its answers into a folder: give --out FOLDER, no --json, --html or --camera")
     from unmask.app import cluster
 
     cluster.require()

@@ -15,7 +15,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from unmask.types import UnmaskError
+from unmask.errors import InputError
 
 Norm = Literal["linf", "l2"]
 Logits = Callable[[Tensor], Tensor]  # (B, 3, H, W) in 0..1 -> (B, K)
@@ -81,13 +81,13 @@ class Attack(ABC):
         Raises: UnmaskError for images outside 0..1, of another shape, or a negative budget.
         """
         if image.ndim != 4 or image.shape[1] != 3 or len(image) != len(label):
-            raise UnmaskError(
+            raise InputError(
                 f"an attack takes images (B, 3, H, W) and B labels, not {tuple(image.shape)}, {len(label)}"
             )
         if not image.is_floating_point() or image.min() < 0 or image.max() > 1:
-            raise UnmaskError("an attack takes floating-point images in 0..1")
+            raise InputError("an attack takes floating-point images in 0..1")
         if not budgets or min(budgets) < 0:
-            raise UnmaskError(f"budgets are 0 or more, at least one of them, not {list(budgets)}")
+            raise InputError(f"budgets are 0 or more, at least one of them, not {list(budgets)}")
         clean = (image.detach() * 255).round() / 255
         made, success, gaps = [], [], []
         for budget in budgets:

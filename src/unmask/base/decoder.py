@@ -15,7 +15,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from unmask.types import UnmaskError
+from unmask.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ class Decoder(ABC):
         """
         for name in self.branches:
             if name not in step.branches:
-                raise UnmaskError(f"{type(self).__name__} needs the branch {name!r}")
+                raise InputError(f"{type(self).__name__} needs the branch {name!r}")
             if step.branches[name].shape != step.logits.shape:
-                raise UnmaskError(
+                raise InputError(
                     f"branch {name!r} has logits {tuple(step.branches[name].shape)}, the original "
                     f"{tuple(step.logits.shape)}: both must be one model's vocabulary"
                 )
         if self.reads_layers and step.layers is None:
-            raise UnmaskError(f"{type(self).__name__} reads hidden layers, and this model gives none")
+            raise InputError(f"{type(self).__name__} reads hidden layers, and this model gives none")
         scores = self.run(step)
         if scores.shape != step.logits.shape or torch.isnan(scores).any() or (scores == torch.inf).any():
             raise TypeError(f"{type(self).__name__} must return scores {tuple(step.logits.shape)} without NaN or +inf")

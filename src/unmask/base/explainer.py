@@ -12,7 +12,8 @@ from typing import final
 
 import numpy as np
 
-from unmask.types import Floats, Pixels, UnmaskError
+from unmask.errors import InputError
+from unmask.types import Floats, Pixels
 
 Score = Callable[[Pixels], Floats]  # uint8 (N, S, S, 3) -> (N,) logit(fake) - logit(real)
 
@@ -34,9 +35,9 @@ class Explainer(ABC):
         Raises: UnmaskError for an image of another form, and for a model without gradients where they are needed.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise UnmaskError(f"an image to explain is uint8 (S, S, 3), not {image.dtype} {image.shape}")
+            raise InputError(f"an image to explain is uint8 (S, S, 3), not {image.dtype} {image.shape}")
         if self.needs_gradients and not hasattr(model, "detector"):
-            raise UnmaskError(
+            raise InputError(
                 f"{type(self).__name__} needs gradients: give it a trained run, or a bundle with `--runtime torch`"
             )
         found = self.run(model, image.copy(), towards_fake)

@@ -10,7 +10,8 @@ import numpy as np
 
 from unmask.data.donors import Donor, Donors, nearest
 from unmask.data.landmarks import Landmarks
-from unmask.types import Floats, Pixels, UnmaskError
+from unmask.errors import InputError, UnmaskError
+from unmask.types import Floats, Pixels
 
 SMALLEST = 32  # side of an image, pixels
 
@@ -54,14 +55,14 @@ class Generator(ABC):
         Raises: Unforgeable; UnmaskError for an image of another form, and where donors are needed and not given.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.shape[0] != image.shape[1]:
-            raise UnmaskError(f"an image to forge is uint8 (S, S, 3), not {image.dtype} {image.shape}")
+            raise InputError(f"an image to forge is uint8 (S, S, 3), not {image.dtype} {image.shape}")
         side = image.shape[0]
         if side < SMALLEST:
-            raise UnmaskError(f"an image of {side} pixels is too small to forge: cut crops of {SMALLEST} or more")
+            raise InputError(f"an image of {side} pixels is too small to forge: cut crops of {SMALLEST} or more")
         if not (face.five.mean(0) >= 0).all() or not (face.five.mean(0) < side).all() or face.eyes < 2:
             raise Unforgeable("the face lies outside of the image: do the landmarks belong to it?")
         if self.needs_donors and donors is None:
-            raise UnmaskError(f"{type(self).__name__} takes from faces of other people: give it donors")
+            raise InputError(f"{type(self).__name__} takes from faces of other people: give it donors")
         kept = image.copy()
         made = self.run(image, face, rng, donors)
         if not np.array_equal(kept, image):
@@ -94,7 +95,7 @@ class FromLookAlike(Generator):
             looked_at: of so many of them the one is taken whose dense landmarks lie nearest.
         """
         if among < 1 or looked_at < 1:
-            raise UnmaskError(f"among and looked_at are 1 or more, not {among} and {looked_at}")
+            raise InputError(f"among and looked_at are 1 or more, not {among} and {looked_at}")
         self.among, self.looked_at = among, looked_at
 
     def look_alike(self, face: Landmarks, side: int, rng: np.random.Generator, donors: Donors | None) -> Donor:

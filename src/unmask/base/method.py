@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from unmask.types import InputSpec, UnmaskError
+from unmask.errors import InputError
+from unmask.types import InputSpec
 
 Role = Literal["trained", "averaged", "frozen", "replicated"]
 B = TypeVar("B")  # the batch of the method's task
@@ -106,7 +107,7 @@ class Method(nn.Module, ABC, Generic[B]):
 
         Raises: UnmaskError for a file that does not fit, and here: a method without an encoder.
         """
-        raise UnmaskError(f"{type(self).__name__} cannot start from an encoder: leave out start")
+        raise InputError(f"{type(self).__name__} cannot start from an encoder: leave out start")
 
 
 def roles(module: nn.Module) -> dict[str, Role]:
@@ -162,4 +163,4 @@ def check_image(image: Any) -> None:
     """Raises: UnmaskError unless it is a tensor (B, 3, H, W) of floats."""
     if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
         form = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
-        raise UnmaskError(f"images are float tensors (B, 3, H, W), RGB in 0..1, not {form}")
+        raise InputError(f"images are float tensors (B, 3, H, W), RGB in 0..1, not {form}")

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from unmask.bench.scoring import by_bundle, score_rows
 from unmask.bundles import load
 from unmask.data.manifest import Manifest
+from unmask.errors import InputError, ManifestError
 from unmask.measure.conformal import Conformal
 from unmask.measure.interval import Interval, bootstrap, clopper_pearson
 from unmask.measure.metrics import share
 from unmask.measure.units import Units, joined, units
-from unmask.types import UnmaskError
 
 WITHIN = ("label", "dataset", "method")
 DRAWS = 500
@@ -67,7 +67,7 @@ class Found:
 def run(wanted: Wanted, progress: Callable[[int], None] = lambda n: None) -> Found:
     """Raises: UnmaskError without validation or test rows, or for a category that validation rows lack."""
     if unknown := sorted(set(wanted.within) - set(WITHIN)):
-        raise UnmaskError(f"no promise can be made within {unknown[0]!r}; there is {', '.join(WITHIN)}")
+        raise InputError(f"no promise can be made within {unknown[0]!r}; there is {', '.join(WITHIN)}")
     manifest, scorer = Manifest(wanted.data), load(wanted.detector)
 
     def judged(split: str) -> Units:
@@ -79,7 +79,7 @@ def run(wanted: Wanted, progress: Callable[[int], None] = lambda n: None) -> Fou
 
         found = units(score_rows(by_bundle(scorer), wanted.data, where=where, progress=progress))
         if not len(found):
-            raise UnmaskError(f"{wanted.data} has no scored {split} rows of these data sets: see `unmask data show`")
+            raise ManifestError(f"{wanted.data} has no scored {split} rows of these data sets: see `unmask data show`")
         return found
 
     fit, test = judged("val"), judged("test")

@@ -12,8 +12,8 @@ from unmask.bench.trained import TrainedRecipe, TrainedRun
 from unmask.bench.training import How, Steps, train_all
 from unmask.bundles import load
 from unmask.data.manifest import Manifest
+from unmask.errors import InputError
 from unmask.train.run import RECIPE
-from unmask.types import UnmaskError
 
 
 class Entries:
@@ -31,7 +31,7 @@ class Entries:
         self.entries = [entry_of(name, manifest, table, out, seeds) for name in names]
         labels = [scorer.label for scorer in self.entries]
         if twice := sorted({label for label in labels if labels.count(label) > 1}):
-            raise UnmaskError(f"two detectors are called {twice[0]}: give each recipe a name of its own")
+            raise InputError(f"two detectors are called {twice[0]}: give each recipe a name of its own")
         self.labels = tuple(labels)
 
     def hashes(self, sides: Sequence[Sides], expected: Sequence[str] = ()) -> tuple[str, ...]:

@@ -19,12 +19,13 @@ from unmask.bundles import load
 from unmask.bundles.calibration import log_odds
 from unmask.data.fitting import check, fit
 from unmask.data.manifest import Manifest
+from unmask.errors import InputError, ManifestError
 from unmask.measure.cells import Cell, Judged, cell
 from unmask.measure.protocol import Interval, Metric
 from unmask.measure.units import Level, Units, units
 from unmask.train.loop import restore
 from unmask.train.run import RECIPE
-from unmask.types import Pixels, UnmaskError
+from unmask.types import Pixels
 
 BY = ("dataset", "method", "compression")
 LEVELS: tuple[Level, ...] = ("frame", "video")
@@ -66,13 +67,13 @@ def evaluate(
     Raises: UnmaskError for rows that are not there, columns that nothing is counted by, and crops that do not fit.
     """
     if unknown := [name for name in by if name not in BY]:
-        raise UnmaskError(f"cannot count by {unknown[0]!r}: there is {', '.join(BY)}")
+        raise InputError(f"cannot count by {unknown[0]!r}: there is {', '.join(BY)}")
     name, scorer = entry_of(detector)
     opened = Manifest(manifest)
     table = score_rows(scorer, manifest, where=lambda rows: chosen(rows, split), progress=progress)
     if not len(table):
         there = sorted({s or "none" for s in opened.table(["split"])["split"].to_pylist()})
-        raise UnmaskError(f"{manifest} has no labelled rows of the split {split!r}; its splits: {', '.join(there)}")
+        raise ManifestError(f"{manifest} has no labelled rows of the split {split!r}; its splits: {', '.join(there)}")
     how = Interval()
     cells = []
     for level in LEVELS:

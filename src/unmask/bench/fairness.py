@@ -16,12 +16,12 @@ from unmask.bench.entries import Entries
 from unmask.bench.options import Options, expecting
 from unmask.bench.scorers import FittedScorer, Progress, Sides, scored
 from unmask.bench.training import Steps
+from unmask.errors import InputError, ManifestError, UnmaskError
 from unmask.measure.fairness import audit, holm
 from unmask.measure.fairness_tables import Fairness, Part
 from unmask.measure.policies import Limits, Policy, limits
 from unmask.measure.protocol import Mask, Where
 from unmask.measure.units import Units, units
-from unmask.types import UnmaskError
 
 ALIAS = {"sex": ("sex", "gender"), "gender": ("gender", "sex"), "skin": ("fitzpatrick", "monk"), "race": ("race",)}
 BANDS = ((0, 17), (18, 30), (31, 45), (46, 85))  # those of Casual Conversations, and children
@@ -74,7 +74,7 @@ def run(wanted: Wanted, progress: Progress | None = None, steps: Steps = lambda 
             for found in one:
                 (parts if isinstance(found, Part) else left).append(found)  # type: ignore[arg-type]
     if not parts:
-        raise UnmaskError("nothing to compare: " + "; ".join(dict.fromkeys(f"{a}: {b}" for a, b in left)))
+        raise InputError("nothing to compare: " + "; ".join(dict.fromkeys(f"{a}: {b}" for a, b in left)))
     return Fairness(
         parts=_adjusted(parts),
         left_out=tuple(dict.fromkeys(left)),
@@ -121,7 +121,7 @@ def _one(
 
 def _limits(policy: Policy, valid: Units | None, by: str, said: dict[str, dict[str, str]], wanted: Wanted) -> Limits:
     if valid is None:
-        raise UnmaskError("no validation rows of this data set: a threshold cannot be chosen")
+        raise ManifestError("no validation rows of this data set: a threshold cannot be chosen")
     names = _names(valid, by, said)
     return limits(policy, names, valid.label, valid.score, valid.group, wanted.at, wanted.least)
 
@@ -131,7 +131,7 @@ def _called(test: Units, names: NDArray[Any], chosen: Limits | None) -> NDArray[
     if chosen is not None:
         return np.asarray(test.score >= chosen.of(names))
     if np.isnan(test.probability).any():
-        raise UnmaskError("this detector has no calibration: P(fake) >= 0.5 cannot be asked")
+        raise InputError("this detector has no calibration: P(fake) >= 0.5 cannot be asked")
     return np.asarray(test.probability >= 0.5)
 
 
@@ -182,7 +182,7 @@ def _adjusted(parts: Sequence[Part]) -> tuple[Part, ...]:
 
 
 def _again(wanted: Wanted, data: str, hashes: Sequence[str]) -> str:
-    words = ["unmask", "fairness", wanted.data.name, "--detectors", ",".join(wanted.detectors)]
+    words = ["unmask", "eval", "fairness", wanted.data.name, "--detectors", ",".join(wanted.detectors)]
     words += [
         "--by",
         ",".join(wanted.by),
@@ -194,5 +194,7 @@ def _again(wanted: Wanted, data: str, hashes: Sequence[str]) -> str:
         str(wanted.least),
     ]
     words += ["--policies", ",".join(wanted.policies), "--rounds", str(wanted.rounds)]
-    words += ["--within", wanted.within] * bool(wanted.within) + [w for d in wanted.datasets for w in ("--dataset", d)]
+    words += ["--stratify", wanted.within] * bool(wanted.within) + [
+        w for d in wanted.datasets for w in ("--dataset", d)
+    ]
     return shlex.join([*words, "-o", wanted.out.name, *expecting(data, hashes)])

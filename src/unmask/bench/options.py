@@ -11,7 +11,7 @@ import pyarrow as pa
 from unmask.bench.scorers import expect
 from unmask.bench.training import ONE_BY_ONE, How
 from unmask.data.manifest import Manifest
-from unmask.types import UnmaskError
+from unmask.errors import ManifestError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Options:
         manifest = Manifest(self.data)
         expect("data", self.expect_data, manifest.digest)
         if manifest.kind != "faces":
-            raise UnmaskError(f"{self.data} lists media, not faces: cut the crops with `unmask faces` first")
+            raise ManifestError(f"{self.data} lists media, not faces: run `unmask data extract` first")
         return manifest, manifest.table(list(manifest.arrow_schema.names))
 
 

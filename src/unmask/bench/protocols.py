@@ -19,11 +19,11 @@ from unmask.bench.options import Options, expecting
 from unmask.bench.scorers import BASELINE, FittedScorer, Progress, Sides, expect, scored
 from unmask.bench.training import Steps
 from unmask.data.manifest import Manifest
+from unmask.errors import ManifestError, RecipeError
 from unmask.measure.cells import Cell, Judged, best_of, cell, threshold
 from unmask.measure.protocol import BY_THRESHOLD, Mask, Protocol
 from unmask.measure.tables import Result
 from unmask.measure.units import Units, pairing, units
-from unmask.types import UnmaskError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +125,9 @@ def _columns(protocol: Protocol, table: pa.Table) -> Iterator[Column]:
     train, test = protocol.train.mask(table), protocol.test.mask(table)
     sides = Sides(train, protocol.validate_.mask(table) & ~test)
     if (train & test).any():
-        raise UnmaskError(f"protocol {protocol.name!r} tests on rows that it trains on: mend its filters")
+        raise RecipeError(f"protocol {protocol.name!r} tests on rows that it trains on: mend its filters")
     if not test.any():
-        raise UnmaskError(f"protocol {protocol.name!r} finds no test rows in this manifest: see `unmask data show`")
+        raise RecipeError(f"protocol {protocol.name!r} finds no test rows in this manifest: see `unmask data show`")
     kind = protocol.columns
     text = {n: np.asarray([v or "" for v in table[n].to_pylist()], str) for n in ("dataset", "method", "compression")}
     real = np.asarray(table["label"].fill_null(-1).to_numpy()) == 0
@@ -151,7 +151,7 @@ def _columns(protocol: Protocol, table: pa.Table) -> Iterator[Column]:
             {*zip(text["dataset"][among & ~real], text["method"][among & ~real], strict=True)}
         ):
             this = (text["dataset"] == dataset) & (text["method"] == method)
-            # Its own data set's reals; what `unmask forge` made has them in another one.
+            # Its own data set's reals; what `unmask data forge` made has them in another one.
             beside = (text["dataset"] == dataset) | np.isin(media, original[this & test])
             alone = test & (this | (real & beside))
             # What is held out chooses no checkpoint and no threshold either.
@@ -170,13 +170,13 @@ def _own(sides: Sides, test: Mask, dataset: NDArray[Any], real: Mask) -> Iterato
             found += 1
             yield Column(str(value), Sides(sides.train & this, sides.validate & this), test & this)
     if not found:
-        raise UnmaskError("no data set has real and forged rows both to learn from and to test on")
+        raise ManifestError("no data set has real and forged rows both to learn from and to test on")
 
 
 def _may(name: str, protocol: Protocol) -> bool:
     """True. Raises: UnmaskError for finished detectors where the protocol trains."""
     if protocol.trains and name != BASELINE and not is_recipe(name):
-        raise UnmaskError(
+        raise RecipeError(
             f"{protocol.name} trains each detector anew for each column, and {name!r} is finished: "
             f"only recipes and {BASELINE} can take part"
         )
@@ -191,7 +191,7 @@ def _originals(table: pa.Table) -> dict[str, str]:
 
 def _again(wanted: Wanted, data: str, hashes: Sequence[str]) -> str:
     """The one command that gives this table again, or refuses."""
-    words = ["unmask", "bench", wanted.called, "--detectors", ",".join(wanted.detectors)]
+    words = ["unmask", "eval", "bench", wanted.called, wanted.data.name, "--detectors", ",".join(wanted.detectors)]
     words += ["--seeds", ",".join(map(str, wanted.seeds))] * bool(wanted.seeds)
-    words += ["--data", wanted.data.name, "-o", wanted.out.name, "--expect-protocol", wanted.protocol.digest]
+    words += ["-o", wanted.out.name, "--expect-protocol", wanted.protocol.digest]
     return shlex.join([*words, *expecting(data, hashes)])

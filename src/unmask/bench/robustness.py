@@ -21,6 +21,7 @@ from unmask.bench.training import Steps
 from unmask.data.extraction import Task, inherited, media_of
 from unmask.data.manifest import Manifest
 from unmask.data.media_faces import face_detector
+from unmask.errors import ManifestError
 from unmask.imageops import reencoding as reencode
 from unmask.imageops.corruption import KINDS, preset
 from unmask.measure import scores
@@ -29,7 +30,6 @@ from unmask.measure.protocol import Interval, Threshold, Where
 from unmask.measure.robustness import CLEAN, Boxes, Number, Suite, suite
 from unmask.measure.robustness_tables import Stress
 from unmask.measure.units import units
-from unmask.types import UnmaskError
 
 RULES = "stress/1"  # of how a corrupted file becomes a score
 
@@ -62,7 +62,7 @@ def run(
     hashes = entries.hashes([sides], wanted.expect_bundles)
     media = _media(manifest, table, chosen, wanted.items)
     if not media:
-        raise UnmaskError(f"{wanted.data} has no labelled {wanted.split} rows of these data sets")
+        raise ManifestError(f"{wanted.data} has no labelled {wanted.split} rows of these data sets")
     entries.train([sides], wanted.how, steps)
     detectors = [one for (one,) in entries.fit(sides)]
     limits = [_limit(d, manifest, table, sides.validate, wanted.out / "scores", progress) for d in detectors]
@@ -154,8 +154,17 @@ def numbers(found: Stress, dataset: str) -> list[Number]:
 
 def _again(wanted: Wanted, data: str, hashes: Sequence[str]) -> str:
     """The one command that gives these curves again, or refuses."""
-    words = ["unmask", "stress", wanted.data.name, "--detectors", ",".join(wanted.detectors), "--preset", wanted.preset]
-    words += ["--boxes", wanted.boxes, "--split", wanted.split, "--rounds", str(wanted.rounds)]
+    words = ["unmask", "eval", "robustness", wanted.data.name, "--detectors", ",".join(wanted.detectors)]
+    words += [
+        "--preset",
+        wanted.preset,
+        "--boxes",
+        wanted.boxes,
+        "--split",
+        wanted.split,
+        "--rounds",
+        str(wanted.rounds),
+    ]
     words += [w for d in wanted.datasets for w in ("--dataset", d)]
     words += ["--items", str(wanted.items)] * bool(wanted.items) + ["--seed", str(wanted.seed)] * bool(wanted.seed)
     return shlex.join([*words, "-o", wanted.out.name, *expecting(data, hashes)])

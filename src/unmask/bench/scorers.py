@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from unmask.bench.scoring import ScoreFunction, by_bundle, chosen, crops_of, score_rows
 from unmask.bundles import Scorer
 from unmask.data.manifest import Manifest
+from unmask.errors import InputError, RecipeError
 from unmask.measure import scores
 from unmask.measure.protocol import Mask, Where
 from unmask.measure.spectrum import radial_spectrum
-from unmask.types import Pixels, UnmaskError
+from unmask.types import Pixels
 
 BASELINE = "spectrum"
 Progress = Callable[[str, int], None]
@@ -99,13 +100,13 @@ def key_of(detector: FittedScorer, data: str, how: str, ids: Sequence[str]) -> s
 def expect(what: str, expected: str, found: str) -> None:
     """Raises: UnmaskError where a hash that was asked for is not there; "" asks for nothing."""
     if expected and expected != found:
-        raise UnmaskError(f"the {what} is not that of the table: expected {expected}, this is {found}")
+        raise InputError(f"the {what} is not that of the table: expected {expected}, this is {found}")
 
 
 def expect_detectors(expected: Sequence[str], found: Sequence[str]) -> None:
     """As `same`, for all detectors of a table in their order."""
     if expected and tuple(expected) != tuple(found):
-        raise UnmaskError(
+        raise InputError(
             f"the detectors are not those of that table: expected {', '.join(expected)}, these are {', '.join(found)}"
         )
 
@@ -178,7 +179,7 @@ class SpectrumBaseline:
         rows = [r for r in chosen(self.manifest, lambda _: train) if not r["reason"]]
         label = np.array([r["label"] for r in rows])
         if len(np.unique(label)) < 2:
-            raise UnmaskError(
+            raise RecipeError(
                 "the spectrum baseline needs training rows of both classes; this protocol's filters leave none"
             )
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))

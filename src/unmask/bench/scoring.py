@@ -15,8 +15,9 @@ from unmask.bundles import Scorer
 from unmask.bundles.calibration import log_odds, probabilities
 from unmask.data.fitting import check, fit, read
 from unmask.data.manifest import Manifest
+from unmask.errors import ManifestError
 from unmask.measure.scores import COLUMNS, validate
-from unmask.types import Pixels, UnmaskError
+from unmask.types import Pixels
 
 BATCH = 64
 _ROW = (
@@ -99,7 +100,7 @@ def _scored(
 def chosen(manifest: Manifest, where: Where | None) -> list[dict[str, Any]]:
     """The manifest's rows that a scores table has, as plain values."""
     if manifest.kind != "faces":
-        raise UnmaskError(f"{manifest.path} lists media, not faces: cut the crops with `unmask faces` first")
+        raise ManifestError(f"{manifest.path} lists media, not faces: run `unmask data extract` first")
     table = manifest.table(list(manifest.arrow_schema.names) if where else list(_ROW))
     if where is not None:
         table = table.filter(pa.array(where(table)))

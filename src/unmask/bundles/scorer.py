@@ -10,7 +10,8 @@ import numpy as np
 from unmask.bundles.bundle import Bundle
 from unmask.bundles.calibration import log_odds, probabilities
 from unmask.bundles.runtime import file_of, start
-from unmask.types import Floats, Pixels, UnmaskError
+from unmask.errors import BundleError, InputError
+from unmask.types import Floats, Pixels
 
 CHUNK = 16  # crops that go through the network together: bounds memory, and more is not quicker on a CPU
 
@@ -46,7 +47,7 @@ class Scorer:
         needed = file_of(runtime)
         if needed not in bundle.files:
             held = ", ".join(bundle.files) or "no weights"
-            raise UnmaskError(f"bundle {bundle.card.name!r} holds {held}, but the runtime {runtime} needs {needed}")
+            raise BundleError(f"bundle {bundle.card.name!r} holds {held}, but the runtime {runtime} needs {needed}")
         self.card = bundle.card
         self.weights_sha256 = bundle.sha256(needed)
         self.runtime = runtime
@@ -61,7 +62,7 @@ class Scorer:
         side = self.card.input.size
         if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (side, side, 3):
             expected = f"uint8 (N, {side}, {side}, 3)"
-            raise UnmaskError(f"{self.card.name} scores crops of {expected}, not {crops.dtype} {crops.shape}")
+            raise InputError(f"{self.card.name} scores crops of {expected}, not {crops.dtype} {crops.shape}")
         parts = [self._run(crops[i : i + CHUNK]) for i in range(0, len(crops), CHUNK)]
         empty = np.zeros(0, np.float32)
         logits = np.concatenate([np.zeros((0, len(self.card.classes)), np.float32), *(p.logits for p in parts)])
@@ -78,7 +79,7 @@ class Scorer:
         Raises: UnmaskError when the card has no calibration.
         """
         if self.card.calibration is None:
-            raise UnmaskError(
+            raise BundleError(
                 f"detector {self.card.name!r} carries no calibration: its logits are no probabilities yet"
             )
         return probabilities(self.card.calibration, log_odds(self.logits(crops), self.card.classes))
@@ -88,15 +89,15 @@ class Scorer:
         try:
             outputs = self._network(image)
         except Exception as error:  # each runtime raises errors of its own kind
-            raise UnmaskError(f"the network of {self.card.name!r} fails on crops of its own card: {error}") from error
+            raise BundleError(f"the network of {self.card.name!r} fails on crops of its own card: {error}") from error
         logits, distance = outputs["logits"], outputs.get("distance")
         if logits.shape != (len(crops), len(self.card.classes)):
-            raise UnmaskError(
+            raise BundleError(
                 f"the network of {self.card.name!r} gives logits {logits.shape} for {len(crops)} crops of classes "
                 f"{', '.join(self.card.classes)}"
             )
         if not np.isfinite(logits).all():
-            raise UnmaskError(f"the network of {self.card.name!r} gives logits that are not finite")
+            raise BundleError(f"the network of {self.card.name!r} gives logits that are not finite")
         return Reading(
             logits.astype(np.float32, copy=False),
             None if distance is None else distance.reshape(len(crops)).astype(np.float32, copy=False),

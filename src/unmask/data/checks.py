@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from unmask.data.adapter import walk
 from unmask.data.manifest import GROUP, Manifest
-from unmask.types import UnmaskError
+from unmask.errors import ManifestError
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,6 @@ def _query(manifest: Manifest, question: str, condition: str) -> duckdb.DuckDBPy
     try:
         return connection.sql(question)
     except duckdb.Error as error:
-        raise UnmaskError(
+        raise ManifestError(
             f"{condition!r} is no condition over the manifest's columns: {str(error).splitlines()[0]}"
         ) from None

@@ -21,7 +21,8 @@ from PIL import Image
 from unmask.data.fitting import read
 from unmask.data.landmarks import Landmarker, Landmarks, standard
 from unmask.data.manifest import Manifest
-from unmask.types import Floats, Pixels, UnmaskError
+from unmask.errors import ManifestError
+from unmask.types import Floats, Pixels
 
 LEFT_OUT = ("duplicate", "resembles-held-out", "straddles-source", "straddles-identity")
 MOST = 20_000  # faces among which donors are looked for
@@ -69,7 +70,7 @@ class Reals:
         Raises: UnmaskError for a manifest of media, and for real crops of different templates or margins.
         """
         if manifest.kind != "faces":
-            raise UnmaskError(f"{manifest.path} lists media, not faces: cut the crops with `unmask faces` first")
+            raise ManifestError(f"{manifest.path} lists media, not faces: run `unmask data extract` first")
         self.manifest, self.landmarker = manifest, landmarker
         table = manifest.table([*_COLUMNS, "size"])
         usable = pc.and_(pc.equal(table["reason"], ""), pc.fill_null(pc.equal(table["label"], 0), False))
@@ -78,7 +79,7 @@ class Reals:
         self.row = np.flatnonzero(mask if where is None else mask & where)
         table = table.take(pa.array(self.row))
         if len({*zip(table["template"].to_pylist(), table["margin"].to_pylist(), strict=True)}) > 1:
-            raise UnmaskError(f"{manifest.path} joins crops of different templates or margins: forge each by itself")
+            raise ManifestError(f"{manifest.path} joins crops of different templates or margins: forge each by itself")
         self.five = _five(table)
         self.group, self.identity, self.split = (_codes(table[c]) for c in ("group_id", "identity", "split"))
         self.identity[np.asarray(pc.equal(table["identity"], ""))] = -1
@@ -148,7 +149,7 @@ def nearest(face: Landmarks, donors: Sequence[Donor]) -> Donor | None:
     if not donors:
         return None
     if any(len(d.face.points) != len(face.points) for d in donors):
-        raise UnmaskError("donor and face have different landmarks: find both with one landmarker")
+        raise ManifestError("donor and face have different landmarks: find both with one landmarker")
     want = face.points @ np.array([1, 1j])
     want = (want - want.mean()) / np.linalg.norm(want - want.mean())
 

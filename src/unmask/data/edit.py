@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from unmask.data.checks import repeated_ids, select
 from unmask.data.manifest import Manifest, Writer, derived_split
-from unmask.types import UnmaskError
+from unmask.errors import ManifestError
 
 
 def join(manifests: Sequence[Manifest], out: Path) -> Manifest:
@@ -20,12 +20,12 @@ def join(manifests: Sequence[Manifest], out: Path) -> Manifest:
     """
     kinds = {m.kind for m in manifests}
     if len(kinds) != 1:
-        raise UnmaskError(f"only manifests of one kind can be joined, these are of {' and '.join(sorted(kinds))}")
+        raise ManifestError(f"only manifests of one kind can be joined, these are of {' and '.join(sorted(kinds))}")
     roots: dict[str, Path] = {}
     for manifest in manifests:
         for dataset, root in manifest.roots.items():
             if roots.setdefault(dataset, root) != root:
-                raise UnmaskError(f"{dataset} lies at {roots[dataset]} and at {root}: one root for each data set")
+                raise ManifestError(f"{dataset} lies at {roots[dataset]} and at {root}: one root for each data set")
     with Writer(out, roots, manifests[0].row) as writer:
         for manifest in manifests:
             for batch in manifest.tables():
@@ -33,7 +33,7 @@ def join(manifests: Sequence[Manifest], out: Path) -> Manifest:
     joined = Manifest(out)
     if twice := repeated_ids(joined):
         out.unlink()
-        raise UnmaskError(f"{len(twice)} item_ids would come twice, {twice[0]} the first: filter one manifest before")
+        raise ManifestError(f"{len(twice)} item_ids would come twice, {twice[0]} the first: filter one manifest before")
     return joined
 
 
@@ -44,7 +44,7 @@ def keep(manifest: Manifest, condition: str, out: Path) -> Manifest:
             if batch.num_rows:
                 writer.add_table(batch)
         if not writer.count:
-            raise UnmaskError(f"no row of {manifest.path} has {condition}")
+            raise ManifestError(f"no row of {manifest.path} has {condition}")
     return Manifest(out)
 
 
@@ -59,7 +59,7 @@ def split(manifest: Manifest, out: Path, train: float = 0.6, val: float = 0.15, 
     Raises: UnmaskError for shares that leave nothing for a part.
     """
     if train <= 0 or val < 0 or train + val > 1:
-        raise UnmaskError(f"shares of {train} for training and {val} for validation do not fit into one")
+        raise ManifestError(f"shares of {train} for training and {val} for validation do not fit into one")
     lacks = set() if again else _without_validation(manifest)
     fixed = {} if again else _held(manifest)
     with Writer(out, manifest.roots, manifest.row) as writer:

@@ -26,8 +26,9 @@ from pydantic import ValidationError
 
 from unmask.data.manifest import FaceRow, Manifest, Row, Writer
 from unmask.data.media_faces import WORK, Options, again, extract, face_detector, media_row, writing
+from unmask.errors import ManifestError, OutputError, UnmaskError
 from unmask.journal import appended, lock
-from unmask.types import Plain, UnmaskError
+from unmask.types import Plain
 from unmask.workers import Worker, WorkerError, ask_all, serve
 
 TABLE, JOB, JOURNAL = "faces.parquet", "job.json", "journal.jsonl"
@@ -126,7 +127,7 @@ def inherited(manifest: Manifest) -> Options:
     """
     found = {_job_of(manifest, root).options for root in {*manifest.roots.values()}}
     if len(found) != 1:
-        raise UnmaskError(f"{manifest.path} joins crops of different options; cut each of their manifests by itself")
+        raise ManifestError(f"{manifest.path} joins crops of different options; cut each of their manifests by itself")
     return found.pop()
 
 
@@ -183,7 +184,9 @@ def _job_of(manifest: Manifest, root: Path) -> Job:
     try:
         return Job.model_validate_json((root / JOB).read_bytes())
     except (OSError, ValidationError):
-        raise UnmaskError(f"{root / JOB} does not say where the media of {manifest.path} lie; cut them anew") from None
+        raise ManifestError(
+            f"{root / JOB} does not say where the files of {manifest.path} are; extract again"
+        ) from None
 
 
 def digest(manifest: Manifest) -> str:
@@ -200,7 +203,7 @@ def _claimed(out: Path, job: Job) -> BinaryIO:
     out.mkdir(parents=True, exist_ok=True)
     strangers = [p.name for p in out.iterdir() if p.name != JOB] if not (out / JOB).exists() else []
     if strangers:
-        raise UnmaskError(f"{out} holds other files ({strangers[0]}); give a new folder for the crops")
+        raise OutputError(f"{out} holds other files ({strangers[0]}); give a new folder for the crops")
     file = (out / JOB).open("a+b")
     lock(file, BUSY.format(out))
     file.seek(0)
@@ -209,10 +212,10 @@ def _claimed(out: Path, job: Job) -> BinaryIO:
         earlier = Job.model_validate_json(said)
     except ValidationError:
         if (out / JOURNAL).exists() or (out / TABLE).exists():
-            raise UnmaskError(f"{out / JOB} is damaged; delete {out} and cut again") from None
+            raise OutputError(f"{out / JOB} is damaged; delete {out} and cut again") from None
         earlier = None
     if earlier is not None and (why := _difference(earlier, job)):
-        raise UnmaskError(f"{out} holds crops of {why}; give another folder, or delete this one to begin anew")
+        raise OutputError(f"{out} holds crops of {why}; give another folder, or delete this one to begin anew")
     if earlier != job:
         file.truncate(0)
         file.write(job.model_dump_json(indent=1).encode())
@@ -368,7 +371,7 @@ def _reopen(manifest: Manifest, out: Path, job: Job) -> None:
         for task in tasks(manifest, job.folders):
             key, faces = next(media, (None, []))
             if key != (task.row.dataset, task.row.item_id):
-                raise UnmaskError(f"{manifest.path} has ids that come twice; give {out} up and cut into a new folder")
+                raise ManifestError(f"{manifest.path} has ids that come twice; give {out} up and cut into a new folder")
             journal.write(_line(task.at, own(task.row, faces)))
     (out / WORK / JOURNAL).replace(out / JOURNAL)
     (out / TABLE).unlink()

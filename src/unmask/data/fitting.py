@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from unmask.types import InputSpec, Pixels, UnmaskError
+from unmask.errors import ManifestError
+from unmask.types import InputSpec, Pixels
 
 
 def read(path: Path, item: str) -> Pixels:
@@ -19,7 +20,7 @@ def read(path: Path, item: str) -> Pixels:
         missing = isinstance(error, FileNotFoundError)
         why = "is missing" if missing else f"cannot be read ({error.strerror})"
         remedy = "extract the faces again, or index the folder that you moved" if missing else "see to the file"
-        raise UnmaskError(f"{path}, the crop of {item!r}, {why}: {remedy}") from None
+        raise ManifestError(f"{path}, the crop of {item!r}, {why}: {remedy}") from None
     return decoded(data, str(path), item)
 
 
@@ -29,19 +30,21 @@ def decoded(data: bytes | np.typing.NDArray[np.uint8], source: str, item: str) -
     picture = cv2.imdecode(bytes_, cv2.IMREAD_COLOR) if len(bytes_) else None
     if picture is None:
         what = "is damaged or no image" if len(bytes_) else "is an empty file"
-        raise UnmaskError(f"{source}, the crop of {item!r}, {what}: extract the faces again")
+        raise ManifestError(f"{source}, the crop of {item!r}, {what}: extract the faces again")
     height, width = picture.shape[:2]
     if height != width:
-        raise UnmaskError(f"{source}, the crop of {item!r}, is no square image ({width}×{height}): extract faces again")
+        raise ManifestError(
+            f"{source}, the crop of {item!r}, is no square image ({width}×{height}): extract faces again"
+        )
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def check(spec: InputSpec, margin: float | None, template: str, item: str) -> None:
     """Raises: UnmaskError where a crop is narrower than a detector wants, or aligned to other points."""
     if spec.margin == 0:
-        raise UnmaskError(f"this detector looks at whole images (margin 0), and {item!r} is the crop of a face")
+        raise ManifestError(f"this detector looks at whole images (margin 0), and {item!r} is the crop of a face")
     if template != spec.template or margin is None or margin < spec.margin - 1e-6:
-        raise UnmaskError(
+        raise ManifestError(
             f"crop {item!r} is cut to {template or 'no'} template, margin {margin}, but the "
             f"detector wants {spec.template}, {spec.margin}: cut the faces again with that margin or a wider one"
         )

@@ -13,8 +13,8 @@ from unmask.data.adapter import DataCard, Problem, passed_over
 from unmask.data.checks import content_hash
 from unmask.data.datasets import Adapter, adapter
 from unmask.data.manifest import Manifest, Row, Writer
+from unmask.errors import ManifestError
 from unmask.output import write_text
-from unmask.types import UnmaskError
 
 KEPT = 10_000  # problems of one sort that the report lists; all are counted
 
@@ -47,7 +47,7 @@ def index(
     name = layout if isinstance(layout, str) else layout.CARD.title
     layout = adapter(layout) if isinstance(layout, str) else layout
     if not root.exists():
-        raise UnmaskError(f"{root} does not exist")
+        raise ManifestError(f"{root} does not exist")
     home = root if root.is_dir() else root.parent
     counted, problems, listed, masks = Counter[str](), Counter[str](), list[Problem](), _Masks()
     with Writer(out, home) as writer:
@@ -63,7 +63,7 @@ def index(
                 progress(1000)
         if not writer.count:
             seen = "; ".join(f"{p.relpath}: {p.why}" for p in listed[:3])
-            raise UnmaskError(f"nothing of {layout.CARD.title} below {root}{seen and f' ({seen})'}: is it the root?")
+            raise ManifestError(f"nothing of {layout.CARD.title} below {root}{seen and f' ({seen})'}: is it the root?")
     progress(writer.count % 1000)
     short = shortfall(layout.CARD, counted)
     report = out.with_name(f"{out.stem}.report.json")

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from unmask import faces
+from unmask.errors import InputError
 from unmask.faces.regions import (
     INNER_MOUTH,
     JAW,
@@ -24,7 +25,7 @@ from unmask.faces.regions import (
     RIGHT_BROW,
     RIGHT_EYE,
 )
-from unmask.types import Floats, Pixels, UnmaskError
+from unmask.types import Floats, Pixels
 
 __all__ = [
     "BROWS", "INNER_MOUTH", "JAW", "LEAST", "LEFT_BROW", "LEFT_EYE", "MOUTH", "NOSE", "RIGHT_BROW", "RIGHT_EYE",
@@ -48,7 +49,7 @@ class Landmarks:
         """Raises: UnmaskError for points of another shape, or that are no numbers."""
         p = np.asarray(self.points)
         if p.ndim != 2 or p.shape[1] != 2 or len(p) < LEAST or not np.isfinite(p).all():
-            raise UnmaskError(f"landmarks are {LEAST} or more finite points (P, 2), not {p.shape}")
+            raise InputError(f"landmarks are {LEAST} or more finite points (P, 2), not {p.shape}")
 
     @property
     def five(self) -> Floats:

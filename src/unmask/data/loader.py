@@ -19,7 +19,8 @@ from torch.utils.data import Dataset
 
 from unmask.data.fitting import check, fit, read
 from unmask.data.manifest import Manifest
-from unmask.types import InputSpec, Pixels, UnmaskError
+from unmask.errors import ManifestError
+from unmask.types import InputSpec, Pixels
 
 Transform = Callable[[Pixels, np.random.Generator], Pixels]
 Key = int | Sequence[int]
@@ -73,9 +74,9 @@ class FaceSet(Dataset[Item]):
         """
         self.manifest, self.spec, self.transform, self.views = Manifest(manifest), spec, transform, tuple(views)
         if self.manifest.kind != "faces":
-            raise UnmaskError(f"{manifest} lists media, not faces: cut the crops with `unmask faces` first")
+            raise ManifestError(f"{manifest} lists media, not faces: run `unmask data extract` first")
         if where is not None and where.shape != (len(self.manifest),):
-            raise UnmaskError(f"a mask of shape {where.shape} does not fit the {len(self.manifest)} rows of {manifest}")
+            raise ManifestError(f"a mask of shape {where.shape} does not fit {len(self.manifest)} rows of {manifest}")
         table = self.manifest.table(_COLUMNS)
         wanted = np.ones(len(table), np.bool_) if where is None else where
         has_crop = pc.equal(table["reason"], "").to_numpy(zero_copy_only=False)

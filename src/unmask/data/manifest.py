@@ -21,8 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
+from unmask.errors import ManifestError
 from unmask.output import move, regular
-from unmask.types import Plain, UnmaskError
+from unmask.types import Plain
 
 SCHEMA = "unmask.manifest/1"
 GROUP = 16_384  # rows of a row group: what a reader holds in memory at a time
@@ -186,10 +187,10 @@ class Manifest:
         try:
             self._file = pq.ParquetFile(path, memory_map=True)
         except (OSError, pa.ArrowException) as error:
-            raise UnmaskError(f"{path} is not a manifest: {error}; make one with `unmask index`") from None
+            raise ManifestError(f"{path} is not a manifest: {error}; make one with `unmask data index`") from None
         metadata = {k.decode(): v.decode() for k, v in (self._file.metadata.metadata or {}).items()}
         if metadata.get("unmask") != SCHEMA:
-            raise UnmaskError(f"{path} is a table but no {SCHEMA} manifest; make one with `unmask index`")
+            raise ManifestError(f"{path} is a table but no {SCHEMA} manifest; make one with `unmask data index`")
         self.kind = metadata["kind"]
         self.row = _KINDS[self.kind]
         self.roots: dict[str, Path] = {
@@ -227,16 +228,16 @@ class Manifest:
                     yield self.row.model_validate({k: v for k, v in values.items() if v is not None})
                 except ValidationError as error:
                     first = error.errors()[0]
-                    raise UnmaskError(f"{self.path}, row {number}: {first['loc']}: {first['msg']}") from None
+                    raise ManifestError(f"{self.path}, row {number}: {first['loc']}: {first['msg']}") from None
                 number += 1
 
     def file(self, dataset: str, relpath: str) -> Path:
         """Where a row's file lies. Raises: UnmaskError for a path that leaves its root: manifests come from others."""
         pure = PurePosixPath(relpath)
         if not relpath or pure.is_absolute() or ".." in pure.parts or "\0" in relpath:
-            raise UnmaskError(f"{self.path}: {relpath!r} is not a path below the root of {dataset}")
+            raise ManifestError(f"{self.path}: {relpath!r} is not a path below the root of {dataset}")
         if dataset not in self.roots:
-            raise UnmaskError(f"{self.path} names no root for the data set {dataset!r}")
+            raise ManifestError(f"{self.path} names no root for the data set {dataset!r}")
         return self.roots[dataset] / pure
 
     @cached_property

@@ -28,10 +28,11 @@ from pydantic import Field
 
 from unmask.data.footage import Footage, Masks, Unreadable, footage
 from unmask.data.manifest import FaceRow, Row
+from unmask.errors import InputError, OutputError, UnmaskError
 from unmask.faces import TEMPLATES, FaceDetector, align, crop, matrix, track
 from unmask.faces.track import THUMB
 from unmask.media import MediaError
-from unmask.types import Face, Floats, Frame, InputSpec, Pixels, Plain, UnmaskError, Unread
+from unmask.types import Face, Floats, Frame, InputSpec, Pixels, Plain, Unread
 
 FACES_PER_FRAME = 20  # the largest, where one person is cut out: bounds time in a crowd
 TOUCHED = 0.05  # share of a face box under the mask from which on the face counts as manipulated: a mouth is 0.1
@@ -82,7 +83,7 @@ class Look:
 def face_detector(options: Options) -> FaceDetector:
     """The face detector of this process. Raises: UnmaskError as `FaceDetector.load`, and for an unknown template."""
     if options.template not in TEMPLATES:
-        raise UnmaskError(f"unknown face template {options.template!r}; known are {', '.join(sorted(TEMPLATES))}")
+        raise InputError(f"unknown face template {options.template!r}; known are {', '.join(sorted(TEMPLATES))}")
     return FaceDetector.load(options.faces, threads=1)
 
 
@@ -311,7 +312,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UnmaskError(
+        raise OutputError(
             f"cannot write {path}: {error.strerror or error}; mend that and run the same again"
         ) from error
 

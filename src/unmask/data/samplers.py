@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.types import UnmaskError
+from unmask.errors import RecipeError
 
 Ints = NDArray[np.integer]
 
@@ -50,7 +50,7 @@ class Plan:
         for low, high in zip(lows[start:].tolist(), self.ends[start:].tolist(), strict=True):
             if (high - low) % world:
                 lines = {1: "rows", 2: "pairs"}.get(self.units.shape[1], "groups")
-                raise UnmaskError(
+                raise RecipeError(
                     f"a batch of {high - low} {lines} cannot be shared by {world} processes: choose a multiple of it"
                 )
             wide = 1 if self.alike else self.units.shape[1]
@@ -90,7 +90,7 @@ def by_class(
     steps = _steps(labelled, batch, steps)
     _enough(labelled, batch, steps)
     if not len(classes) or batch % len(classes):
-        raise UnmaskError(f"a batch of {batch} cannot hold as many of each of {len(classes)} classes")
+        raise RecipeError(f"a batch of {batch} cannot hold as many of each of {len(classes)} classes")
     rng = _rng(seed, epoch)
     count = steps * batch // len(classes)
     rows = np.concatenate([_walk(np.flatnonzero(label == k), count, rng) for k in classes])
@@ -116,7 +116,7 @@ def by_method(
     """
     real, fake = np.flatnonzero(label == 0), np.flatnonzero(label == 1)
     if batch % 2 or not len(real) or not len(fake):
-        raise UnmaskError(f"a batch of {batch} cannot be half real ({len(real)} rows) and half forged ({len(fake)})")
+        raise RecipeError(f"a batch of {batch} cannot be half real ({len(real)} rows) and half forged ({len(fake)})")
     steps = _steps(len(real) + len(fake), batch, steps)
     _enough(len(real) + len(fake), batch, steps)
     rng = _rng(seed, epoch)
@@ -158,16 +158,16 @@ def paired(
     """
     if orphans is not None:
         if every == "real":
-            raise UnmaskError("orphans have no real crop whose turn they could be: leave out every, or orphans")
+            raise RecipeError("orphans have no real crop whose turn they could be: leave out every, or orphans")
         pair = _adopted(label, pair, orphans, np.random.default_rng((seed, 1, epoch)))
     fakes: Ints = np.flatnonzero((label == 1) & (pair >= 0))
     if every == "real":
         fakes = _in_turn(fakes, pair[fakes], seed, epoch)
     elif every != "fake":
-        raise UnmaskError(f'every is "fake" or "real", not {every!r}')
+        raise RecipeError(f'every is "fake" or "real", not {every!r}')
     steps = len(fakes) * 2 // batch
     if batch % 2 or not steps:
-        raise UnmaskError(
+        raise RecipeError(
             f"{len(fakes)} pairs do not fill a batch of {batch}: it must be even, and no larger than that"
         )
     rng = _rng(seed, epoch)
@@ -205,7 +205,7 @@ def grouped(
     width = 1 + len(turns)
     steps = len(able) * width // batch if turns else 0
     if batch % width or not steps:
-        raise UnmaskError(
+        raise RecipeError(
             f"{len(able) if turns else 0} groups of a real crop and {len(turns)} forgeries do not fill a batch of "
             f"{batch}: it must be a multiple of {width}, and no larger than that"
         )
@@ -219,9 +219,9 @@ def grouped(
 def _enough(rows: int, batch: int, steps: int) -> None:
     """Raises: UnmaskError where so many rows make no batch at all."""
     if not rows:
-        raise UnmaskError("there is no row to train on: look at the splits and labels with `unmask data show`")
+        raise RecipeError("there is no row to train on: look at the splits and labels with `unmask data show`")
     if steps < 1:
-        raise UnmaskError(f"{rows} rows do not fill one batch of {batch}: set batch={rows} or less")
+        raise RecipeError(f"{rows} rows do not fill one batch of {batch}: set batch={rows} or less")
 
 
 def _dealt(rows: Ints, steps: int, rng: np.random.Generator, seed: int, epoch: int, *columns: Ints | None) -> Plan:

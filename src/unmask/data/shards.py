@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from unmask.data.checks import content_hash
 from unmask.data.manifest import GROUP, FaceRow, Manifest
-from unmask.types import UnmaskError
+from unmask.errors import ManifestError
 
 FORMAT, INDEX, BEGUN, SORTING = "unmask.shards/1", "index.json", ".index.begun.json", ".sorting"
 CROPS = 1000  # of one shard: some 80 MB at 256 pixels
@@ -41,7 +41,7 @@ def pack(
     Raises: UnmaskError for a manifest of media, and for a crop that is gone or not the one that was cut.
     """
     if manifest.kind != "faces":
-        raise UnmaskError(f"{manifest.path} lists media, not faces: cut the crops with `unmask faces` first")
+        raise ManifestError(f"{manifest.path} lists media, not faces: run `unmask data extract` first")
     out.mkdir(parents=True, exist_ok=True)
     begun = {"format": FORMAT, "source": f"{content_hash(manifest.path)}/{crops}", "shards": []}
     found = _index(out / INDEX) or _index(out / BEGUN)
@@ -101,9 +101,9 @@ def _crop(manifest: Manifest, row: FaceRow) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UnmaskError(f"cannot read {path}, the crop of {row.item_id!r}: {error.strerror}") from None
+        raise ManifestError(f"cannot read {path}, the crop of {row.item_id!r}: {error.strerror}") from None
     if row.sha256 and hashlib.sha256(data).hexdigest() != row.sha256:
-        raise UnmaskError(f"{path} is not the crop that was cut for {row.item_id!r}; cut the faces again")
+        raise ManifestError(f"{path} is not the crop that was cut for {row.item_id!r}; cut the faces again")
     return data
 
 

@@ -25,7 +25,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from unmask.data.fitting import check, decoded, fit
 from unmask.data.loader import Item, Transform
 from unmask.data.manifest import FaceRow
-from unmask.types import InputSpec, UnmaskError
+from unmask.errors import ManifestError
+from unmask.types import InputSpec
 
 FORMAT = "unmask.shards/1"
 PICTURES, MASK = (".png", ".webp"), ".mask.png"
@@ -94,7 +95,7 @@ class ShardSet(IterableDataset[Item]):
             self.address = str(Path(self.address) / "index.json")
         self.shards = _index(self.address).shards
         if len(self.shards) < world:
-            raise UnmaskError(f"{self.address}: {len(self.shards)} shards cannot be shared by {world} processes")
+            raise ManifestError(f"{self.address}: {len(self.shards)} shards cannot be shared by {world} processes")
         self.count = sum(s.count for s in self.shards)
         self.spec, self.where, self.transform, self.alike = spec, where, transform, alike
         self.seed, self.epoch, self.buffer, self.rank, self.world = seed, epoch, max(1, buffer), rank, world
@@ -148,7 +149,7 @@ def read(index: str, shard: Shard) -> Iterator[Packed]:
             return
         except (OSError, EOFError, tarfile.TarError, http.client.HTTPException) as error:
             if attempt == attempts:
-                raise UnmaskError(f"{address} is damaged or cannot be read ({error}): copy it again") from None
+                raise ManifestError(f"{address} is damaged or cannot be read ({error}): copy it again") from None
             time.sleep(PAUSE * attempt)
 
 
@@ -165,7 +166,7 @@ def _once(address: str, shard: Shard) -> Iterator[Packed]:
     if hashing.sha.hexdigest() != shard.sha256:
         raise tarfile.ReadError(f"its sha256 is not that of the index, {count} of {shard.count} crops read")
     if count != shard.count:
-        raise UnmaskError(f"{address} holds {count} crops, the index says {shard.count}: write the shards again")
+        raise ManifestError(f"{address} holds {count} crops, the index says {shard.count}: write the shards again")
 
 
 def _together(address: str, tar: tarfile.TarFile) -> Iterator[Packed]:
@@ -177,7 +178,7 @@ def _together(address: str, tar: tarfile.TarFile) -> Iterator[Packed]:
             continue
         key, dot, suffix = member.name.rpartition(".")
         if not member.isfile() or member.size > LARGEST or dot + suffix not in (*PICTURES, ".json"):
-            raise UnmaskError(f"{address}: {member.name!r} is neither a crop nor its row: write the shards again")
+            raise ManifestError(f"{address}: {member.name!r} is neither a crop nor its row: write the shards again")
         part = "row" if suffix == "json" else "picture"
         if held and (key != last or part in held):
             yield _packed(address, last, held)
@@ -199,9 +200,9 @@ def _packed(address: str, key: str, held: dict[str, bytes]) -> Packed:
         row = FaceRow.model_validate_json(held.get("row", b"null"))
     except ValidationError as error:
         first = error.errors()[0]
-        raise UnmaskError(f"{address}: {key}.json is no row of faces: {first['loc']}: {first['msg']}") from None
+        raise ManifestError(f"{address}: {key}.json is no row of faces: {first['loc']}: {first['msg']}") from None
     if "picture" not in held and not row.reason:
-        raise UnmaskError(f"{address}: {key!r} has a row but no crop: write the shards again")
+        raise ManifestError(f"{address}: {key!r} has a row but no crop: write the shards again")
     return Packed(f"{address}, {key}", row, held.get("picture", b""))
 
 
@@ -236,10 +237,12 @@ def _index(address: str) -> Index:
         with closing(_opened(address)) as file:
             return Index.model_validate_json(file.read(LARGEST))
     except (OSError, http.client.HTTPException) as error:
-        raise UnmaskError(f"{address} cannot be read: {error}; `unmask faces --shards` writes such an index") from None
+        raise ManifestError(
+            f"{address} cannot be read: {error}; `unmask data extract --shards` writes such an index"
+        ) from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise UnmaskError(f"{address} is no {FORMAT} index: {first['loc']}: {first['msg']}") from None
+        raise ManifestError(f"{address} is no {FORMAT} index: {first['loc']}: {first['msg']}") from None
 
 
 def _remote(address: str) -> bool:

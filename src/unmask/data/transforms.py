@@ -25,9 +25,10 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
+from unmask.errors import RecipeError
 from unmask.imageops.corruption import KINDS, degraded
 from unmask.imageops.degradation import jpeg
-from unmask.types import Floats, Pixels, Plain, UnmaskError
+from unmask.types import Floats, Pixels, Plain
 
 Rng = np.random.Generator
 Recipe = Sequence[Mapping[str, Mapping[str, Any] | None]]
@@ -323,20 +324,20 @@ def build(recipe: str | Recipe) -> Chain:
 
 def _step(one: object) -> Step:
     if not isinstance(one, Mapping) or len(one) != 1:
-        raise UnmaskError(f"a step of transforms is one name and its options, as {{flip: {{p: 0.5}}}}, not {one!r}")
+        raise RecipeError(f"a step of transforms is one name and its options, as {{flip: {{p: 0.5}}}}, not {one!r}")
     name, options = next(iter(one.items()))
     _known(name, STEPS, "transform")
     try:
         return STEPS[name].model_validate(options or {})
     except ValidationError as error:
         first = error.errors()[0]
-        raise UnmaskError(f"transform {name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise RecipeError(f"transform {name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def _known(name: str, among: Mapping[str, object], kind: str) -> None:
     if name not in among:
         near = difflib.get_close_matches(str(name), among, n=1)
-        raise UnmaskError(
+        raise RecipeError(
             f"no {kind} {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"there is {', '.join(among)}")
         )
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from unmask.base.decoder import Decoder, Step, plausible
-from unmask.types import UnmaskError
+from unmask.errors import InputError
 
 CARD = {
     "title": "DoLa (decoding by contrasting layers)",
@@ -46,13 +46,13 @@ class DoLa(Decoder):
             beta: of `unmask.base.decoder.plausible`.
         """
         if not layers:
-            raise UnmaskError("dola needs at least one early layer to contrast with")
+            raise InputError("dola needs at least one early layer to contrast with")
         self.layers, self.beta = tuple(layers), beta
 
     def run(self, step: Step) -> Tensor:
         assert step.layers is not None
         if max(self.layers) >= len(step.layers) - 1:
-            raise UnmaskError(f"the early layers must lie below the last of {len(step.layers)}, not {self.layers}")
+            raise InputError(f"the early layers must lie below the last of {len(step.layers)}, not {self.layers}")
         last = step.layers[-1].log_softmax(-1)
         early = step.layers[list(self.layers)].log_softmax(-1)
         chosen = jensen_shannon(last, early).argmax(0)  # (B,), for each row the layer that differs most

@@ -14,7 +14,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from unmask.base.decoder import Decoder, Step, plausible
-from unmask.types import UnmaskError
+from unmask.errors import InputError
 
 CARD = {
     "title": "LOL (lower layers matter)",
@@ -55,9 +55,9 @@ class LOL(Decoder):
 
     def run(self, step: Step) -> Tensor:
         if step.layers is None or "amateur" not in step.branch_layers:
-            raise UnmaskError("lol reads hidden layers of the model and of its amateur")
+            raise InputError("lol reads hidden layers of the model and of its amateur")
         if self.layer >= len(step.layers):
-            raise UnmaskError(f"the model has {len(step.layers)} layers to read, so there is no layer {self.layer}")
+            raise InputError(f"the model has {len(step.layers)} layers to read, so there is no layer {self.layer}")
         base = step.logits.log_softmax(-1)
         final = base - self.contrast * step.branches["amateur"].log_softmax(-1)
         lower = step.layers[self.layer].log_softmax(-1)

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmask.base.detector import Detector, Output
+from unmask.errors import InputError
 from unmask.nn.backbones import Encoder, load
 from unmask.nn.clip import PublishedCLIP
-from unmask.types import UnmaskError
 
 CARD = {
     "title": "CLIP, zero-shot or linear probe",
@@ -58,7 +58,7 @@ class ClipProbe(Detector):
         """
         super().__init__()
         if not (real and fake):
-            raise UnmaskError("each class needs a sentence at least: give some for real and for fake")
+            raise InputError("each class needs a sentence at least: give some for real and for fake")
         self.encoder = Encoder(backbone).requires_grad_(False)
         self.input = self.encoder.kind.input.model_copy(update={"margin": margin})
         width = self.encoder.kind.features

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmask.base.detector import Batch, Detector, Output, cross_entropy
+from unmask.errors import InputError
 from unmask.nn.backbones import Encoder, load
-from unmask.types import UnmaskError
 
 CARD = {
     "title": "Effort (orthogonal subspace decomposition)",
@@ -84,7 +84,7 @@ class _Split(nn.Module):
         super().__init__()
         weight = linear.weight.detach()
         if not 0 < rank < min(weight.shape):
-            raise UnmaskError(f"rank {rank} does not split a map of {min(weight.shape)} directions: give 1 or more")
+            raise InputError(f"rank {rank} does not split a map of {min(weight.shape)} directions: give 1 or more")
         u, s, v = torch.linalg.svd(weight.float(), full_matrices=False)
         self.register_buffer("main", (u[:, :-rank] * s[:-rank]) @ v[:-rank])
         self.register_buffer("left", u[:, :-rank].contiguous())

@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmask.base.detector import Batch, Detector, Output
+from unmask.errors import BundleError, InputError
 from unmask.nn.backbones import IMAGENET, fill
-from unmask.types import InputSpec, UnmaskError
+from unmask.types import InputSpec
 
 CARD = {
     "title": "GenConViT (generative convolutional vision transformer)",
@@ -70,9 +71,9 @@ class GenConViT(Detector):
         """
         super().__init__()
         if size % 32 or size < 64:
-            raise UnmaskError(f"genconvit halves its crops five times: {size} pixels is no multiple of 32 from 64 on")
+            raise InputError(f"genconvit halves its crops five times: {size} pixels is no multiple of 32 from 64 on")
         if not nets or len(set(nets)) != len(nets):
-            raise UnmaskError(f"nets are ed, vae or both, each once, not {list(nets)}")
+            raise InputError(f"nets are ed, vae or both, each once, not {list(nets)}")
         self.input = InputSpec(size=size, margin=margin, mean=IMAGENET[0], std=IMAGENET[1])
         self.release, self.reconstruction, self.kl = faithful == "release", reconstruction, kl
         self.nets = nn.ModuleDict()
@@ -93,7 +94,7 @@ class GenConViT(Detector):
         """What each net says by itself. Raises: UnmaskError for images of another size than it was built for."""
         side = self.input.size
         if image.shape[-2:] != (side, side):
-            raise UnmaskError(f"crops of {side} x {side} pixels are wanted, not {image.shape[-2]} x {image.shape[-1]}")
+            raise InputError(f"crops of {side} x {side} pixels are wanted, not {image.shape[-2]} x {image.shape[-1]}")
         standard = (image - self.mean) / self.std  # type: ignore[operator]
         return {name: net(standard) for name, net in self.nets.items()}
 
@@ -120,7 +121,7 @@ class GenConViT(Detector):
         try:
             state = load_file(weights)
         except (OSError, SafetensorError) as error:
-            raise UnmaskError(f"cannot read the weights {weights}: {error}") from error
+            raise BundleError(f"cannot read the weights {weights}: {error}") from error
         swin = {k.removeprefix("swin."): v for k, v in state.items() if k.startswith("swin.")}
         convnext = {k: v for k, v in state.items() if not k.startswith("swin.")}
         for net in self.nets.values():

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmask.base.detector import Batch, Detector, Output, cross_entropy
+from unmask.errors import RecipeError
 from unmask.nn.adapt import How, adapt, merge
 from unmask.nn.backbones import Encoder, load
 from unmask.nn.hypersphere import alignment, mixed_by_class, mixed_by_pair, uniformity
-from unmask.types import UnmaskError
 
 CARD = {
     "title": "GenD (LN-tuned CLIP, Perception Encoder or DINOv3)",
@@ -91,7 +91,7 @@ class GenD(Detector):
         if self.mix == "class":
             return mixed_by_class(features, batch.label)
         if batch.pair is None:
-            raise UnmaskError('mix "pair" needs batches that say which rows are pairs: train on a manifest of faces')
+            raise RecipeError('mix "pair" needs batches that say which rows are pairs: train on a manifest of faces')
         return mixed_by_pair(features, batch.label, batch.pair)
 
     def load_pretrained(self, weights: Path) -> None:

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmask.base.detector import Batch, Detector, Output
+from unmask.errors import BundleError, RecipeError
 from unmask.nn import iresnet
 from unmask.nn.convnets import ConvNet
 from unmask.nn.iresnet import IResNet
-from unmask.types import UnmaskError
 
 CARD = {
     "title": "LSDA (latent space data augmentation)",
@@ -127,7 +127,7 @@ class LSDA(Detector):
         """
         real, image = (_part(weights, name) for name in ("real.", "image."))
         if not real:
-            raise UnmaskError(f"{weights} has no real.* weights: write it with python -m training.identity")
+            raise BundleError(f"{weights} has no real.* weights: write it with python -m training.identity")
         self.real.load(real, str(weights))
         for maps in (self.student, *self.forged) if image else ():
             assert isinstance(maps, _Maps)
@@ -143,7 +143,7 @@ class LSDA(Detector):
                 kinds = method.view(-1, many)[:, 1:]
                 fits = bool((kinds == kinds[:1]).all())
         if not fits:
-            raise UnmaskError(
+            raise RecipeError(
                 f"lsda learns from groups of a real face and a forgery of it of each of {self.domains} kinds: give the "
                 f"recipe sampler: {{name: grouped}}, options.domains as many as its data has methods, and a batch that "
                 f"is a multiple of {many}"
@@ -188,7 +188,7 @@ def _part(weights: Path, prefix: str) -> dict[str, Tensor]:
     try:
         state = load_file(weights)
     except (OSError, SafetensorError) as error:
-        raise UnmaskError(f"cannot read the weights {weights}: {error}") from error
+        raise BundleError(f"cannot read the weights {weights}: {error}") from error
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 

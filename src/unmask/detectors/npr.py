@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmask.base.detector import Detector, Output
+from unmask.errors import InputError
 from unmask.nn.backbones import IMAGENET
-from unmask.types import InputSpec, UnmaskError
+from unmask.types import InputSpec
 
 CARD = {
     "title": "NPR (neighbouring-pixel residual)",
@@ -62,7 +63,7 @@ def residual(image: Tensor) -> Tensor:
     """
     height, width = image.shape[-2:]
     if min(height, width) < 2:
-        raise UnmaskError(f"an image of {width} x {height} pixels has no neighbours to compare: give 2 x 2 or more")
+        raise InputError(f"an image of {width} x {height} pixels has no neighbours to compare: give 2 x 2 or more")
     even = image[..., : height - height % 2, : width - width % 2]
     return even - F.interpolate(even[..., ::2, ::2], scale_factor=2.0, mode="nearest")
 

@@ -24,8 +24,8 @@ from torch.nn import functional as F
 
 from unmask.base.detector import Batch, Detector, Output
 from unmask.base.method import Engine
+from unmask.errors import InputError, RecipeError
 from unmask.nn.convnets import ConvNet
-from unmask.types import UnmaskError
 
 CARD = {
     "title": "QAD (quality-agnostic detection)",
@@ -69,7 +69,7 @@ class QAD(Detector):
         """
         super().__init__()
         if len(stages) != STAGES:
-            raise UnmaskError(f"stages has {len(stages)} weights: give {STAGES}, of five maps and of the logits")
+            raise InputError(f"stages has {len(stages)} weights: give {STAGES}, of five maps and of the logits")
         self.body = ConvNet(network)
         self.input = self.body.input(size)
         self.head = nn.Linear(self.body.features, len(self.classes))
@@ -84,7 +84,7 @@ class QAD(Detector):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Raises: UnmaskError for a batch without views."""
         if batch.views is None:
-            raise UnmaskError(
+            raise RecipeError(
                 "qad compares qualities of one image: name them in the recipe, as in "
                 "views: [[{damage: {kind: social, level: 2}}], [{damage: {kind: social, level: 4}}]]"
             )

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmask.base.detector import Batch, Detector, Output
+from unmask.errors import InputError, RecipeError
 from unmask.nn.convnets import ConvNet
-from unmask.types import UnmaskError
 
 CARD = {
     "title": "UCF (uncovering common features)",
@@ -70,7 +70,7 @@ class UCF(Detector):
         """
         super().__init__()
         if size < 64:
-            raise UnmaskError(f"a crop of {size} pixels leaves one place to describe: ucf needs 64 or more")
+            raise InputError(f"a crop of {size} pixels leaves one place to describe: ucf needs 64 or more")
         self.forgery, self.content = _Encoder(network, width), _Encoder(content_network or network, width)
         self.input = self.forgery.body.input(size)
         half = width // 2
@@ -108,7 +108,7 @@ class UCF(Detector):
         Raises: UnmaskError for a file that does not fit, and where the encoders are of different networks.
         """
         if self.forgery.body.name != self.content.body.name:
-            raise UnmaskError("one file cannot start two networks: leave out options.content_network")
+            raise InputError("one file cannot start two networks: leave out options.content_network")
         self.forgery.body.load_pretrained(weights)
         self.content.body.load_pretrained(weights)
 
@@ -125,15 +125,15 @@ class UCF(Detector):
         """Images, labels and methods, real ones first; method 0 is none, those of forgeries follow."""
         real, fake = (torch.nonzero(batch.label == k)[:, 0] for k in (0, 1))
         if len(real) != len(fake) or len(real) + len(fake) != len(batch.label):
-            raise UnmaskError(
+            raise RecipeError(
                 f"ucf trains on batches that are half real, and this one has {len(real)} real and {len(fake)} forged "
                 "pictures: choose the sampler by_class, by_method or paired"
             )
         if batch.method is None:
-            raise UnmaskError("ucf has to know what made each forgery, and the batch does not say")
+            raise InputError("ucf has to know what made each forgery, and the batch does not say")
         made = batch.method[fake]
         if bool(((made < 0) | (made >= self.methods)).any()):
-            raise UnmaskError(
+            raise InputError(
                 f"the batch holds a forgery of method {int(made.max())}, counted from 0, and this ucf tells "
                 f"{self.methods} apart: set options.methods to the number of methods in the training data"
             )

@@ -20,6 +20,7 @@ from unmask.bundles.calibration import log_odds, probabilities
 from unmask.bundles.distance import ExportWrapper
 from unmask.data.loader import FaceSet
 from unmask.data.manifest import Manifest
+from unmask.errors import BundleError, ManifestError
 from unmask.exporting.onnx import write_onnx
 from unmask.exporting.precision import Precision, large, reduced, rounded
 from unmask.measure.calibration import calibrate
@@ -31,7 +32,7 @@ from unmask.train.recipe import Recipe
 from unmask.train.rows import rows
 from unmask.train.run import Folder
 from unmask.train.validate import scored
-from unmask.types import Calibration, Card, DataTerms, Floats, Metric, Pixels, UnmaskError
+from unmask.types import Calibration, Card, DataTerms, Floats, Metric, Pixels
 
 # Largest difference of P(fake) from the float32 torch model. For float32 that is rounding; the others are given what
 # their precision is expected to cost. More is a fault of the export, or a model that does not bear it.
@@ -72,7 +73,7 @@ def export(
     detector, recipe = restore(run)
     facts = Folder(run).facts()
     if facts["data"] != Manifest(data).digest:
-        raise UnmaskError(f"{data} is not the manifest that {run} was trained with: its digest differs")
+        raise ManifestError(f"{data} is not the manifest that {run} was trained with: its digest differs")
     limit = BOUNDS[precision] if bound is None else bound
     options = recipe.options | merged(detector)
     faces = rows(recipe, data, detector.input).validate
@@ -105,7 +106,7 @@ def gap(scorer: Scorer, crops: Pixels, exact: Floats, calibration: Calibration, 
         worst = max(worst, float(np.abs(said - want).max()))
         turned = int((((said >= 0.5) != (want >= 0.5)) & (np.abs(want - 0.5) > bound)).sum())
         if turned or worst > bound:
-            raise UnmaskError(
+            raise BundleError(
                 f"not exported: on {scorer.runtime} at batch {size}, P(fake) is off by up to {worst:.2g} (allowed "
                 f"{bound:g}) and {turned} of {len(crops)} verdicts turn; choose a higher --precision"
             )
@@ -159,7 +160,7 @@ def _calibrated(frames: Units, faces: FaceSet) -> Calibration:
     said = f"{', '.join(faces.datasets)}, validation rows of the run: {len(frames)} frames, {_groups(frames)} groups"
     found = calibrate(frames.label, frames.score, frames.group.tolist(), said)
     if found.slope <= 0:
-        raise UnmaskError(
+        raise BundleError(
             "higher scores go with real faces in the validation rows: this run has learnt nothing to export"
         )
     return found

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from unmask.bundles.distance import ExportWrapper
-from unmask.types import Pixels, UnmaskError
+from unmask.errors import BundleError
+from unmask.types import Pixels
 
 
 def to_onnx(model: ExportWrapper, path: Path, crops: Pixels, tolerance: float = 0.02, *, halves: bool = True) -> float:
@@ -38,7 +39,7 @@ def to_onnx(model: ExportWrapper, path: Path, crops: Pixels, tolerance: float = 
         top = np.sort(want, 1)
         turned = (logits.argmax(1) != want.argmax(1)) & (top[:, -1] - top[:, -2] > tolerance)
         if turned.any() or worst > tolerance or moved:
-            raise UnmaskError(
+            raise BundleError(
                 f"the exported model answers otherwise at batch {size}: logits differ by up to {worst:.2g}"
             )
     return worst

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from unmask.types import Crop, Face, Floats, InputSpec, Pixels, UnmaskError
+from unmask.errors import InputError
+from unmask.types import Crop, Face, Floats, InputSpec, Pixels
 
 TEMPLATES: dict[str, Floats] = {
     # Upright and symmetric, for GenD-like crops: at margin 1.0 the eyes lie a third of the side apart.
@@ -47,19 +48,19 @@ def matrix(points: Floats, spec: InputSpec) -> Floats:
     Raises: UnmaskError for points that span no face, an unknown template, or a spec of whole images.
     """
     if spec.template not in TEMPLATES:
-        raise UnmaskError(f"unknown face template {spec.template!r}; known are {', '.join(sorted(TEMPLATES))}")
+        raise InputError(f"unknown face template {spec.template!r}; known are {', '.join(sorted(TEMPLATES))}")
     if spec.margin == 0:
-        raise UnmaskError("this detector looks at whole images (margin 0): use whole(), there is no face to align")
+        raise InputError("this detector looks at whole images (margin 0): use whole(), there is no face to align")
     source = np.asarray(points, np.float64)
     if source.shape != (5, 2) or not np.isfinite(source).all():
-        raise UnmaskError(f"a face has five finite points (5, 2), not {source.shape}: {source.tolist()}")
+        raise InputError(f"a face has five finite points (5, 2), not {source.shape}: {source.tolist()}")
     target = spec.size * (0.5 + (TEMPLATES[spec.template].astype(np.float64) - 0.5) / spec.margin)
     z, w = source @ (1, 1j), target @ (1, 1j)
     centre, spread = z.mean(), np.abs(z - z.mean()).max()
     a = np.vdot(z - centre, w - w.mean()) / max(float(np.sum(np.abs(z - centre) ** 2)), 1e-12)
     # A mirrored or scrambled face leaves nothing of `a`: the crop would be one pixel, blown up or shrunk to nothing.
     if spread < 1e-3 or abs(a) * spread < 0.02 * spec.size / spec.margin:
-        raise UnmaskError(f"these five points do not look like a face: {source.round(1).tolist()}")
+        raise InputError(f"these five points do not look like a face: {source.round(1).tolist()}")
     b = w.mean() - a * centre
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]], np.float32)
 
@@ -131,19 +132,19 @@ def whole(image: Pixels, spec: InputSpec) -> tuple[Pixels, Floats]:
 def check_picture(image: Pixels) -> None:
     """Raises: UnmaskError unless `image` is uint8 (H, W, 3) with at least one pixel."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise UnmaskError(f"expected an image of uint8 (H, W, 3), not {image.dtype} {image.shape}")
+        raise InputError(f"expected an image of uint8 (H, W, 3), not {image.dtype} {image.shape}")
 
 
 def _inverse(matrix: Floats) -> NDArray[np.float64]:
     forward = np.asarray(matrix, np.float64)
     if forward.shape != (2, 3) or not np.isfinite(forward).all():
-        raise UnmaskError(f"an alignment is a finite (2, 3) matrix, not {forward.tolist()}")
+        raise InputError(f"an alignment is a finite (2, 3) matrix, not {forward.tolist()}")
     if abs(np.linalg.det(forward[:, :2])) < 1e-12:
-        raise UnmaskError("this alignment flattens the face to a line or a point")
+        raise InputError("this alignment flattens the face to a line or a point")
     linear = np.linalg.inv(forward[:, :2])
     inverse = np.column_stack([linear, -linear @ forward[:, 2]])
     if np.abs(inverse).max() > 1e9:
-        raise UnmaskError("this alignment reaches beyond any image")
+        raise InputError("this alignment reaches beyond any image")
     return inverse
 
 

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, Field, ValidationError
 
+from unmask.errors import BundleError
 from unmask.faces.align import check_picture
 from unmask.faces.pull import pulled
 from unmask.faces.refinement import Refiner
 from unmask.faces.session import session
-from unmask.types import Face, Floats, Pixels, UnmaskError
+from unmask.types import Face, Floats, Pixels
 
 STRIDES = (8, 16, 32)
 KINDS = ("cls", "obj", "bbox", "kps")
@@ -68,7 +69,7 @@ class FaceDetectorCard(BaseModel):
         except FileNotFoundError:
             return cls()
         except (OSError, ValidationError) as error:
-            raise UnmaskError(f"{file} is not the card of a face detector: {error}") from error
+            raise BundleError(f"{file} is not the card of a face detector: {error}") from error
 
 
 class FaceDetector:
@@ -99,11 +100,11 @@ class FaceDetector:
         self._session = session(weights, f"face detector {name}", threads)
         inputs, outputs = self._session.get_inputs(), {o.name for o in self._session.get_outputs()}
         if [i.name for i in inputs] != ["input"] or not set(OUTPUTS) <= outputs:
-            raise UnmaskError(
+            raise BundleError(
                 f"face detector {name} has not YuNet's layout: input 'input', outputs {', '.join(OUTPUTS)}"
             )
         if any(isinstance(side, int) for side in inputs[0].shape[2:]):
-            raise UnmaskError(
+            raise BundleError(
                 f"face detector {name} takes images of {inputs[0].shape} only: export it with free height, width"
             )
         self._refiner = None if refiner is None else Refiner(refiner, name, threads)
@@ -123,7 +124,7 @@ class FaceDetector:
             refiner = path.with_name(card.refiner).read_bytes() if card.refiner else None
             return cls(path.read_bytes(), card.name or path.stem, threads, card.threshold, refiner)
         except OSError as error:
-            raise UnmaskError(
+            raise BundleError(
                 f"no face detector at {path} ({error.strerror}); use embedded, yunet or an ONNX file"
             ) from error
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from unmask.errors import BundleError
 from unmask.faces.align import align, matrix
 from unmask.faces.regions import COUNT
 from unmask.faces.session import session
-from unmask.types import Face, Floats, InputSpec, Pixels, UnmaskError
+from unmask.types import Face, Floats, InputSpec, Pixels
 
 SPEC = InputSpec(size=112, margin=1.25, template="gend5")  # of the crop that the net looks at
 _FILE = Path(__file__).with_name("landmarker.onnx")
@@ -40,7 +41,7 @@ class Landmarker:
         taken = {i.name: list(i.shape[1:]) for i in self._session.get_inputs()}
         given = {o.name: list(o.shape[1:]) for o in self._session.get_outputs()}
         if taken != {"input": [3, SPEC.size, SPEC.size]} or given.get("points") != [COUNT, 2]:
-            raise UnmaskError(
+            raise BundleError(
                 f"landmarker {name} is of another kind: wanted are input (N, 3, {SPEC.size}, {SPEC.size}) and "
                 f"points (N, {COUNT}, 2), it has {taken} and {given}"
             )
@@ -55,7 +56,7 @@ class Landmarker:
         try:
             return cls(path.read_bytes(), label, threads)
         except OSError as error:
-            raise UnmaskError(
+            raise BundleError(
                 f"no landmarker at {path} ({error.strerror}); train one with `python -m training.landmarker` and "
                 "give its path, or do with from_five, which looks at no image"
             ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unmask.downloads import Source, cache, download, holds
-from unmask.types import UnmaskError
+from unmask.errors import BundleError, UnknownMethodError
 
 SOURCES = {
     # From its authors. OpenCV's zoo carries the smaller "s" variant, exported for images of 640 x 640 only.
@@ -36,13 +36,13 @@ def pulled(name: str) -> Path:
     """The file that `pull` put into the cache. Raises: UnmaskError when it is not there, or no longer what it was."""
     source, path = _source(name), cache() / f"{name}.onnx"
     if not path.is_file():
-        raise UnmaskError(f"the face detector {name} is not on this machine; fetch it with: unmask pull {name}")
+        raise BundleError(f"the face detector {name} is not on this machine; fetch it with: unmask pull {name}")
     if not holds(path, source.sha256):
-        raise UnmaskError(f"{path} is damaged; fetch it again with: unmask pull {name}")
+        raise BundleError(f"{path} is damaged; fetch it again with: unmask pull {name}")
     return path
 
 
 def _source(name: str) -> Source:
     if name not in SOURCES:
-        raise UnmaskError(f"no face detector {name!r} to fetch; there is {', '.join(SOURCES)}")
+        raise UnknownMethodError(f"no face detector {name!r} to fetch; there is {', '.join(SOURCES)}")
     return SOURCES[name]

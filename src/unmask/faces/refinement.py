@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from unmask.errors import BundleError, UnmaskError
 from unmask.faces.align import align, matrix
 from unmask.faces.session import session
-from unmask.types import Floats, InputSpec, Pixels, UnmaskError
+from unmask.types import Floats, InputSpec, Pixels
 
 MIRRORED = [1, 0, 2, 4, 3]  # a mirrored left eye is the right eye of the image
 SPEC = InputSpec(size=80, margin=1.4, template="gend5")  # of the close-up that the net looks at
@@ -28,7 +29,7 @@ class Refiner:
         taken = {i.name: list(i.shape[1:]) for i in self._session.get_inputs()}
         given = {o.name: list(o.shape[1:]) for o in self._session.get_outputs()}
         if taken != {"input": [3, SPEC.size, SPEC.size]} or given != {"points": [5, 2], "face": []}:
-            raise UnmaskError(
+            raise BundleError(
                 f"the second stage of the face detector {name} is of another kind: wanted are input "
                 f"(N, 3, {SPEC.size}, {SPEC.size}), points (N, 5, 2) and face (N,), it has {taken} and {given}"
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnxruntime
 
-from unmask.types import UnmaskError
+from unmask.errors import BundleError
 
 
 def session(weights: bytes, name: str, threads: int) -> onnxruntime.InferenceSession:
@@ -21,4 +21,4 @@ def session(weights: bytes, name: str, threads: int) -> onnxruntime.InferenceSes
     try:
         return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own errors share no base class
-        raise UnmaskError(f"{name} is not a readable ONNX file: {error}") from error
+        raise BundleError(f"{name} is not a readable ONNX file: {error}") from error

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from unmask.types import Floats, UnmaskError
+from unmask.errors import InputError
+from unmask.types import Floats
 
 
 def from_five(five: Floats) -> Floats:
@@ -25,7 +26,7 @@ def from_five(five: Floats) -> Floats:
     centre = z.mean()
     turn = np.vdot(z - centre, w - w.mean()) / np.sum(np.abs(z - centre) ** 2)
     if not np.isfinite(turn) or abs(turn) < 1:
-        raise UnmaskError(f"these five points do not look like a face: {five.round(1).tolist()}")
+        raise InputError(f"these five points do not look like a face: {five.round(1).tolist()}")
     laid = turn * (_STANDARD @ (1, 1j) - centre) + w.mean()
     rest = w - (turn * (z - centre) + w.mean())
     pull = np.linalg.solve(_near(_FIVE, _FIVE) + 0.01 * np.eye(5), rest)

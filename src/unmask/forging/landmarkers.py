@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from unmask.data.landmarks import Landmarker, standard
+from unmask.errors import InputError
 from unmask.faces.landmarker import Landmarker as Net
-from unmask.types import Face, Floats, Pixels, UnmaskError
+from unmask.types import Face, Floats, Pixels
 
 # Of MediaPipe's 468 points: those nearest to iBUG's 68 in their order, then the forehead from right to left.
 FROM_MESH = (
@@ -37,7 +38,7 @@ def landmarker(name: str) -> Landmarker:
     if name == "five":
         return standard
     if name != "embedded" and not Path(name).is_file():
-        raise UnmaskError(f"{name} is no landmarker: give five, embedded, or the path of a face_landmark.tflite")
+        raise InputError(f"{name} is no landmarker: give five, embedded, or the path of a face_landmark.tflite")
     return partial(_points, name)
 
 

@@ -33,11 +33,12 @@ from unmask._version import __version__
 from unmask.base.generator import Forgery, Generator, Unforgeable
 from unmask.data.donors import Reals
 from unmask.data.manifest import FaceRow, Manifest, Split, Writer
+from unmask.errors import InputError, ManifestError, OutputError, UnmaskError
 from unmask.forging.contact_sheet import MARK, sheet
 from unmask.forging.landmarkers import landmarker
 from unmask.journal import appended, lock
 from unmask.registry import create
-from unmask.types import Floats, Pixels, Plain, UnmaskError
+from unmask.types import Floats, Pixels, Plain
 from unmask.workers import Worker, WorkerError, ask_all, serve
 
 TABLE, JOB, JOURNAL, SHEET, WORK = "faces.parquet", "job.json", "journal.jsonl", "sheet.png", ".work"
@@ -83,9 +84,9 @@ def forge(
     """
     reals = sources(manifest, options)
     if options.name in manifest.roots:
-        raise UnmaskError(f"{manifest.path} has a data set {options.name!r} already: choose another --name")
+        raise ManifestError(f"{manifest.path} has a data set {options.name!r} already: choose another --name")
     if not len(reals):
-        raise UnmaskError(f"{manifest.path} has no real crops to forge{' in these splits' if options.splits else ''}")
+        raise ManifestError(f"{manifest.path} has no real crops to forge{' in these splits' if options.splits else ''}")
     job = Job(options=options, version=__version__, source=manifest.digest)
     with _claimed(out, job):
         if not (out / TABLE).exists():
@@ -120,11 +121,11 @@ def chosen(names: Sequence[str], changes: Sequence[str] = ()) -> dict[str, dict[
         key, equals, text = change.partition("=")
         name, dot, option = key.partition(".")
         if not (equals and dot and option) or name not in found:
-            raise UnmaskError(f"{change!r} changes no generator of {', '.join(names)}: write name.option=value")
+            raise InputError(f"{change!r} changes no generator of {', '.join(names)}: write name.option=value")
         try:
             found[name][option] = yaml.safe_load(text)
         except yaml.YAMLError:
-            raise UnmaskError(f"the value of {change!r} is no YAML: quote it") from None
+            raise InputError(f"the value of {change!r} is no YAML: quote it") from None
     for name, options in found.items():
         create("generator", name, options)
     return found
@@ -144,7 +145,7 @@ def _claimed(out: Path, job: Job) -> BinaryIO:
     out.mkdir(parents=True, exist_ok=True)
     strangers = [p.name for p in out.iterdir() if p.name != JOB] if not (out / JOB).exists() else []
     if strangers:
-        raise UnmaskError(f"{out} holds other files ({strangers[0]}); give a new folder for the forgeries")
+        raise OutputError(f"{out} holds other files ({strangers[0]}); give a new folder for the forgeries")
     file = (out / JOB).open("a+b")
     lock(file, BUSY.format(out))
     file.seek(0)
@@ -153,13 +154,13 @@ def _claimed(out: Path, job: Job) -> BinaryIO:
         try:
             earlier = Job.model_validate_json(said)
         except ValidationError:
-            raise UnmaskError(f"{out / JOB} is damaged; delete {out} and forge again") from None
+            raise OutputError(f"{out / JOB} is damaged; delete {out} and forge again") from None
         if earlier != job:
             names = [k for k in Options.model_fields if getattr(earlier.options, k) != getattr(job.options, k)]
             names += ["the manifest"] * (earlier.source != job.source) + ["the version"] * (
                 earlier.version != __version__
             )
-            raise UnmaskError(f"{out} holds forgeries of another wish ({', '.join(names)} differ): give a new folder")
+            raise OutputError(f"{out} holds forgeries of another wish ({', '.join(names)} differ): give a new folder")
     else:
         file.write(job.model_dump_json(indent=1).encode())
         file.flush()

@@ -26,8 +26,9 @@ from unmask.base.generator import Generator, Unforgeable
 from unmask.data.donors import Reals
 from unmask.data.landmarks import Landmarker, standard
 from unmask.data.loader import FaceSet, Item, Key
+from unmask.errors import ManifestError, UnmaskError
 from unmask.registry import create
-from unmask.types import Pixels, UnmaskError
+from unmask.types import Pixels
 
 TRIES = 8  # draws for one forgery before it is an error: a draw may fail, an image of one colour always does
 _STREAM = 2  # beside 0, the samplers', and 1, that of pairs
@@ -75,9 +76,9 @@ class ForgedSet(Dataset[Item]):
         mask[faces.row[self.real]] = True
         self.reals = Reals(faces.manifest, where=mask, landmarker=landmarker)
         if len(self.reals) != len(self.real):
-            raise UnmaskError(
+            raise ManifestError(
                 f"{len(self.real) - len(self.reals)} real crops of {faces.manifest.path} have no five points to forge "
-                "by: cut them with `unmask faces`"
+                "by: cut them with `unmask data extract`"
             )
         self.among = np.full(len(faces), -1, np.int32)  # a crop's number in `reals`
         self.among[self.real] = np.arange(len(self.real))
@@ -102,7 +103,7 @@ class ForgedSet(Dataset[Item]):
             pair = at if item.label == 0 else item.pair
             return item._replace(pair=pair, method=int(self._stored[item.method]))
         if self.among[at] < 0:
-            raise UnmaskError(f"{self.faces.path(at)} is not a real face: nothing is forged from it")
+            raise ManifestError(f"{self.faces.path(at)} is not a real face: nothing is forged from it")
         beside, g = divmod(which - 1, len(self.makers))
         made = self._made_of(g, at, image, [*map(int, seed), int(i)], beside=bool(beside))
         item = self.faces.item(at, made, seed)

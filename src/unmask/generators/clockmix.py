@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from unmask.base.generator import Forgery, Generator, Unforgeable
 from unmask.data.donors import Donor, Donors
 from unmask.data.landmarks import Landmarks
+from unmask.errors import InputError
 from unmask.registry import create
-from unmask.types import Pixels, UnmaskError
+from unmask.types import Pixels
 
 CARD = {
     "title": "ClockMix (structure-preserving mixtures)",
@@ -47,7 +48,7 @@ class ClockMix(Generator):
             most: faces in a mixture, 2 or more.
         """
         if most < 2 or of == "clockmix":
-            raise UnmaskError(f"a mixture has 2 or more faces and is not made of mixtures, not {most} of {of}")
+            raise InputError(f"a mixture has 2 or more faces and is not made of mixtures, not {most} of {of}")
         self.maker, self.of, self.most = create("generator", of), of, most
 
     def run(self, image: Pixels, face: Landmarks, rng: np.random.Generator, donors: Donors | None) -> Forgery:

@@ -16,10 +16,11 @@ import numpy as np
 from unmask.base.generator import Forgery, Generator, Unforgeable
 from unmask.data.donors import Donors
 from unmask.data.landmarks import BROWS, JAW, Landmarks, filled
+from unmask.errors import InputError
 from unmask.imageops.blending import blend, blur, poisson
 from unmask.imageops.colour import transferred
 from unmask.imageops.warping import piecewise
-from unmask.types import Floats, Pixels, UnmaskError
+from unmask.types import Floats, Pixels
 
 CARD = {
     "title": "Landmark-warped face swap",
@@ -42,7 +43,7 @@ class FaceSwap(Generator):
             seamless: share of Poisson's blending; the rest has a feathered edge.
         """
         if among < 1 or not 0 <= seamless <= 1:
-            raise UnmaskError(f"among is 1 or more and seamless a share, not {among} and {seamless}")
+            raise InputError(f"among is 1 or more and seamless a share, not {among} and {seamless}")
         self.among, self.seamless = among, seamless
 
     def run(self, image: Pixels, face: Landmarks, rng: np.random.Generator, donors: Donors | None) -> Forgery:
@@ -53,7 +54,7 @@ class FaceSwap(Generator):
             raise Unforgeable("there is nobody to swap with: no other real face of this split and another group")
         donor = drawn[0]
         if len(donor.face.points) != len(face.points):
-            raise UnmaskError("donor and face have different landmarks: find both with one landmarker")
+            raise InputError("donor and face have different landmarks: find both with one landmarker")
         warped, inside = piecewise(donor.image, donor.face.points, face.points, side)
         area = filled(_area(face, rng), side) * inside
         if area.sum() < 16:

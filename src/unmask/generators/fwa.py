@@ -15,9 +15,10 @@ import numpy as np
 from unmask.base.generator import Forgery, Generator, Unforgeable
 from unmask.data.donors import Donors
 from unmask.data.landmarks import BROWS, MOUTH, NOSE, Landmarks, filled
+from unmask.errors import InputError
 from unmask.imageops.blending import blend, blur
 from unmask.imageops.degradation import levels
-from unmask.types import Floats, Pixels, UnmaskError
+from unmask.types import Floats, Pixels
 
 CARD = {
     "title": "Face-warping artefacts",
@@ -37,7 +38,7 @@ class FaceWarping(Generator):
             scale: smallest and largest size of the small face, as a share of its own.
         """
         if not 0 < scale[0] <= scale[1] < 1:
-            raise UnmaskError(f"scale goes upwards between 0 and 1, not {scale}")
+            raise InputError(f"scale goes upwards between 0 and 1, not {scale}")
         self.scale = scale
 
     def run(self, image: Pixels, face: Landmarks, rng: np.random.Generator, donors: Donors | None) -> Forgery:

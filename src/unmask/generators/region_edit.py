@@ -17,10 +17,11 @@ import numpy as np
 from unmask.base.generator import Forgery, Generator, Unforgeable
 from unmask.data.donors import Donor, Donors
 from unmask.data.landmarks import LEFT_BROW, LEFT_EYE, MOUTH, NOSE, RIGHT_BROW, RIGHT_EYE, Landmarks, Region, filled
+from unmask.errors import InputError
 from unmask.imageops.blending import blend, blur, poisson
 from unmask.imageops.colour import transferred
 from unmask.imageops.warping import moved, similarity
-from unmask.types import Floats, Pixels, UnmaskError
+from unmask.types import Floats, Pixels
 
 CARD = {
     "title": "Edits of parts of a face",
@@ -51,7 +52,7 @@ class RegionEdit(Generator):
             exchange: share of edits that take the part from another face; the rest warps it.
         """
         if not 1 <= most <= len(PARTS) or not 0 <= exchange <= 1:
-            raise UnmaskError(f"most is 1 to {len(PARTS)} and exchange a share, not {most} and {exchange}")
+            raise InputError(f"most is 1 to {len(PARTS)} and exchange a share, not {most} and {exchange}")
         self.most, self.exchange = most, exchange
 
     def run(self, image: Pixels, face: Landmarks, rng: np.random.Generator, donors: Donors | None) -> Forgery:
@@ -136,7 +137,7 @@ def warped(image: Pixels, face: Landmarks, region: Region, mask: Floats, warp: W
 def exchanged(image: Pixels, face: Landmarks, region: Region, mask: Floats, donor: Donor) -> Pixels:
     """The part of an image under the mask from another face, laid over the region's points and recoloured."""
     if len(donor.face.points) != len(face.points):
-        raise UnmaskError("donor and face have different landmarks: find both with one landmarker")
+        raise InputError("donor and face have different landmarks: find both with one landmarker")
     over = similarity(donor.face.at(region), face.at(region))
     source = transferred(moved(donor.image, over, image.shape[0]), image, mask)
     return blend(image, poisson(image, source, (mask > 0.02).astype(np.float32)), mask)

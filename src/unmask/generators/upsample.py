@@ -23,8 +23,9 @@ import numpy as np
 from unmask.base.generator import Forgery, Generator, Unforgeable
 from unmask.data.donors import Donors
 from unmask.data.landmarks import Landmarks, filled
+from unmask.errors import InputError
 from unmask.imageops.blending import blend, blur
-from unmask.types import Floats, Pixels, UnmaskError
+from unmask.types import Floats, Pixels
 
 CARD = {
     "title": "Traces of up-sampling",
@@ -47,7 +48,7 @@ class UpSample(Generator):
             inside: share of forgeries whose face alone is touched.
         """
         if not ways or not set(ways) <= set(WAYS) or not 0 <= inside <= 1:
-            raise UnmaskError(f"ways are of {', '.join(WAYS)} and inside a share, not {list(ways)} and {inside}")
+            raise InputError(f"ways are of {', '.join(WAYS)} and inside a share, not {list(ways)} and {inside}")
         self.ways, self.inside = tuple(ways), inside
 
     def run(self, image: Pixels, face: Landmarks, rng: np.random.Generator, donors: Donors | None) -> Forgery:

@@ -22,9 +22,10 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from unmask.errors import InputError
 from unmask.imageops.degradation import blurred, jpeg, levels, pixelated, webp
 from unmask.imageops.reencoding import reencoded
-from unmask.types import Floats, Pixels, UnmaskError
+from unmask.types import Floats, Pixels
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601
 # Columns: what one unit of Y', Cb and Cr of studio range adds to R, G and B of full range (BT.601).
@@ -76,7 +77,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
 def preset(name: str) -> tuple[str, ...]:
     """The kinds of a preset. Raises: UnmaskError for another name."""
     if name not in PRESETS:
-        raise UnmaskError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
+        raise InputError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
     return PRESETS[name]
 
 
@@ -225,10 +226,10 @@ def _rng(name: str, seed: int, *more: int) -> Rng:
 
 def _kind(name: str, level: int) -> Kind:
     if name not in KINDS:
-        raise UnmaskError(f"no kind of corruption {name!r}; there are {', '.join(KINDS)}")
+        raise InputError(f"no kind of corruption {name!r}; there are {', '.join(KINDS)}")
     kind = KINDS[name]
     if not 0 <= level <= len(kind.steps):
-        raise UnmaskError(f"{name} has levels 0 to {len(kind.steps)}, not {level}")
+        raise InputError(f"{name} has levels 0 to {len(kind.steps)}, not {level}")
     return kind
 
 

@@ -11,7 +11,8 @@ import av
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 
-from unmask.types import Pixels, UnmaskError
+from unmask.errors import InputError
+from unmask.types import Pixels
 
 ENCODERS = {"h264": "libx264", "h265": "libx265"}
 DECODERS = {"h264": "h264", "h265": "hevc"}
@@ -53,7 +54,7 @@ def reencoded(
             gave += 1
             yield out
     if gave != came:
-        raise UnmaskError(f"{ENCODERS[codec]} gave {gave} frames back for {came}: leave out this kind of damage")
+        raise InputError(f"{ENCODERS[codec]} gave {gave} frames back for {came}: leave out this kind of damage")
 
 
 def version() -> str:
@@ -65,7 +66,7 @@ def _encoder(codec: Literal["h264", "h265"], crf: int, rate: float, shape: tuple
     try:
         encoder = av.CodecContext.create(ENCODERS[codec], "w")
     except av.codec.codec.UnknownCodecError:
-        raise UnmaskError(f"this PyAV was built without {ENCODERS[codec]}: install the wheel from PyPI") from None
+        raise InputError(f"this PyAV was built without {ENCODERS[codec]}: install the wheel from PyPI") from None
     assert isinstance(encoder, VideoCodecContext)
     encoder.height, encoder.width = (n + n % 2 for n in shape)
     encoder.pix_fmt = "yuv420p"

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import Delaunay, QhullError
 
-from unmask.types import Floats, Pixels, UnmaskError
+from unmask.errors import InputError
+from unmask.types import Floats, Pixels
 
 Doubles = NDArray[np.float64]
 
@@ -64,7 +65,7 @@ def _triangles(points: Floats) -> Delaunay:
     try:
         return Delaunay(points.astype(np.float64))
     except QhullError:
-        raise UnmaskError("these landmarks span no area: they belong to no face") from None
+        raise InputError("these landmarks span no area: they belong to no face") from None
 
 
 def _carried(mesh: Delaunay, want: Floats, points: Doubles) -> tuple[Doubles, NDArray[np.bool_]]:

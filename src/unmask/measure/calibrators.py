@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from unmask.errors import InputError
 from unmask.measure.inputs import Bools, Doubles, checked, labels, numbers, same_length
-from unmask.types import UnmaskError
 
 
 def balanced(label: ArrayLike) -> Doubles:
@@ -33,7 +33,7 @@ class Temperature:
         y, x, w = _rows(margin, label, weight)
         slope = float(logistic(x[:, None], y.astype(np.float64), w)[0])
         if slope <= 0:
-            raise UnmaskError("higher logits go with real rows here: check which label is fake before calibrating")
+            raise InputError("higher logits go with real rows here: check which label is fake before calibrating")
         return cls(1 / slope)
 
     def __call__(self, margin: ArrayLike) -> Doubles:
@@ -140,11 +140,11 @@ def _beta(x: Doubles) -> Doubles:
 def _rows(margin: ArrayLike, label: ArrayLike, weight: ArrayLike | None) -> tuple[Bools, Doubles, Doubles]:
     y, x = checked(label, margin)
     if not np.isfinite(x).all():
-        raise UnmaskError(f"the logit in row {int(np.argmin(np.isfinite(x)))} is infinite: leave it out and count it")
+        raise InputError(f"the logit in row {int(np.argmin(np.isfinite(x)))} is infinite: leave it out and count it")
     if y.all() or not y.any():
-        raise UnmaskError("calibration needs real and fake validation rows: one of the two classes is missing")
+        raise InputError("calibration needs real and fake validation rows: one of the two classes is missing")
     w = np.ones(len(x)) if weight is None else numbers(weight, "weight")
     same_length(margin=x, weight=w)
     if (w < 0).any():
-        raise UnmaskError(f"the weight in row {int(np.argmax(w < 0))} is negative: weights are 0 or more")
+        raise InputError(f"the weight in row {int(np.argmax(w < 0))} is negative: weights are 0 or more")
     return y, x, w

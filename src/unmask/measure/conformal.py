@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from unmask.errors import InputError
 from unmask.measure.inputs import Bools, checked, labels, numbers, same_length
 from unmask.measure.interval import Interval, clopper_pearson
-from unmask.types import UnmaskError
 
 ALL = "all"
 
@@ -43,7 +43,7 @@ class Conformal:
         Raises: UnmaskError for unusable rows or a level outside 0..1.
         """
         if not 0 < level < 1:
-            raise UnmaskError(f"a level of {level:g} promises nothing: choose one between 0 and 1")
+            raise InputError(f"a level of {level:g} promises nothing: choose one between 0 and 1")
         y, x = checked(label, margin)
         strange = np.where(y, -x, x)
         kind = _categories(category, len(x))
@@ -61,7 +61,7 @@ class Conformal:
         kind = _categories(category, len(x))
         known = np.array(self.categories)
         if missing := sorted(set(kind.tolist()) - set(self.categories)):
-            raise UnmaskError(f"no limit was fitted for {missing[0]!r}: fit on data that hold every category")
+            raise InputError(f"no limit was fitted for {missing[0]!r}: fit on data that hold every category")
         limit = np.array(self.limit)[np.searchsorted(known, kind)] if len(x) else np.zeros(0)
         return np.stack([x <= limit, -x <= limit], 1)
 

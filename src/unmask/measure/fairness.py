@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from unmask.errors import InputError
 from unmask.measure.inputs import Doubles, Longs, checked, codes, same_length
 from unmask.measure.interval import joint
 from unmask.measure.metrics import auroc
-from unmask.types import UnmaskError
 
 MIN_GROUPS = 30  # leakage groups of a class in a cell, below which it is "insufficient data" and no rate
 UNKNOWN = ""
@@ -113,9 +113,7 @@ def audit(
     kept, excluded = _kept(names, y, own, least, real_only)
     if len(kept) < 2:
         said = "; ".join(f"{n}: {why}" for n, why in excluded)
-        raise UnmaskError(
-            f"{by}: fewer than two groups are large enough to compare ({said}); lower --min, or pool them"
-        )
+        raise InputError(f"{by}: fewer than two groups are large enough to compare ({said}); lower --min, or pool them")
     use = np.isin(names, kept)
     y, s, call = y[use], s[use], call[use]
     names, own, strata_ = names[use], own[use], strata_[use]

@@ -28,7 +28,7 @@ class Part(Plain):
 
 
 class Fairness(Plain):
-    """What `unmask fairness` found. `left_out`: (what, why)."""
+    """What `unmask eval fairness` found. `left_out`: (what, why)."""
 
     schema_: Literal["unmask.fairness/1"] = "unmask.fairness/1"
     parts: tuple[Part, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unmask.types import UnmaskError
+from unmask.errors import InputError
 
 Doubles = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -16,7 +16,7 @@ def labels(label: ArrayLike) -> Bools:
     """(N,) of 0 and 1 -> bool. Raises: UnmaskError naming the first row that holds anything else."""
     y = np.asarray(label)
     if y.ndim != 1:
-        raise UnmaskError(f"labels must be one row of numbers, not of shape {y.shape}: flatten them first")
+        raise InputError(f"labels must be one row of numbers, not of shape {y.shape}: flatten them first")
     if y.dtype == bool:
         return np.asarray(y, bool)
     if y.dtype.kind not in "iu":
@@ -24,7 +24,7 @@ def labels(label: ArrayLike) -> Bools:
     wrong = (y != 0) & (y != 1)
     if wrong.any():
         i = int(np.argmax(wrong))
-        raise UnmaskError(f"the label in row {i} is {y[i]:g}: labels are 0 (real) or 1 (fake), map other classes first")
+        raise InputError(f"the label in row {i} is {y[i]:g}: labels are 0 (real) or 1 (fake), map other classes first")
     return np.asarray(y == 1)
 
 
@@ -32,10 +32,10 @@ def numbers(value: ArrayLike, name: str = "score") -> Doubles:
     """(N,) -> float64. Raises: UnmaskError naming the first NaN; infinities are ranks like any other."""
     x = np.asarray(value, np.float64)
     if x.ndim != 1:
-        raise UnmaskError(f"a {name} array must be one row of numbers, not of shape {x.shape}: flatten it first")
+        raise InputError(f"a {name} array must be one row of numbers, not of shape {x.shape}: flatten it first")
     missing = np.isnan(x)
     if missing.any():
-        raise UnmaskError(f"the {name} in row {int(np.argmax(missing))} is NaN: leave failed rows out and count them")
+        raise InputError(f"the {name} in row {int(np.argmax(missing))} is NaN: leave failed rows out and count them")
     return x
 
 
@@ -44,7 +44,7 @@ def same_length(**arrays: NDArray[np.generic]) -> None:
     sizes = {name: len(a) for name, a in arrays.items()}
     if len(set(sizes.values())) > 1:
         said = ", ".join(f"{n} {name}" for name, n in sizes.items())
-        raise UnmaskError(f"arrays differ in length ({said}): row {min(sizes.values())} is missing from one of them")
+        raise InputError(f"arrays differ in length ({said}): row {min(sizes.values())} is missing from one of them")
 
 
 def checked(label: ArrayLike, score: ArrayLike) -> tuple[Bools, Doubles]:
@@ -61,7 +61,7 @@ def probable(label: ArrayLike, probability: ArrayLike) -> tuple[Bools, Doubles]:
     outside = (p < 0) | (p > 1)
     if outside.any():
         i = int(np.argmax(outside))
-        raise UnmaskError(f"the probability in row {i} is {p[i]:g}, outside 0..1: calibrate logits first")
+        raise InputError(f"the probability in row {i} is {p[i]:g}, outside 0..1: calibrate logits first")
     return y, p
 
 
@@ -69,7 +69,7 @@ def codes(groups: ArrayLike, name: str = "group") -> tuple[Longs, int]:
     """Any array of ids (N,) -> dense codes 0..G-1 and G. Raises: UnmaskError for an id that is NaN."""
     ids = np.asarray(groups)
     if ids.ndim != 1:
-        raise UnmaskError(f"a {name} array must hold one id a row, not shape {ids.shape}: combine the columns first")
+        raise InputError(f"a {name} array must hold one id a row, not shape {ids.shape}: combine the columns first")
     if ids.dtype.kind == "f":
         numbers(ids, name)
     if ids.dtype.kind in "iu" and len(ids) and int(ids.min()) >= 0 and int(ids.max()) < 4 * len(ids) + 1024:

@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from unmask.errors import InputError
 from unmask.measure.inputs import Bools, Doubles, Longs, checked, codes, same_length
 from unmask.measure.metrics import OF_CURVE, Ranking, auroc, share
-from unmask.types import UnmaskError
 
 Score = Callable[[ArrayLike, ArrayLike], float]  # a metric: (label, score) -> number
 Part = tuple[Score, ArrayLike, ArrayLike, ArrayLike]  # metric, label, score, groups
@@ -165,7 +165,7 @@ def clopper_pearson(hits: int, n: int, level: float = 0.95) -> Interval:
 
 def _possible(hits: int, n: int) -> None:
     if not 0 <= hits <= n:
-        raise UnmaskError(f"{hits} of {n} is no rate: hits must lie between 0 and the number of trials")
+        raise InputError(f"{hits} of {n} is no rate: hits must lie between 0 and the number of trials")
 
 
 def _prepared(metric: Score, label: ArrayLike, score: ArrayLike, groups: ArrayLike) -> tuple[Of, int]:
@@ -225,7 +225,7 @@ def _resampled(metrics: tuple[Of, ...], count: int, rounds: int, seed: int) -> I
             yield values
         if kept == rounds:
             return
-    raise UnmaskError(f"only {kept} of {100 * rounds} resamples held both classes: there are too few groups of one")
+    raise InputError(f"only {kept} of {100 * rounds} resamples held both classes: there are too few groups of one")
 
 
 def _acceleration(of: Of, count: int) -> float:

@@ -46,7 +46,7 @@ for (const table of document.querySelectorAll("table")) {
 
 
 def leaderboard(runs: Sequence[Path]) -> str:
-    """The page. Raises: UnmaskError for a folder that is no output of `unmask bench`."""
+    """The page. Raises: UnmaskError for a folder that is no output of `unmask eval bench`."""
     e, parts = html.escape, []
     for run in runs:
         result = read(run)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from unmask.errors import InputError
 from unmask.measure.inputs import Bools
 from unmask.measure.metrics import auroc
-from unmask.types import UnmaskError
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ def overlap(mask: ArrayLike, heat: ArrayLike, threshold: float) -> Overlap:
 def _pictures(mask: ArrayLike, heat: ArrayLike) -> tuple[Bools, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
     m, h = np.asarray(mask), np.asarray(heat, np.float64)
     if m.ndim != 3 or m.shape != h.shape:
-        raise UnmaskError(f"mask and map must both be (N, H, W), not {m.shape} and {h.shape}: resize the map first")
+        raise InputError(f"mask and map must both be (N, H, W), not {m.shape} and {h.shape}: resize the map first")
     for name, wrong in (("mask", (m != 0) & (m != 1)), ("map", np.isnan(h))):
         if wrong.any():
             i = int(np.argmax(wrong.any((1, 2))))
-            raise UnmaskError(f"the {name} of image {i} holds a value that cannot be used: masks are 0/1, maps no NaN")
+            raise InputError(f"the {name} of image {i} holds a value that cannot be used: masks are 0/1, maps no NaN")
     return m.astype(bool), h

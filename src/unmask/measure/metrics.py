@@ -14,8 +14,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
+from unmask.errors import InputError
 from unmask.measure.inputs import Doubles, checked, probable
-from unmask.types import UnmaskError
 
 NAN = float("nan")
 
@@ -146,7 +146,7 @@ def partial_auc(label: ArrayLike, score: ArrayLike, fpr: float = 0.1, standardis
     Standardised: (1 + (A - fpr^2 / 2) / (fpr - fpr^2 / 2)) / 2.
     """
     if not 0 < fpr <= 1:
-        raise UnmaskError(f"the largest FPR must be above 0 and at most 1, not {fpr:g}")
+        raise InputError(f"the largest FPR must be above 0 and at most 1, not {fpr:g}")
     curve = Ranking(label, score).curve()
     if not curve.both:
         return NAN
@@ -191,7 +191,7 @@ def _at_most(curve: Curve, fpr: float) -> int:
 
 def _both(curve: Curve) -> Curve:
     if not curve.both:
-        raise UnmaskError("a threshold needs real and fake validation rows: one of the two classes is missing")
+        raise InputError("a threshold needs real and fake validation rows: one of the two classes is missing")
     return curve
 
 

@@ -16,12 +16,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from unmask.errors import InputError
 from unmask.measure.metrics import auroc, reliability, roc
 from unmask.measure.protocol import Metric
 from unmask.measure.robustness import CLEAN, Number
 from unmask.measure.tables import NAMES, Result
 from unmask.measure.units import Units
-from unmask.types import Pixels, UnmaskError
+from unmask.types import Pixels
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 STYLES = ("-", "--", "-.", ":")
@@ -209,7 +210,7 @@ def features(
     from sklearn.manifold import TSNE
 
     if len(points) < 10:
-        raise UnmaskError(f"a map of features needs at least 10 of them, not {len(points)}")
+        raise InputError(f"a map of features needs at least 10 of them, not {len(points)}")
     perplexity = min(30.0, (len(points) - 1) / 3)
     at = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(np.asarray(points, np.float32))
     kinds = np.asarray(names, str)

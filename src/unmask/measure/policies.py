@@ -15,8 +15,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from unmask.errors import InputError
 from unmask.measure.inputs import checked
-from unmask.types import UnmaskError
 
 Policy = Literal["half", "one", "worst-fpr", "equal-fpr", "equal-tpr"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
@@ -58,7 +58,7 @@ def limits(
     if policy == "equal-tpr":
         found = float((s[y] >= one).mean()) if y.any() else 0.0
         if not y.any():
-            raise UnmaskError("equal-tpr needs forged validation rows: there are none")
+            raise InputError("equal-tpr needs forged validation rows: there are none")
         return Limits(one, {n: found_limit(s[rows], found) for n, rows in large(y).items()})
     each = {n: false_alarm_limit(s[rows], at) for n, rows in large(~y).items()}
     if policy == "worst-fpr":
@@ -73,7 +73,7 @@ def false_alarm_limit(real: ArrayLike, at: float) -> float:
     """
     s = -np.sort(-np.asarray(real, np.float64))
     if not len(s):
-        raise UnmaskError("a threshold for false alarms needs real validation rows: there are none")
+        raise InputError("a threshold for false alarms needs real validation rows: there are none")
     allowed = int(at * len(s) + 1e-9)
     return float(np.nextafter(s[allowed], np.inf)) if allowed < len(s) else float("-inf")
 
@@ -85,6 +85,6 @@ def found_limit(fake: ArrayLike, share: float) -> float:
     """
     s = -np.sort(-np.asarray(fake, np.float64))
     if not len(s):
-        raise UnmaskError("a threshold for found fakes needs forged validation rows: there are none")
+        raise InputError("a threshold for found fakes needs forged validation rows: there are none")
     wanted = int(np.ceil(share * len(s) - 1e-9))
     return float(s[wanted - 1]) if wanted else float("inf")

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from unmask.errors import InputError
 from unmask.measure.inputs import Bools, Doubles, Longs, checked, codes, same_length
-from unmask.types import UnmaskError
 
 Rule = Literal["mean", "median", "max", "top"]
 Codes = NDArray[np.integer[Any]]
@@ -48,7 +48,7 @@ def pool(label: ArrayLike, score: ArrayLike, ids: Sequence[ArrayLike], by: Rule 
     Raises: UnmaskError for unusable rows, and for an id whose rows carry both labels.
     """
     if by == "top" and top < 1:
-        raise UnmaskError(f"the mean of the top {top} scores does not exist: ask for at least 1")
+        raise InputError(f"the mean of the top {top} scores does not exist: ask for at least 1")
     y, s = checked(label, score)
     code, groups = combined(ids)
     same_length(label=y, id=code)
@@ -58,7 +58,7 @@ def pool(label: ArrayLike, score: ArrayLike, ids: Sequence[ArrayLike], by: Rule 
     clash = y != y[first][code]
     if clash.any():
         i = int(np.argmax(clash))
-        raise UnmaskError(f"rows {first[code[i]]} and {i} share an id but not a label: pool by the full id")
+        raise InputError(f"rows {first[code[i]]} and {i} share an id but not a label: pool by the full id")
     size = np.bincount(code, minlength=groups)
     return Pooled(_pooled(s, code, size, by, top), y[first], size, first.astype(np.int64))
 
@@ -71,7 +71,7 @@ def combined(ids: Sequence[ArrayLike]) -> tuple[Longs, int]:
     """
     columns = [_column(c, f"id column {k}") for k, c in enumerate(ids)]
     if not columns:
-        raise UnmaskError("pooling needs at least one id column: (dataset, method, compression, video)")
+        raise InputError("pooling needs at least one id column: (dataset, method, compression, video)")
     for more, _ in columns[1:]:
         same_length(first=columns[0][0], other=more)
     (widest, _), *others = sorted(columns, key=lambda c: -c[1])
@@ -114,7 +114,7 @@ def _column(column: Any, name: str) -> tuple[Longs, int]:
     whole = column.combine_chunks() if hasattr(column, "combine_chunks") else column
     encoded = whole if hasattr(whole, "indices") else whole.dictionary_encode()
     if encoded.null_count:
-        raise UnmaskError(f"{name} has {encoded.null_count} empty cells: give every row its full id")
+        raise InputError(f"{name} has {encoded.null_count} empty cells: give every row its full id")
     return codes(encoded.indices.to_numpy(zero_copy_only=False), name)
 
 

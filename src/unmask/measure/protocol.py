@@ -18,7 +18,8 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
-from unmask.types import Plain, UnmaskError
+from unmask.errors import RecipeError
+from unmask.types import Plain
 
 FOLDER = Path(__file__).with_name("protocols")
 Mask = NDArray[np.bool_]
@@ -134,22 +135,24 @@ def load(name: str) -> Protocol:
     Raises: UnmaskError for an unknown name, a file that is no YAML, and keys and values that do not fit.
     """
     if name == "robustness":
-        raise UnmaskError("damage comes before a face is cut, so robustness has a command of its own: `unmask stress`")
+        raise RecipeError(
+            "damage comes before a face is cut, so robustness has a command of its own: `unmask eval robustness`"
+        )
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if path.parent == FOLDER and name not in names():
         near = difflib.get_close_matches(name, names(), 1)
-        raise UnmaskError(
+        raise RecipeError(
             f"no protocol {name!r}{f', did you mean {near[0]!r}?' if near else ''} (there are {', '.join(names())}; "
             "or give the path of a .yaml file)"
         )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UnmaskError(f"{path} cannot be read as a protocol: {error}") from None
+        raise RecipeError(f"{path} cannot be read as a protocol: {error}") from None
     try:
         return Protocol.model_validate(values)
     except ValidationError as error:
-        raise UnmaskError(
+        raise RecipeError(
             f"{path}: {'; '.join(_fault(e['loc'], e['type'], e['msg']) for e in error.errors())}"
         ) from None
 

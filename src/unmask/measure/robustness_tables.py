@@ -24,7 +24,7 @@ METRICS = {
 
 
 class Stress(Plain):
-    """What `unmask stress` found, with all that is needed to find it again."""
+    """What `unmask eval robustness` found, with all that is needed to find it again."""
 
     schema_: Literal["unmask.stress/1"] = "unmask.stress/1"
     preset: str

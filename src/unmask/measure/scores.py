@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from unmask.errors import InputError, UnmaskError
 from unmask.output import written
-from unmask.types import UnmaskError
 
 SCHEMA = "unmask.scores/1"
 PROTOCOL_VERSION = "1"  # of how a crop becomes a score: raised when an old table would no longer be what is measured
@@ -82,11 +82,11 @@ def validate(table: pa.Table) -> pa.Table:
     unknown = [n for n in table.column_names if n not in COLUMNS.names]
     if missing or unknown:
         said = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(unknown)}"] * bool(unknown)
-        raise UnmaskError(f"a scores table has the columns {', '.join(COLUMNS.names)}; this one {' and '.join(said)}")
+        raise InputError(f"a scores table has the columns {', '.join(COLUMNS.names)}; this one {' and '.join(said)}")
     try:
         table = table.select(COLUMNS.names).cast(COLUMNS)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise UnmaskError(f"a column of the scores table is of another type: {error}") from None
+        raise InputError(f"a column of the scores table is of another type: {error}") from None
     for name in _NEEDED:
         _refuse(table, pc.is_null(table[name]), f"has no {name}")
     _refuse(table, _repeated(table["item_id"]), "comes more than once: one row for each crop")
@@ -121,17 +121,19 @@ def read(path: Path) -> tuple[pa.Table, Key]:
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        raise UnmaskError(f"{path} is not a scores table: {error}; make one with `unmask bench`") from None
+        raise InputError(f"{path} is not a scores table: {error}; make one with `unmask eval bench`") from None
     stamp = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
     if stamp.get("unmask") != SCHEMA:
-        raise UnmaskError(f"{path} is a table but no {SCHEMA} scores table; make one with `unmask bench`")
+        raise InputError(f"{path} is a table but no {SCHEMA} scores table; make one with `unmask eval bench`")
     hashes = stamp.get("bundle", ""), stamp.get("data", "")
     if not all(_SHA256.fullmatch(h) for h in hashes):
-        raise UnmaskError(f"{path} does not say which weights and data it belongs to; make it anew with `unmask bench`")
+        raise InputError(
+            f"{path} does not say which weights and data it belongs to; make it anew with `unmask eval bench`"
+        )
     try:
         valid = validate(table.replace_schema_metadata(None))
     except UnmaskError as error:
-        raise UnmaskError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {error}") from None
     return valid, Key(stamp.get("detector", ""), *hashes, stamp.get("rules", ""))
 
 
@@ -157,4 +159,4 @@ def _refuse(table: pa.Table, bad: pa.Array | pa.ChunkedArray, why: str) -> None:
     at = np.flatnonzero(np.asarray(pc.fill_null(bad, False).to_numpy(zero_copy_only=False), bool))
     if len(at):
         more = f" (and {len(at) - 1} more rows)" if len(at) > 1 else ""
-        raise UnmaskError(f"scores table, row {at[0]}, {table['item_id'][int(at[0])].as_py()!r} {why}{more}")
+        raise InputError(f"scores table, row {at[0]}, {table['item_id'][int(at[0])].as_py()!r} {why}{more}")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from unmask.errors import InputError
 from unmask.measure.inputs import Longs
-from unmask.types import UnmaskError
 
 
 def fixed_accuracy(truth: ArrayLike, predicted: ArrayLike) -> float:
@@ -35,9 +35,9 @@ def adaptive_accuracy(truth: ArrayLike, predicted: ArrayLike) -> float:
 def _orders(truth: ArrayLike, predicted: ArrayLike) -> tuple[Longs, Longs]:
     a, b = np.asarray(truth), np.asarray(predicted)
     if a.ndim != 2 or a.shape != b.shape:
-        raise UnmaskError(f"orders must be two tables (rows, positions) alike, not {a.shape} and {b.shape}: pad with 0")
+        raise InputError(f"orders must be two tables (rows, positions) alike, not {a.shape} and {b.shape}: pad with 0")
     for name, x in (("true", a), ("predicted", b)):
         whole = np.isfinite(x.astype(np.float64)) & (x.astype(np.float64) % 1 == 0) & (x >= 0)
         if not whole.all():
-            raise UnmaskError(f"the {name} order in row {int(np.argmin(whole.all(1)))} is not of classes 0, 1, 2 ..")
+            raise InputError(f"the {name} order in row {int(np.argmin(whole.all(1)))} is not of classes 0, 1, 2 ..")
     return a.astype(np.int64), b.astype(np.int64)

@@ -14,9 +14,10 @@ from pydantic import ValidationError
 from rich.table import Table
 from rich.text import Text
 
+from unmask.errors import InputError
 from unmask.measure.cells import FEW_GROUPS, Cell
 from unmask.measure.protocol import BY_THRESHOLD, Metric, Protocol
-from unmask.types import Plain, UnmaskError
+from unmask.types import Plain
 
 FILE = "result.json"
 NAMES: dict[Metric, str] = {
@@ -40,7 +41,7 @@ NAMES: dict[Metric, str] = {
 
 
 class Result(Plain):
-    """What `unmask bench` found, with all that is needed to find it again."""
+    """What `unmask eval bench` found, with all that is needed to find it again."""
 
     schema_: Literal["unmask.bench/1"] = "unmask.bench/1"
     protocol: Protocol
@@ -124,11 +125,11 @@ def write(result: Result, folder: Path) -> None:
 
 
 def read(folder: Path) -> Result:
-    """Raises: UnmaskError, if `folder` is no output of `unmask bench`."""
+    """Raises: UnmaskError, if `folder` is no output of `unmask eval bench`."""
     try:
         return Result.model_validate_json((folder / FILE).read_bytes())
     except (OSError, ValidationError) as error:
-        raise UnmaskError(f"{folder} is no output of `unmask bench`: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{folder} is no output of `unmask eval bench`: {str(error).splitlines()[0]}") from None
 
 
 def words(c: Cell) -> str:

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from unmask.errors import InputError
 from unmask.measure.pooling import Rule, combined, pool
-from unmask.types import UnmaskError
 
 Level = Literal["frame", "track", "video"]
 _ARRAYS = ("label", "score", "probability", "group", "dataset", "method", "compression", "media")
@@ -79,7 +79,7 @@ def units(table: pa.Table, level: Level = "video", pooling: str = "mean", frames
     group, code = text("group_id"), combined(ids)[0]
     if (clash := group != group[pooled.first][code]).any():
         name = text("item_id")[clash][0]
-        raise UnmaskError(f"{name!r} and other rows of its video disagree on the leakage group: mend the manifest")
+        raise InputError(f"{name!r} and other rows of its video disagree on the leakage group: mend the manifest")
     label = pooled.label.astype(np.int64)
     dataset, method, compression, media = (text(n)[pooled.first] for n in columns[:4])
     return Units(

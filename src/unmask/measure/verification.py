@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from unmask.errors import InputError
 from unmask.measure.inputs import Bools, Doubles, checked, codes, same_length
-from unmask.types import UnmaskError
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def verify(
     held = [(y[which == k], d[which == k], y[which != k], d[which != k]) for k in range(folds)]
     poor = [k for k, (test, *_) in enumerate(held) if test.all() or not test.any()]
     if folds < 2 or poor:
-        raise UnmaskError(
+        raise InputError(
             f"verification needs two folds or more, each with both kinds of pairs: {folds} given, poor {poor}"
         )
     coarse, fine = np.arange(0, farthest, 0.01), np.arange(0, farthest, 0.001)

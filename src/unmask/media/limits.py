@@ -8,13 +8,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeVar
 
-from unmask.types import UnmaskError
+from unmask.errors import MediaError as MediaError
 
 T = TypeVar("T")
-
-
-class MediaError(UnmaskError):
-    """A source that cannot be read as an image or a video; the text says why and, where one exists, the way out."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from typing import Literal
 
 from torch import nn
 
+from unmask.errors import InputError
 from unmask.nn.backbones import Encoder
-from unmask.types import UnmaskError
 
 How = Literal["ln", "lora", "dora", "bitfit", "last_k", "probe", "full"]
 
@@ -39,7 +39,7 @@ def adapt(encoder: Encoder, how: How = "ln", *, rank: int = 8, last: int = 2) ->
             parameter.requires_grad_(_wanted(encoder, name, how, last))
     trained = [name for name, parameter in encoder.named_parameters() if parameter.requires_grad]
     if not trained and how != "probe":
-        raise UnmaskError(f"the adaptation {how} finds nothing to train in {encoder.name}")
+        raise InputError(f"the adaptation {how} finds nothing to train in {encoder.name}")
     return trained
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from unmask.types import InputSpec, UnmaskError
+from unmask.errors import BundleError, UnknownMethodError
+from unmask.types import InputSpec
 
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -57,7 +58,7 @@ class Encoder(nn.Module):
         """Raises: UnmaskError for an unknown name."""
         super().__init__()
         if name not in BACKBONES:
-            raise UnmaskError(f"there is no backbone {name!r}; there is {', '.join(BACKBONES)}")
+            raise UnknownMethodError(f"there is no backbone {name!r}; there is {', '.join(BACKBONES)}")
         self.name, self.kind = name, BACKBONES[name]
         self.body = self.kind.build()
         for key, value in zip(("mean", "std"), self.kind.norm, strict=True):
@@ -234,10 +235,10 @@ def load(encoder: Encoder, path: Path) -> None:
             of = (file.metadata() or {}).get("backbone")
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no mapping
     except (OSError, SafetensorError) as error:
-        raise UnmaskError(f"cannot read the encoder {path}: {error}") from error
+        raise BundleError(f"cannot read the encoder {path}: {error}") from error
     if of != encoder.name:
         whose = f"of the backbone {of!r}" if of else "no encoder that `unmask import encoder` wrote"
-        raise UnmaskError(f"{path} is {whose}, and {encoder.name!r} is wanted")
+        raise BundleError(f"{path} is {whose}, and {encoder.name!r} is wanted")
     fill(encoder.body, state, str(path))
 
 
@@ -253,7 +254,7 @@ def fill(module: nn.Module, state: dict[str, Tensor], what: str) -> None:
         shown = [f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}" for k in wrong]
         faults.append(f"of another shape: {_some(shown)}")
     if faults:
-        raise UnmaskError(f"{what} does not fit: {'; '.join(faults)}")
+        raise BundleError(f"{what} does not fit: {'; '.join(faults)}")
     module.load_state_dict(state)
 
 

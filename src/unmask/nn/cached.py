@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from unmask.types import UnmaskError
+from unmask.errors import InputError
 
 
 def cached_backward(
@@ -35,9 +35,7 @@ def cached_backward(
     """
     for name, module in encode.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
-            raise UnmaskError(
-                f"{name} normalises over the batch, so it cannot be embedded in chunks: use eval() for it"
-            )
+            raise InputError(f"{name} normalises over the batch, so it cannot be embedded in chunks: use eval() for it")
     device = inputs.device.type
     parts, states = inputs.split(chunk), []
     with torch.no_grad():

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unmask.errors import BundleError
 from unmask.nn.backbones import Encoder, fill
-from unmask.types import UnmaskError
 
 VOCABULARY = ("tokenizer.json", "vocab.json")
 
@@ -32,17 +32,17 @@ class PublishedCLIP:
         try:
             self.state = load_file(weights)
         except (OSError, SafetensorError) as error:
-            raise UnmaskError(f"cannot read the weights {weights}: {error}") from error
+            raise BundleError(f"cannot read the weights {weights}: {error}") from error
         missing = {"visual_projection.weight", "text_projection.weight", "logit_scale"} - self.state.keys()
         if missing:
-            raise UnmaskError(
+            raise BundleError(
                 f"{weights} is no whole CLIP, it has no {', '.join(sorted(missing))}: give model.safetensors of "
                 "transformers' layout, with config.json beside it"
             )
         try:
             self.config: dict[str, Any] = json.loads((weights.parent / "config.json").read_bytes())
         except (OSError, ValueError) as error:
-            raise UnmaskError(f"cannot read config.json beside {weights}: {error}") from error
+            raise BundleError(f"cannot read config.json beside {weights}: {error}") from error
 
     @property
     def scale(self) -> float:
@@ -55,7 +55,7 @@ class PublishedCLIP:
         configs: list[Any] = [m.config for m in encoder.body.modules() if hasattr(m, "config")]
         own = str(configs[0].hidden_act)
         if said != own:
-            raise UnmaskError(f"{self.path} was trained with {said}, and {encoder.name} has {own}: choose its sister")
+            raise BundleError(f"{self.path} was trained with {said}, and {encoder.name} has {own}: choose its sister")
         fill(encoder.body, self._part("vision_model."), str(self.path))
         fill(projection, {"weight": self.state["visual_projection.weight"].float()}, str(self.path))
 
@@ -69,7 +69,7 @@ class PublishedCLIP:
 
         folder = self.path.parent
         if not any((folder / name).is_file() for name in VOCABULARY):
-            raise UnmaskError(
+            raise BundleError(
                 f"{folder} has no tokeniser, and sentences cannot be read without: put {' or '.join(VOCABULARY)} "
                 "(with merges.txt) of the same CLIP beside its weights"
             )

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unmask.errors import InputError
 from unmask.nn.gather import gather, place
 from unmask.nn.precision import full
-from unmask.types import UnmaskError
 
 
 def info_nce(
@@ -49,9 +49,9 @@ def info_nce(
     Raises: UnmaskError for shapes that do not fit, and for smoothing with other options than the first of each.
     """
     if logits.ndim != 2 or positive.shape != logits.shape:
-        raise UnmaskError(f"logits {tuple(logits.shape)} and positives {tuple(positive.shape)} must be the same (R, C)")
+        raise InputError(f"logits {tuple(logits.shape)} and positives {tuple(positive.shape)} must be the same (R, C)")
     if label_smoothing and (positives, negatives) != ("shared", "sum"):
-        raise UnmaskError('label smoothing is defined for positives="shared" and negatives="sum" alone')
+        raise InputError('label smoothing is defined for positives="shared" and negatives="sum" alone')
     logits = full(logits)
     valid = torch.ones_like(positive) if valid is None else valid.expand_as(positive)
     positive = positive & valid
@@ -177,7 +177,7 @@ class Temperature(nn.Module):
         """Raises: UnmaskError for a start that is not positive, or below 1 / max_scale."""
         super().__init__()
         if not 1 / max_scale <= start < math.inf:
-            raise UnmaskError(f"a temperature cannot start at {start}: choose {1 / max_scale:g} or more")
+            raise InputError(f"a temperature cannot start at {start}: choose {1 / max_scale:g} or more")
         self.log_scale = nn.Parameter(torch.tensor(-math.log(start)))
         self.limit = math.log(max_scale)
 

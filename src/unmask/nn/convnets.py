@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from unmask.errors import BundleError, UnknownMethodError
 from unmask.nn import efficientnet_static
 from unmask.nn.backbones import HALF, IMAGENET, Rgb, fill
-from unmask.types import InputSpec, UnmaskError
+from unmask.types import InputSpec
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class ConvNet(nn.Module):
         """
         super().__init__()
         if name not in NETWORKS:
-            raise UnmaskError(f"there is no network {name!r}; there is {', '.join(NETWORKS)}")
+            raise UnknownMethodError(f"there is no network {name!r}; there is {', '.join(NETWORKS)}")
         kind = NETWORKS[name]
         self.name, self.norm, self.inside, self.without = name, kind.norm, inside, frozenset(without)
         self.body = kind.build(inside)
@@ -120,7 +121,7 @@ class ConvNet(nn.Module):
         try:
             state = load_file(weights)
         except (OSError, SafetensorError) as error:
-            raise UnmaskError(f"cannot read the weights {weights}: {error}") from error
+            raise BundleError(f"cannot read the weights {weights}: {error}") from error
         self.fill(state, str(weights))
 
     def fill(self, state: dict[str, Tensor], what: str) -> None:

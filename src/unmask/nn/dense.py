@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from unmask.errors import InputError
 from unmask.nn.convnets import ConvNet
 from unmask.nn.heads import head
-from unmask.types import UnmaskError
 
 
 class DenseBranch(nn.Module):
@@ -28,5 +28,5 @@ def two_views(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """The views of a batch. Raises: UnmaskError unless there are two, of one size."""
     if len(images) != 2 or images[0].shape != images[1].shape:
         sizes = ", ".join(str(tuple(v.shape[2:])) for v in images)
-        raise UnmaskError(f"this objective compares two views of one size, not {len(images)} ({sizes}): see `views`")
+        raise InputError(f"this objective compares two views of one size, not {len(images)} ({sizes}): see `views`")
     return images[0], images[1]

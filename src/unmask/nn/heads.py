@@ -10,8 +10,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unmask.errors import InputError
 from unmask.nn.precision import full
-from unmask.types import UnmaskError
 
 Norm = Literal["none", "batch", "batch-plain", "layer"]
 Activation = Literal["none", "relu", "gelu", "tanh"]
@@ -42,9 +42,9 @@ def head(
     Raises: UnmaskError for fewer than two widths, and "layer" on maps.
     """
     if len(widths) < 2 or min(widths) < 1:
-        raise UnmaskError(f"a head needs at least two positive widths, input and output, and not {list(widths)}")
+        raise InputError(f"a head needs at least two positive widths, input and output, and not {list(widths)}")
     if maps and "layer" in (norm, last_norm):
-        raise UnmaskError('a head on maps has no layer norm: choose "batch" or "none"')
+        raise InputError('a head on maps has no layer norm: choose "batch" or "none"')
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for n, (wide, next_wide) in enumerate(pairwise(widths)):
         last = n == len(widths) - 2

@@ -9,7 +9,8 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from unmask.types import InputSpec, UnmaskError
+from unmask.errors import InputError
+from unmask.types import InputSpec
 
 
 def conv(inside: int, out: int, side: int, dilation: int = 1) -> nn.Sequential:
@@ -42,5 +43,5 @@ class MesoHead(nn.Module):
 def crops(size: int) -> InputSpec:
     """Faces as they are, from 0 to 1. Raises: UnmaskError for a side that four poolings do not divide."""
     if size % 32:
-        raise UnmaskError(f"MesoNet takes crops of a side that 32 divides, not {size}: its published one is 256")
+        raise InputError(f"MesoNet takes crops of a side that 32 divides, not {size}: its published one is 256")
     return InputSpec(size=size, margin=1.3, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))

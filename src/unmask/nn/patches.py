@@ -5,16 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unmask.types import UnmaskError
+from unmask.errors import InputError
 
 
 def patches(image: Tensor, size: int) -> Tensor:
     """(B, C, H, W) -> (B, N, C, size, size), row by row. Raises: UnmaskError where `size` does not divide the sides."""
     height, width = image.shape[-2:]
     if height % size or width % size:
-        raise UnmaskError(
-            f"images of {height} x {width} do not divide into patches of {size}: resize or pad them first"
-        )
+        raise InputError(f"images of {height} x {width} do not divide into patches of {size}: resize or pad them first")
     grid: Tensor = image.unflatten(3, (-1, size)).unflatten(2, (-1, size))  # (B, C, rows, size, columns, size)
     return grid.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
 
@@ -43,7 +41,7 @@ def split(batch: int, count: int, hidden: int, generator: torch.Generator | None
     Raises: UnmaskError unless 1 <= hidden < count.
     """
     if not 1 <= hidden < count:
-        raise UnmaskError(f"{hidden} of {count} patches cannot be hidden: at least one must be, and one must stay")
+        raise InputError(f"{hidden} of {count} patches cannot be hidden: at least one must be, and one must stay")
     order = torch.rand(batch, count, generator=generator).argsort(1)
     return order[:, hidden:].sort(1).values, order[:, :hidden].sort(1).values
 
@@ -61,7 +59,7 @@ def visible(mask: Tensor) -> Tensor:
     """
     kept = (~mask).sum(1)
     if (kept != kept[0]).any():
-        raise UnmaskError("a mask must leave equally many patches of each image, or they make no batch")
+        raise InputError("a mask must leave equally many patches of each image, or they make no batch")
     return mask.long().argsort(dim=1, stable=True)[:, : int(kept[0])]
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unmask.errors import InputError
 from unmask.nn.precision import full
-from unmask.types import UnmaskError
 
 
 class FeatureQueue(nn.Module):
@@ -32,7 +32,7 @@ class FeatureQueue(nn.Module):
         """
         super().__init__()
         if size < 1:
-            raise UnmaskError(f"a queue of {size} rows holds nothing: give it a positive size, or leave it out")
+            raise InputError(f"a queue of {size} rows holds nothing: give it a positive size, or leave it out")
         self.register_buffer("rows", torch.zeros(size, dim) if start is None else start.clone())
         self.register_buffer("ids", torch.full((size,), -1))
         self.register_buffer("pushed", torch.tensor(0 if start is None else size))

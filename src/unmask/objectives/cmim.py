@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmask.base.objective import Objective, Views
+from unmask.errors import InputError
 from unmask.nn.contrastive import cosines, info_nce
 from unmask.nn.convnets import ConvNet
-from unmask.types import UnmaskError
 
 CARD = {
     "title": "cMIM (contrastive Mutual Information Machine), A-MIM, VAE",
@@ -90,9 +90,7 @@ class CMIM(Objective):
         """
         super().__init__()
         if size % 32:
-            raise UnmaskError(
-                f"cmim's decoder paints images of a multiple of 32 pixels: choose {size // 32 * 32 or 32}"
-            )
+            raise InputError(f"cmim's decoder paints images of a multiple of 32 pixels: choose {size // 32 * 32 or 32}")
         self.network = ConvNet(network)
         self.input = self.network.input(size)
         self.posterior = nn.Linear(self.network.features * (size // 32) ** 2, 2 * code)

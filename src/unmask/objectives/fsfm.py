@@ -23,6 +23,7 @@ from unmask.base.method import Engine
 from unmask.base.objective import Objective, Views
 from unmask.data.landmarks import Landmarks, from_five
 from unmask.data.parsing import CLASSES, parsing
+from unmask.errors import InputError, UnmaskError
 from unmask.faces.align import TEMPLATES
 from unmask.faces.landmarker import landmarks
 from unmask.nn.backbones import Encoder, load
@@ -32,7 +33,7 @@ from unmask.nn.patches import patches, patchify, restore, take, visible
 from unmask.nn.positions import sine_cosine
 from unmask.nn.predictive import negative_cosine
 from unmask.nn.token_decoder import TokenDecoder
-from unmask.types import Face, Floats, InputSpec, Pixels, UnmaskError
+from unmask.types import Face, Floats, InputSpec, Pixels
 
 CARD = {
     "title": "FSFM (face security foundation model)",
@@ -90,7 +91,7 @@ def crfr_p(
     batch, _, count = regions.shape
     budget = int(ratio * count)
     if not 0 < budget < count:
-        raise UnmaskError(
+        raise InputError(
             f"a mask ratio of {ratio} masks {budget} of {count} patches: at least one must be, one must not"
         )
     region = regions[:, covered]

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmask.base.objective import Objective, Views
+from unmask.errors import InputError
 from unmask.nn.convnets import ConvNet
 from unmask.nn.heads import head
 from unmask.nn.hypersphere import kernel_entropy, uniformity
 from unmask.nn.precision import full
-from unmask.types import UnmaskError
 
 CARD = {
     "title": "SepCLR (common and salient codes)",
@@ -119,7 +119,7 @@ class SepCLR(Objective):
     def loss(self, batch: Views) -> dict[str, Tensor]:
         """Of the first two views. Raises: UnmaskError for one view, and images that are neither real nor fake."""
         if len(batch.images) < 2 or not ((batch.label == 0) | (batch.label == 1)).all():
-            raise UnmaskError("sepclr needs two `views` of each image, and its label: 0 = real, 1 = fake")
+            raise InputError("sepclr needs two `views` of each image, and its label: 0 = real, 1 = fake")
         views = batch.images[:2]
         common = torch.stack([F.normalize(full(self.common(v)), dim=1) for v in views])
         salient = torch.stack([self.salient(v) for v in views])

@@ -22,10 +22,11 @@ from types import TracebackType
 import duckdb
 
 from unmask._version import __version__
+from unmask.errors import OutputError
 from unmask.journal import appended
 from unmask.output import regular, why, written
 from unmask.scanning.pipeline import Scanner
-from unmask.types import FileReport, UnmaskError, is_text, printable
+from unmask.types import FileReport, is_text, printable
 
 COLUMNS = {
     "path": "VARCHAR",
@@ -103,7 +104,7 @@ class Ledger:
             busy = f"another scan is writing to {path}; wait for it, or choose another --out"
             self._file = appended(self.journal, busy)
         except OSError as error:
-            raise UnmaskError(f"cannot write {self.journal}: {why(error)}; choose another --out") from error
+            raise OutputError(f"cannot write {self.journal}: {why(error)}; choose another --out") from error
         self._remember()
 
     def find(self, sha256: str) -> FileReport | None:
@@ -120,7 +121,7 @@ class Ledger:
             self._file.flush()
         except OSError as error:
             self._full = True
-            raise UnmaskError(f"cannot write {self.journal}: {why(error)}") from error
+            raise OutputError(f"cannot write {self.journal}: {why(error)}") from error
 
     def learn(self, report: FileReport) -> None:
         """From now on `find` knows this answer."""
@@ -175,10 +176,10 @@ def _database(table: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         except duckdb.Error as error:
             said = str(error).splitlines()[0]
             if "write" in said and isinstance(error, duckdb.IOException):
-                raise UnmaskError(
+                raise OutputError(
                     f"cannot write {table}: {said}; free some space and run the same command again"
                 ) from error
-            raise UnmaskError(
+            raise OutputError(
                 f"{table} or its journal is not a table of unmask scan ({said}); choose another --out"
             ) from error
 
@@ -206,5 +207,5 @@ def utf8(path: Path) -> str:
     if not is_text(name):
         name = os.path.relpath(name)  # the current folder may be what is called so
     if not is_text(name):
-        raise UnmaskError(f"{printable(name)}: the name of a table must be UTF-8; choose another --out")
+        raise OutputError(f"{printable(name)}: the name of a table must be UTF-8; choose another --out")
     return name

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from unmask.errors import InputError
 from unmask.media.sniff import HEAD, PICTURES, VIDEOS, describe, sniff
-from unmask.types import PassedOver, UnmaskError, printable
+from unmask.types import PassedOver, printable
 
 SUFFIXES = frozenset(suffix for kind in (*PICTURES.values(), *VIDEOS.values()) for suffix in kind.suffixes) - {".ts"}
 # .ts is TypeScript as often as MPEG-TS: there the first bytes decide alone.
@@ -25,20 +26,20 @@ class Listing:
     def add(self, name: str, *, allow_url: bool = False) -> list[str]:
         """Lists what is named so; returns the files that were not listed before. Raises: as `listed`."""
         if not name:
-            raise UnmaskError("an empty path; name a file or a folder (. is the current one)")
+            raise InputError("an empty path; name a file or a folder (. is the current one)")
         if is_url(name):
             if not allow_url:
-                raise UnmaskError(f"{name} is an address; to fetch it say so with --url (in Python allow_url=True)")
+                raise InputError(f"{name} is an address; to fetch it say so with --url (in Python allow_url=True)")
             found = [name]
         elif Path(name).is_dir():
             found = _Folder(name, self).read()
             if not found:
                 over = f"; passed over: {told(self.passed_over())}" if self.passed else ""
-                raise UnmaskError(f"no image or video in {name} (hidden files are left alone{over})")
+                raise InputError(f"no image or video in {name} (hidden files are left alone{over})")
         elif os.path.lexists(name):
             found = [name]
         else:
-            raise UnmaskError(f"no such file or folder: {name}")
+            raise InputError(f"no such file or folder: {name}")
         known = set(self.files)
         fresh = [path for path in dict.fromkeys(found) if path not in known]
         self.files += fresh

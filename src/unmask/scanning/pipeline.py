@@ -16,6 +16,7 @@ from PIL import Image
 
 from unmask.bundles import Scorer
 from unmask.bundles.calibration import log_odds
+from unmask.errors import BundleError, UnmaskError
 from unmask.faces import FaceDetector, FaceSearch, crop, track, whole
 from unmask.faces.search import smallest
 from unmask.faces.track import THUMB
@@ -36,7 +37,6 @@ from unmask.types import (
     MediaInfo,
     Pixels,
     Settings,
-    UnmaskError,
     Unread,
 )
 
@@ -287,21 +287,21 @@ def ready(
     """
     card = scorer.card
     if card.calibration is None:
-        raise UnmaskError(
+        raise BundleError(
             f"detector {card.name!r} carries no calibration: its logits are no probabilities yet. Fit one on "
             "validation data of yours with unmask.measure.calibration.calibrate and write it into the bundle's card."
         )
     if card.input.frames != 1:
-        raise UnmaskError(f"detector {card.name!r} looks at {card.input.frames} frames together; scans give it one")
+        raise BundleError(f"detector {card.name!r} looks at {card.input.frames} frames together; scans give it one")
     if "real" not in card.classes:
-        raise UnmaskError(f"detector {card.name!r} knows no class 'real', only {', '.join(card.classes)}")
+        raise BundleError(f"detector {card.name!r} knows no class 'real', only {', '.join(card.classes)}")
     if settings.whole_image and card.input.margin > 0:
-        raise UnmaskError(
+        raise BundleError(
             f"detector {card.name!r} was trained on face crops (margin {card.input.margin:g}); on a whole image its "
             "score would mean nothing. Leave out --whole-image, or choose a detector whose card says margin 0."
         )
     if card.input.margin > 0 and face_detector is None:
-        raise UnmaskError(f"detector {card.name!r} needs a face detector")
+        raise BundleError(f"detector {card.name!r} needs a face detector")
     return Scanner(scorer, face_detector if card.input.margin > 0 else None, settings, limits, allow_url, pictures)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -50,7 +51,7 @@ def _loaded(loader: DataLoader[Item], device: torch.device | str) -> Iterator[Ba
             yield batch_of(items, device)
     except UnmaskError as error:  # a worker's error comes with its traceback
         said = str(error.with_traceback(None)).strip().rpartition("\n")[2]  # its frames would keep the workers waiting
-        raise UnmaskError(said.removeprefix("unmask.types.UnmaskError: ")) from None
+        raise type(error)(re.sub(r"^[\w.]+Error: ", "", said)) from None
 
 
 def batch_of(items: Item, device: torch.device | str = "cpu") -> Batch:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unmask.base.method import Role, roles
-from unmask.types import UnmaskError
+from unmask.errors import CheckpointError
 
 FORM = "unmask.checkpoint/1"
 State = dict[str, Tensor]
@@ -41,9 +41,9 @@ def load(path: Path) -> tuple[State, dict[str, Any]]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except (OSError, SafetensorError) as error:
-        raise UnmaskError(f"cannot read the checkpoint {path}: {error}") from error
+        raise CheckpointError(f"cannot read the checkpoint {path}: {error}") from error
     if metadata.get("unmask") != FORM:
-        raise UnmaskError(f"{path} is no checkpoint of `unmask train`")
+        raise CheckpointError(f"{path} is no checkpoint of `unmask train`")
     return tensors, json.loads(metadata["facts"])
 
 
@@ -53,9 +53,9 @@ def facts(path: Path) -> dict[str, Any]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise UnmaskError(f"cannot read the checkpoint {path}: {error}") from error
+        raise CheckpointError(f"cannot read the checkpoint {path}: {error}") from error
     if metadata.get("unmask") != FORM:
-        raise UnmaskError(f"{path} is no checkpoint of `unmask train`")
+        raise CheckpointError(f"{path} is no checkpoint of `unmask train`")
     found: dict[str, Any] = json.loads(metadata["facts"])
     return found
 
@@ -90,7 +90,9 @@ def fill(state: State, values: State, what: str) -> None:
     own, given = ({k: tuple(v.shape) for k, v in s.items()} for s in (state, values))
     if own != given:
         wrong = sorted(k for k in own.keys() | given.keys() if own.get(k) != given.get(k))
-        raise UnmaskError(f"{what} is of another model: it differs in {', '.join(wrong[:4])} ({len(wrong)} tensors)")
+        raise CheckpointError(
+            f"{what} is of another model: it differs in {', '.join(wrong[:4])} ({len(wrong)} tensors)"
+        )
     for name, value in state.items():
         value.copy_(values[name])
 

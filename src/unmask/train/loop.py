@@ -1,6 +1,6 @@
 """The training loop: a recipe and a manifest in, a run folder out. It knows no method by name.
 
-    torchrun --nproc-per-node 2 -m unmask train RECIPE --data faces.parquet --out RUN
+    torchrun --nproc-per-node 2 -m unmask train RECIPE faces.parquet --out RUN
 
 Stopped at any moment and started again, a run goes on from its last checkpoint and, on a CPU, comes to the same
 weights bitwise: batches are planned from the seed and the epoch, and the random numbers of each step are a
@@ -22,6 +22,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from unmask.base.detector import Batch, Detector
+from unmask.errors import CheckpointError, RecipeError
 from unmask.registry import FAMILIES
 from unmask.train import callbacks, checkpoint
 from unmask.train.batches import batches
@@ -31,7 +32,6 @@ from unmask.train.recipe import Recipe
 from unmask.train.rows import Rows, rows
 from unmask.train.run import BEST, FROZEN, LAST, Folder, sha256
 from unmask.train.validate import measured, read
-from unmask.types import UnmaskError
 
 INITIAL = 2**32 - 1  # in the place of a step's number, for the random weights before the first one
 
@@ -94,7 +94,7 @@ def train(
     """
     accelerator = Accelerator(cpu=cpu)
     if recipe.batch % accelerator.num_processes:
-        raise UnmaskError(f"a batch of {recipe.batch} cannot be shared by {accelerator.num_processes} processes")
+        raise RecipeError(f"a batch of {recipe.batch} cannot be shared by {accelerator.num_processes} processes")
     detector = create(recipe).to(accelerator.device)
     faces = rows(recipe, data, detector.input)
     folder = Folder(out)
@@ -130,7 +130,7 @@ class Loop:
         self.progress = Progress()
         self.per_epoch = len(faces.plan(recipe, 0)) // recipe.accumulate
         if not self.per_epoch:
-            raise UnmaskError(f"an epoch has fewer batches than accumulate ({recipe.accumulate}): choose a smaller one")
+            raise RecipeError(f"an epoch has fewer batches than accumulate ({recipe.accumulate}): choose a smaller one")
         self.steps = max(1, recipe.length.steps(self.per_epoch))
         rules = callbacks.chosen(recipe, detector, accelerator, rows=len(faces.train), steps=self.steps)
         self.engine = Engine(detector, recipe, accelerator, steps=self.steps, per_epoch=self.per_epoch, callbacks=rules)
@@ -269,7 +269,7 @@ def restore(folder: Path) -> tuple[Detector, Recipe]:
     run = Folder(folder)
     recipe = run.recipe()
     if not (run / BEST).is_file():
-        raise UnmaskError(f"{folder} has no best weights yet: train it until its first validation")
+        raise CheckpointError(f"{folder} has no best weights yet: train it until its first validation")
     detector: Detector = FAMILIES["detector"].create(recipe.method, recipe.options)
     if frozen := checkpoint.frozen(detector):
         checkpoint.fill(frozen, checkpoint.load(run / FROZEN)[0], str(run / FROZEN))

@@ -16,8 +16,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, ValidationError, model_validator
 
+from unmask.errors import RecipeError
 from unmask.measure.protocol import Where
-from unmask.types import DataTerms, Plain, UnmaskError
+from unmask.types import DataTerms, Plain
 
 
 class Span(Plain):
@@ -241,15 +242,15 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UnmaskError(f"{path} cannot be read as a recipe: {error}") from None
+        raise RecipeError(f"{path} cannot be read as a recipe: {error}") from None
     if not isinstance(values, dict):
-        raise UnmaskError(f"{path} is no recipe: it holds no keys")
+        raise RecipeError(f"{path} is no recipe: it holds no keys")
     for override in overrides:
         _lay(values, override)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise UnmaskError(
+        raise RecipeError(
             f"{path}: {'; '.join(_fault(e['loc'], e['type'], e['msg']) for e in error.errors())}"
         ) from None
 
@@ -257,16 +258,16 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 def _lay(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
-        raise UnmaskError(f"{override!r} changes no key of a recipe: write dotted.key=value")
+        raise RecipeError(f"{override!r} changes no key of a recipe: write dotted.key=value")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise UnmaskError(f"the value of {override!r} is no YAML: quote it") from None
+        raise RecipeError(f"the value of {override!r} is no YAML: quote it") from None
     *parents, last = key.split(".")
     for parent in parents:
         inner = values.setdefault(parent, {})
         if not isinstance(inner, dict):
-            raise UnmaskError(f"{override!r}: {parent} holds a value, not keys")
+            raise RecipeError(f"{override!r}: {parent} holds a value, not keys")
         values = inner
     values[last] = value
 

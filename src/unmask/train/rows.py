@@ -14,6 +14,7 @@ from unmask.data import samplers, transforms
 from unmask.data.loader import FaceSet, Transform
 from unmask.data.manifest import Manifest
 from unmask.data.samplers import Plan
+from unmask.errors import ManifestError, RecipeError
 from unmask.forging.landmarkers import landmarker
 from unmask.forging.online import ForgedSet
 from unmask.forging.online import Rows as Forged
@@ -21,7 +22,7 @@ from unmask.imageops.degradation import degrade
 from unmask.measure.pooling import combined
 from unmask.measure.protocol import Where
 from unmask.train.recipe import Recipe, Transforms
-from unmask.types import InputSpec, UnmaskError
+from unmask.types import InputSpec
 
 CLIP = ("dataset", "method", "compression", "media_id")
 
@@ -74,7 +75,7 @@ def rows(recipe: Recipe, data: Path, spec: InputSpec) -> Rows:
     """Raises: UnmaskError for filters that leave nothing of a class, and where leakage groups stand on both sides."""
     manifest = Manifest(data)
     if manifest.kind != "faces":
-        raise UnmaskError(f"{data} lists media, not faces: cut the crops with `unmask faces` first")
+        raise ManifestError(f"{data} lists media, not faces: run `unmask data extract` first")
     table = manifest.table(list(manifest.arrow_schema.names))
     masks = {
         "train": _mask(table, recipe.data.train, recipe) & ~_flagged(table, recipe.data.leave_out),
@@ -86,12 +87,12 @@ def rows(recipe: Recipe, data: Path, spec: InputSpec) -> Rows:
         if recipe.forge and name == "train" and 0 in held:
             held.add(1)  # forgeries of its real rows come on top
         if held != {0, 1}:
-            raise UnmaskError(
+            raise RecipeError(
                 f"data.{name} must leave real and forged rows of {data}: it leaves {int(mask.sum())} rows"
             )
     both = set(group[masks["train"]]) & set(group[masks["validate"]])
     if both:
-        raise UnmaskError(
+        raise RecipeError(
             f"{len(both)} leakage groups stand in data.train and in data.validate, for one {str(min(both))!r}: "
             "the best checkpoint would be chosen on what it was trained on"
         )
@@ -109,9 +110,9 @@ def _forged(faces: FaceSet, recipe: Recipe) -> FaceSet | ForgedSet:
     if not recipe.forge:
         return faces
     if recipe.sampler.name == "paired" and recipe.sampler.every == "real":
-        raise UnmaskError("with forge, epochs by real crops would differ in length: leave out sampler.every")
+        raise RecipeError("with forge, epochs by real crops would differ in length: leave out sampler.every")
     if recipe.sampler.name == "grouped" and any(one.share < 1 for one in recipe.forge.values()):
-        raise UnmaskError("groups want every real crop forged, or epochs would differ in length: give shares of 1")
+        raise RecipeError("groups want every real crop forged, or epochs would differ in length: give shares of 1")
     shares = {name: one.share for name, one in recipe.forge.items()}
     options = {name: one.options for name, one in recipe.forge.items()}
     return ForgedSet(faces, shares, options, landmarker(recipe.landmarks))

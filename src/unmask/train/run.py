@@ -24,8 +24,8 @@ import torch
 import yaml
 
 from unmask._version import __version__
+from unmask.errors import CheckpointError, MissingExtraError
 from unmask.train.recipe import Recipe
-from unmask.types import UnmaskError
 
 RECIPE, RUN, ENVIRONMENT = "recipe.yaml", "run.json", "environment.json"
 BEST, LAST, FROZEN = "best.safetensors", "last.safetensors", "frozen.safetensors"
@@ -56,7 +56,7 @@ class Folder:
         if (self / RUN).is_file():
             self._same(recipe, asked)
         elif self.path.is_dir() and any(p.name != RECIPE and p.suffix != ".partial" for p in self.path.iterdir()):
-            raise UnmaskError(f"{self.path} holds files and is no run folder: choose another, or an empty one")
+            raise CheckpointError(f"{self.path} holds files and is no run folder: choose another, or an empty one")
         else:
             self.path.mkdir(parents=True, exist_ok=True)
             put(self / RECIPE, recipe.as_yaml())
@@ -73,7 +73,7 @@ class Folder:
         held = json.loads((self / RUN).read_bytes())
         other += [word for word in ("data", "start") if held.get(word) != asked[word]]
         if other:
-            raise UnmaskError(
+            raise CheckpointError(
                 f"{self.path} is a run of another recipe or other data ({', '.join(other)} differ): "
                 "choose another folder, or ask for what it was begun with"
             )
@@ -83,7 +83,7 @@ class Folder:
         try:
             return Recipe.model_validate(yaml.safe_load((self / RECIPE).read_text("utf-8")))
         except OSError as error:
-            raise UnmaskError(f"{self.path} is no run folder: {RECIPE}: {error.strerror}") from None
+            raise CheckpointError(f"{self.path} is no run folder: {RECIPE}: {error.strerror}") from None
 
     def facts(self) -> dict[str, str]:
         """Hashes of data and starting weights."""
@@ -101,7 +101,7 @@ class Folder:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise UnmaskError("--tensorboard needs that package: pip install tensorboard") from None
+            raise MissingExtraError("--tensorboard needs that package: pip install tensorboard") from None
         self.board = SummaryWriter(str(self / "tensorboard"), purge_step=step + 1)
 
     def record(self, row: dict[str, float]) -> None:
@@ -139,7 +139,7 @@ def sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise UnmaskError(f"cannot read {path}: {error.strerror}") from None
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
 
 
 def put(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""A detector in training, measured on validation crops: frames and videos, counted as `unmask bench` does."""
+"""A detector in training, measured on validation crops: frames and videos, counted as `unmask eval bench` does."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read(
     for rank, one in enumerate(everywhere):
         logits[rank :: len(everywhere)] = one
     if not torch.isfinite(logits).all():
-        raise UnmaskError("the detector's logits are not finite any more: lower optimizer.lr, or set video")
+        raise UnmaskError("the detector's logits are not finite any more: lower optimizer.lr, or set clip")
     loss = F.cross_entropy(logits, torch.from_numpy(faces.label.astype(np.int64))).item()
     return Read(log_odds(logits.numpy(), detector.classes).astype(np.float64), loss)
 

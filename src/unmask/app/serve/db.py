@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from unmask.types import UnmaskError
+from unmask.errors import InputError, MissingExtraError, UnmaskError
 
 _ONE_AT_A_TIME = 0x756E6D61736B  # key of the lock under which PostgreSQL's layout is changed
 
@@ -70,16 +70,16 @@ def _engine(url: str) -> Engine:
         if parsed.drivername == "postgresql":  # the driver that the extra `postgres` brings
             parsed = parsed.set(drivername="postgresql+pg8000")
         if parsed.get_backend_name() not in ("sqlite", "postgresql"):
-            raise UnmaskError(
-                f"a database of kind {parsed.get_backend_name()!r} is not known; use sqlite or postgresql"
-            )
+            raise InputError(f"a database of kind {parsed.get_backend_name()!r} is not known; use sqlite or postgresql")
         if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
-            raise UnmaskError("scans must survive a restart: give SQLite a file, sqlite:////path/to/scans.sqlite")
+            raise InputError("scans must survive a restart: give SQLite a file, sqlite:////path/to/scans.sqlite")
         engine = create_engine(parsed, pool_size=10, max_overflow=40, pool_pre_ping=True)
     except ArgumentError as error:
-        raise UnmaskError("--db is no database URL; write sqlite:////path or postgresql://user@host/name") from error
+        raise InputError("--db is no database URL; write sqlite:////path or postgresql://user@host/name") from error
     except ModuleNotFoundError as error:
-        raise UnmaskError(f"for this database install {error.name}: pip install 'unmask[serve,postgres]'") from error
+        raise MissingExtraError(
+            f"for this database install {error.name}: pip install 'unmask[serve,postgres]'"
+        ) from error
     if engine.dialect.name == "sqlite":
         _for_many_threads(engine)
     return engine

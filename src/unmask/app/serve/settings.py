@@ -9,9 +9,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from unmask.errors import InputError
 from unmask.media import Limits
 from unmask.scanning.options import Options
-from unmask.types import UnmaskError
 
 SHORTEST_TOKEN = 20  # characters; shorter ones can be guessed
 LIMITS = Limits(bytes=512 << 20, pixels=50_000_000, seconds=1800.0, frames=200_000, decode_seconds=120.0)
@@ -90,18 +90,18 @@ def read_tokens(path: Path) -> dict[str, str]:
             continue
         name, _, token = (part.strip() for part in line.rpartition(":"))
         if len(token) < SHORTEST_TOKEN or not re.fullmatch(r"[\x21-\x7e]+", token):
-            raise UnmaskError(
+            raise InputError(
                 f"{path}, line {number}: a token has {SHORTEST_TOKEN} visible ASCII characters or more; make one with: "
                 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
             )
         digest = hashlib.sha256(token.encode()).hexdigest()
         if digest in tokens:
-            raise UnmaskError(f"{path}, line {number}: this token stands there twice")
+            raise InputError(f"{path}, line {number}: this token stands there twice")
         tokens[digest] = name or f"token {number}"
     if len(set(tokens.values())) < len(tokens):
-        raise UnmaskError(f"{path}: two tokens have the same name, and would see each other's scans")
+        raise InputError(f"{path}: two tokens have the same name, and would see each other's scans")
     if not tokens:
-        raise UnmaskError(f"{path} holds no token; write one line `name: token` for each user")
+        raise InputError(f"{path} holds no token; write one line `name: token` for each user")
     return tokens
 
 
@@ -109,7 +109,7 @@ def read_secret(path: Path) -> bytes:
     """The first line of a file. Raises: UnmaskError when it is short."""
     secret = next(iter(_lines(path)), "").encode()
     if len(secret) < SHORTEST_TOKEN:
-        raise UnmaskError(f"{path}: a webhook secret has {SHORTEST_TOKEN} characters or more")
+        raise InputError(f"{path}: a webhook secret has {SHORTEST_TOKEN} characters or more")
     return secret
 
 
@@ -117,7 +117,7 @@ def _lines(path: Path) -> list[str]:
     try:
         return [line.strip() for line in path.read_text("utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UnmaskError(f"cannot read {path}: {error}") from error
+        raise InputError(f"cannot read {path}: {error}") from error
 
 
 def loopback(host: str) -> bool:
@@ -132,5 +132,5 @@ def seconds(text: str) -> float:
     """ "90s", "30m", "24h", "7d" -> seconds. Raises: UnmaskError."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     if not found:
-        raise UnmaskError(f"{text!r} is no length of time; write 90s, 30m, 24h or 7d")
+        raise InputError(f"{text!r} is no length of time; write 90s, 30m, 24h or 7d")
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]

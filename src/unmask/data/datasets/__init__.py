@@ -11,7 +11,7 @@ from typing import Protocol
 
 from unmask.data.adapter import DataCard, Problem
 from unmask.data.manifest import Row
-from unmask.types import UnmaskError
+from unmask.errors import UnknownMethodError
 
 
 class Adapter(Protocol):
@@ -37,6 +37,6 @@ def adapter(name: str) -> Adapter:
     if known not in names():
         near = difflib.get_close_matches(known, names(), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(names())}"
-        raise UnmaskError(f"no data set layout {name!r}; {hint}")
+        raise UnknownMethodError(f"no data set layout {name!r}; {hint}")
     module: Adapter = importlib.import_module(f"{__name__}.{_modules()[known]}")
     return module

@@ -17,7 +17,7 @@ from unmask.data.datasets._files import (
     train_or_val,
 )
 from unmask.data.manifest import Row, Split
-from unmask.types import UnmaskError
+from unmask.errors import ManifestError
 
 LIST = "List_of_testing_videos.txt"
 NAMES = {
@@ -57,7 +57,7 @@ def testing(path: Path) -> dict[str, int] | None:
     for number, line in read_lines(path):
         match = _LINE.fullmatch(line)
         if match is None:
-            raise UnmaskError(
+            raise ManifestError(
                 f"{path}, line {number} is not '<0 or 1> <folder>/<video>.mp4'; fetch it from the set again"
             )
         listed[match[2]] = 1 - int(match[1])

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from unmask.data.adapter import CLIPS, PICTURES, Folders, Problem, entries, inside_of, kind, walk
 from unmask.data.manifest import Split, derived_split
-from unmask.types import UnmaskError
+from unmask.errors import ManifestError
 
 T = TypeVar("T")
 STRADDLES_SOURCE = "straddles-source"  # the same source material stands in another split too
@@ -115,7 +115,7 @@ def read_json(path: Path, form: TypeAdapter[T]) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         where = " > ".join(map(str, first["loc"]))
-        raise UnmaskError(
+        raise ManifestError(
             f"{path} is damaged ({where or 'top'}: {first['msg']}); fetch it from the set again"
         ) from None
 
@@ -125,7 +125,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError:
-        raise UnmaskError(f"{path} is damaged (not UTF-8 text); fetch it from the set again") from None
+        raise ManifestError(f"{path} is damaged (not UTF-8 text); fetch it from the set again") from None
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
             yield number, line.strip()
@@ -139,9 +139,9 @@ def read_table(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
             absent = [c for c in columns if c not in (reader.fieldnames or ())]
             table = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UnmaskError(f"{path} is damaged ({error}); fetch it from the set again") from None
+        raise ManifestError(f"{path} is damaged ({error}); fetch it from the set again") from None
     if absent:
-        raise UnmaskError(f"{path} has no column {absent[0]!r}; fetch it from the set again")
+        raise ManifestError(f"{path} has no column {absent[0]!r}; fetch it from the set again")
     return table
 
 

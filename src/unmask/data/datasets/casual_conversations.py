@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from unmask.data.adapter import CLIPS, DataCard, Problem
 from unmask.data.datasets._files import Medium, files, read_json
 from unmask.data.manifest import Row
-from unmask.types import UnmaskError
+from unmask.errors import ManifestError
 
 CARD = DataCard(
     title="Casual Conversations v1 and v2",
@@ -71,7 +71,7 @@ def rows(root: Path) -> Iterator[Row | Problem]:
     """The videos that the annotations name, wherever below the root. Raises: UnmaskError without annotations."""
     tables = [p for home in _HOMES for name in _NAMES if (p := root / home / name).is_file()]
     if not tables:
-        raise UnmaskError(f"{root} has no {' or '.join(_NAMES)}; put the annotations there, or in CC_annotations/")
+        raise ManifestError(f"{root} has no {' or '.join(_NAMES)}; put the annotations there, or in CC_annotations/")
     known: dict[str, _Said] = {}
     for table in tables:
         known |= _first(table) if _NAMES[table.name] == "v1" else _second(table)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from unmask.data.adapter import CLIPS, PICTURES, DataCard, Problem, walk
 from unmask.data.manifest import Row, Split
-from unmask.types import UnmaskError
+from unmask.errors import ManifestError
 
 CARD = DataCard(
     title="Your own table: CSV or TSV",
@@ -49,7 +49,7 @@ MAPS = ("demographics", "extra")  # "demographics.age" goes into demographics["a
 def rows(root: Path) -> Iterator[Row | Problem]:
     """The files that the table `root` names. Raises: UnmaskError that names the line of the table and the remedy."""
     if not root.is_file():
-        raise UnmaskError(f"{root} is a folder: name the table itself, beside or above the files it lists")
+        raise ManifestError(f"{root} is a folder: name the table itself, beside or above the files it lists")
     seen: set[str] = set()
     for number, line in _lines(root):
         path = _below(line["path"], root.parent)
@@ -74,12 +74,12 @@ def _lines(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
             for line in reader:
                 if None in line or None in line.values():
                     wanted = len(reader.fieldnames)
-                    raise UnmaskError(
+                    raise ManifestError(
                         f"{table}, line {reader.line_num} has not {wanted} cells; quote cells with commas"
                     )
                 yield reader.line_num, {column: text.strip() for column, text in line.items()}
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UnmaskError(f"{table} is not a table in UTF-8 ({error}); save it as CSV again") from None
+        raise ManifestError(f"{table} is not a table in UTF-8 ({error}); save it as CSV again") from None
 
 
 def _check(table: Path, columns: list[str]) -> None:
@@ -87,12 +87,12 @@ def _check(table: Path, columns: list[str]) -> None:
         if column not in FIELDS and not column.startswith(tuple(f"{name}." for name in MAPS)):
             near = difflib.get_close_matches(column, FIELDS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"name it 'extra.{column}' to keep it"
-            raise UnmaskError(f"{table} has a column {column!r} that is not known; {hint}")
+            raise ManifestError(f"{table} has a column {column!r} that is not known; {hint}")
     for wanted in ("path", "label"):
         if wanted not in columns:
-            raise UnmaskError(f"{table} has no column {wanted!r}; there is {', '.join(columns) or 'none'}")
+            raise ManifestError(f"{table} has no column {wanted!r}; there is {', '.join(columns) or 'none'}")
     if len(set(columns)) < len(columns):
-        raise UnmaskError(f"{table} has two columns of one name; remove one")
+        raise ManifestError(f"{table} has two columns of one name; remove one")
 
 
 def _below(path: str, home: Path) -> str | None:
@@ -128,17 +128,17 @@ def _row(table: Path, number: int, line: dict[str, str]) -> Row | Problem:
     except ValidationError as error:
         first = error.errors()[0]
         column = next(c for c, field in FIELDS.items() if field == first["loc"][0])
-        raise UnmaskError(f"{where}, {column}: {first['msg']}") from None
+        raise ManifestError(f"{where}, {column}: {first['msg']}") from None
 
 
 def _refuse(where: str, line: dict[str, str], home: Path) -> None:
     """Raises: UnmaskError for a cell that cannot be meant so."""
     if line["label"].lower() not in LABELS:
-        raise UnmaskError(f"{where}: the label is {line['label']!r}; write real or 0, fake or 1, or nothing")
+        raise ManifestError(f"{where}: the label is {line['label']!r}; write real or 0, fake or 1, or nothing")
     if line.get("split") and line["split"] not in get_args(Split):
-        raise UnmaskError(f"{where}: the split is {line['split']!r}; write {', '.join(get_args(Split))} or nothing")
+        raise ManifestError(f"{where}: the split is {line['split']!r}; write {', '.join(get_args(Split))} or nothing")
     if line.get("mask") and _below(line["mask"], home) is None:
-        raise UnmaskError(
+        raise ManifestError(
             f"{where}: the mask {line['mask']!r} is not below the table's folder; write its path from there"
         )
 

@@ -19,7 +19,7 @@ from unmask.data.datasets._files import (
     strangers,
 )
 from unmask.data.manifest import Row, Split
-from unmask.types import UnmaskError
+from unmask.errors import ManifestError
 
 CARD = DataCard(
     title="DeeperForensics-1.0",
@@ -79,7 +79,7 @@ def _splits(root: Path) -> dict[str, Split]:
         for number, line in read_lines(path) if path.is_file() else ():
             stem = line.removesuffix(".mp4")
             if not _NAME.fullmatch(stem) or found.setdefault(stem, split) != split:
-                raise UnmaskError(
+                raise ManifestError(
                     f"{path}, line {number}: {line!r} is no video, or of two splits; fetch the lists again"
                 )
     return found
@@ -92,7 +92,7 @@ def _distortions(root: Path, variant: str) -> dict[str, tuple[str, ...]]:
     for number, line in read_lines(path) if path.is_file() else ():
         clip, *steps = line.split()
         if not all(_STEP.fullmatch(step) for step in steps):
-            raise UnmaskError(f"{path}, line {number} is not '<video> TYPE:LEVEL ...'; fetch the lists again")
+            raise ManifestError(f"{path}, line {number} is not '<video> TYPE:LEVEL ...'; fetch the lists again")
         found[PurePosixPath(clip).stem] = tuple(steps)
     return found
 

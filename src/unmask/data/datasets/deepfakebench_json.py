@@ -16,7 +16,7 @@ from unmask.data.adapter import PICTURES, DataCard, Problem
 from unmask.data.datasets import _celeb_df, _ffpp
 from unmask.data.datasets._files import STRADDLES_IDENTITY, STRADDLES_SOURCE, in_two_splits, read_json
 from unmask.data.manifest import Row, Split
-from unmask.types import UnmaskError
+from unmask.errors import ManifestError
 
 CARD = DataCard(
     title="DeepfakeBench's JSON arrangement",
@@ -133,7 +133,7 @@ def rows(root: Path) -> Iterator[Row | Problem]:
     tables = [root] if root.is_file() else sorted(p for home in ("", *_HOMES) for p in (root / home).glob("*.json"))
     tables = [t for t in tables if not t.name.endswith(".report.json")]
     if not tables:
-        raise UnmaskError(f"{root} holds no JSON, nor do {' and '.join(_HOMES)} below it; name the JSON itself")
+        raise ManifestError(f"{root} holds no JSON, nor do {' and '.join(_HOMES)} below it; name the JSON itself")
     home, found = root if root.is_dir() else root.parent, dict[str, _Listed]()
     for table in tables:
         for one in _listed(table):

@@ -11,7 +11,7 @@ from typing import get_args
 from unmask.data.adapter import DataCard, Problem, walk
 from unmask.data.datasets._files import STRADDLES_IDENTITY, Medium, crossing, files, read_table
 from unmask.data.manifest import Family, Row, Split, derived_split
-from unmask.types import UnmaskError
+from unmask.errors import ManifestError
 
 CARD = DataCard(
     title="DeepSpeak v1.1 and v2",
@@ -74,7 +74,7 @@ def _splits(path: Path) -> dict[str, Split]:
     table = read_table(path, ("identity", "split"))
     for line in table:
         if line["split"] not in known:
-            raise UnmaskError(
+            raise ManifestError(
                 f"{path}: the split of {line['identity']} is {line['split']!r}; fetch it from the set again"
             )
     return {line["identity"]: known[line["split"]] for line in table}

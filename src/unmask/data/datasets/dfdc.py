@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 from unmask.data.adapter import DataCard, Problem
 from unmask.data.datasets._files import Medium, files, folder_names, read_json, read_table, strangers, train_or_val
 from unmask.data.manifest import Row
-from unmask.types import UnmaskError
+from unmask.errors import ManifestError
 
 CARD = DataCard(
     title="Deepfake Detection Challenge (DFDC)",
@@ -99,10 +99,10 @@ def _test_entries(folder: Path) -> dict[str, _Entry] | None:
         for line in read_table(table, ("filename", "label")):
             name, label = line["filename"], line["label"]
             if label not in ("0", "1"):
-                raise UnmaskError(f"{table}: the label of {name} is {label!r}, not 0 or 1; fetch it from the set again")
+                raise ManifestError(f"{table}: the label of {name} is {label!r}, not 0 or 1; download it again")
             known = entries.get(name, _Entry())
             if known.fake not in (None, int(label)):
-                raise UnmaskError(
+                raise ManifestError(
                     f"{table} and {metadata} disagree on {name}; remove the one that is not the release's"
                 )
             entries[name] = known.model_copy(update={"label": None, "is_fake": int(label)})

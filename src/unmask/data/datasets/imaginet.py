@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from unmask.data.adapter import DataCard, Problem
 from unmask.data.datasets._files import read_lines, train_or_val
 from unmask.data.manifest import Row, Split
-from unmask.types import UnmaskError
+from unmask.errors import ManifestError
 
 CARD = DataCard(
     title="ImagiNet",
@@ -40,7 +40,7 @@ def rows(root: Path) -> Iterator[Row | Problem]:
     """
     lists = [root / "annotations" / name for name in _LISTS if (root / "annotations" / name).is_file()]
     if not lists:
-        raise UnmaskError(
+        raise ManifestError(
             f"{root} has no annotations/train_annotations.txt or test_annotations.txt; copy annotations/ there"
         )
     seen: set[str] = set()
@@ -66,7 +66,7 @@ def _row(root: Path, table: Path, number: int, line: str) -> Row | Problem:
     except (ValueError, IndexError):
         fits = False
     if not fits:
-        raise UnmaskError(f"{table}, line {number} is not 'path,realness,content,family,model'; fetch it again")
+        raise ManifestError(f"{table}, line {number} is not 'path,realness,content,family,model'; fetch it again")
     relpath, split = pure.as_posix(), _LISTS[table.name]
     file, item = root / relpath, f"imaginet/{relpath}"
     if not file.is_file():

@@ -9,7 +9,7 @@ from pathlib import Path
 from unmask.data.adapter import DataCard, Problem
 from unmask.data.datasets._files import Medium, files, read_lines, strangers, train_or_val
 from unmask.data.manifest import Row, Split
-from unmask.types import UnmaskError
+from unmask.errors import ManifestError
 
 CARD = DataCard(
     title="MSU Mobile Face Spoofing Database (MSU-MFSD)",
@@ -67,7 +67,7 @@ def _splits(root: Path) -> dict[str, Split]:
         for number, line in read_lines(path) if path.is_file() else ():
             for client in line.split():
                 if not client.isdigit() or found.setdefault(f"{int(client):03d}", split) != split:
-                    raise UnmaskError(
+                    raise ManifestError(
                         f"{path}, line {number}: {client!r} is no client, or of both lists; fetch them again"
                     )
     return found

@@ -9,7 +9,7 @@ from pathlib import Path
 from unmask.data.adapter import DataCard, Problem
 from unmask.data.datasets._files import Medium, files, folder_names, read_lines, strangers
 from unmask.data.manifest import Row, Split
-from unmask.types import UnmaskError
+from unmask.errors import ManifestError
 
 CARD = DataCard(
     title="OULU-NPU",
@@ -68,7 +68,7 @@ def _protocols(root: Path) -> dict[str, dict[str, str]]:
             for number, line in read_lines(path):
                 said = _LINE.fullmatch(line)
                 if said is None or (said[1] in ("1", "+1")) != said[2].endswith("_1"):
-                    raise UnmaskError(
+                    raise ManifestError(
                         f"{path}, line {number} is not '+1,<real video>' or '-1,<attack>'; fetch it from the set again"
                     )
                 key = "_".join(filter(None, (folder.lower(), match[2])))

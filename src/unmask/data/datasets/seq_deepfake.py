@@ -18,7 +18,7 @@ from unmask.data.datasets._files import (
     strangers,
 )
 from unmask.data.manifest import Row, Split
-from unmask.types import UnmaskError
+from unmask.errors import ManifestError
 
 CARD = DataCard(
     title="Seq-DeepFake (facial components, facial attributes)",
@@ -77,7 +77,7 @@ def _list(path: Path, split: Split) -> _Lists:
     for number, line in enumerate(read_table(path, ("file_path", "label")), 2):
         match = _LABEL.fullmatch(line["label"].strip())
         if match is None:
-            raise UnmaskError(
+            raise ManifestError(
                 f"{path}, line {number}: {line['label']!r} is not five steps; fetch it from the set again"
             )
         found[_key(line["file_path"])] = split, tuple(map(int, match.groups()))

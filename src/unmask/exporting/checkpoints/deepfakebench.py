@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from unmask.base.detector import Detector
+from unmask.errors import BundleError
 from unmask.exporting.checkpoints import layouts
-from unmask.types import UnmaskError
 
 State = dict[str, Tensor]
 EFFICIENTNET = (  # (theirs, ours), applied in this order; inside a block the norms are numbered by what they follow
@@ -58,7 +58,7 @@ def effort(detector: Detector, source: Path) -> State:
         elif place[2] == "weight_main":
             rank = len(state.get(f"{place[1]}S_residual", ()))
             if not 0 < rank < min(value.shape):
-                raise UnmaskError(f"{source} has no trained directions for {name}")
+                raise BundleError(f"{source} has no trained directions for {name}")
             u, _, v = torch.linalg.svd(value, full_matrices=False)
             ours |= {f"encoder.body.{place[1]}main": value, f"encoder.body.{place[1]}left": u[:, :-rank].contiguous()}
             ours[f"encoder.body.{place[1]}right"] = v[:-rank].contiguous()

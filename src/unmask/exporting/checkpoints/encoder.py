@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from unmask.bundles import hub
+from unmask.errors import BundleError
 from unmask.exporting.checkpoints import layouts
 from unmask.nn.backbones import BACKBONES, Encoder, fill, save
-from unmask.types import UnmaskError
 
 FILES = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin", "pytorch_model.bin")
 
@@ -26,11 +26,11 @@ def to_file(source: str, out: Path, backbone: str | None = None) -> str:
     files = [path / name for name in FILES] if path.is_dir() else [path]
     file = next((f for f in files if f.is_file()), None)
     if file is None:
-        raise UnmaskError(f"no encoder at {path}: expected a file, or a folder with {' or '.join(FILES)}")
+        raise BundleError(f"no encoder at {path}: expected a file, or a folder with {' or '.join(FILES)}")
     tower, undecided = layouts.vision_tower(layouts.weights(layouts.read(file), file))
     likely = layouts.backbone_of(tower)
     if backbone is None and undecided and f"{likely}-gelu" in BACKBONES:
-        raise UnmaskError(
+        raise BundleError(
             f"{file.name} does not say which GELU it wants: name --backbone {likely} for OpenAI's weights "
             f"or --backbone {likely}-gelu for LAION's and DataComp's"
         )

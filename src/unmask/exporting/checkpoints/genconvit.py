@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
+from unmask.errors import BundleError
 from unmask.exporting.checkpoints import layouts
-from unmask.types import UnmaskError
 
 State = dict[str, Tensor]
 DEAD = r"embedder\.|(convnext_)?backbone\.patch_embed\.|encoder\.(fc1|fc2|var)\.|fc3\."
@@ -38,12 +38,12 @@ def layout(source: Path) -> tuple[dict[str, Any], State]:
         state = layouts.weights(layouts.read(file), file)
         net, shape = _kind(state, file)
         if net in options["nets"] or any(options.get(k, v) != v for k, v in shape.items()):
-            raise UnmaskError(f"{file} does not belong to the other files of {source}: give it alone")
+            raise BundleError(f"{file} does not belong to the other files of {source}: give it alone")
         options |= shape
         options["nets"].append(net)
         ours |= {f"nets.{net}.{key}": value for key, value in _net(state).items()}
     if not files:
-        raise UnmaskError(f"no genconvit_ed_inference.pth or genconvit_vae_inference.pth in {source}")
+        raise BundleError(f"no genconvit_ed_inference.pth or genconvit_vae_inference.pth in {source}")
     return options, ours
 
 
@@ -51,7 +51,7 @@ def _kind(state: State, file: Path) -> tuple[str, dict[str, int]]:
     """Which net, and the options that its shapes decide."""
     first, mu = state.get("encoder.features.0.weight"), state.get("encoder.mu.weight")
     if first is None or "fc2.weight" not in state:
-        raise UnmaskError(f"{file} is of no GenConViT: it has no encoder.features.0.weight or no fc2.weight")
+        raise BundleError(f"{file} is of no GenConViT: it has no encoder.features.0.weight or no fc2.weight")
     width = len(first)
     if mu is None:
         return "ed", {"width": width}

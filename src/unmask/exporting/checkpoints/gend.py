@@ -15,11 +15,12 @@ from unmask.bundles import hub, write
 from unmask.bundles.bundle import CARD
 from unmask.bundles.distance import ExportWrapper
 from unmask.detectors.gend import GenD
+from unmask.errors import BundleError
 from unmask.exporting.checkpoints import layouts
 from unmask.exporting.onnx import to_onnx
 from unmask.nn.backbones import fill
 from unmask.registry import FAMILIES
-from unmask.types import Card, DataTerms, UnmaskError
+from unmask.types import Card, DataTerms
 
 HEADS = {"LinearNorm": "norm", "linear": "linear"}
 CONFIG, FILES = "config.json", ("model.safetensors", "model.ckpt")
@@ -75,7 +76,7 @@ def published(source: str, head: str | None = None) -> Published:
     files = [path / name for name in FILES] if path.is_dir() else [path]
     file = next((f for f in files if f.is_file()), None)
     if file is None:
-        raise UnmaskError(f"no GenD checkpoint at {path}: expected a folder with {' or '.join(FILES)}")
+        raise BundleError(f"no GenD checkpoint at {path}: expected a folder with {' or '.join(FILES)}")
     held = layouts.read(file)
     settings = {**_settings(held.get("hyper_parameters")), **_settings(_config(file.parent / CONFIG))}
     encoder, linear = layouts.gend(layouts.weights(held, file))
@@ -96,7 +97,7 @@ def fetched(name: str) -> Path:
     first = hub.first_of(name, (CONFIG, FILES[1]))
     if first.name == CONFIG:
         if not _config(first).get("model_type"):
-            raise UnmaskError(f"hub:{name} is no GenD: its {CONFIG} names no model_type")
+            raise BundleError(f"hub:{name} is no GenD: its {CONFIG} names no model_type")
         hub.download(hub.at(name, first.parent.name), FILES[0])
     return first.parent
 
@@ -139,11 +140,11 @@ def _config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_bytes())
     except ValueError as error:
-        raise UnmaskError(f"{path} is no JSON: {error}") from error
+        raise BundleError(f"{path} is no JSON: {error}") from error
     if not isinstance(config, dict):
-        raise UnmaskError(f"{path} holds no settings but a {type(config).__name__}")
+        raise BundleError(f"{path} holds no settings but a {type(config).__name__}")
     if config.get("model_type", "GenD") != "GenD":
-        raise UnmaskError(f"{path} is of a {config['model_type']!r}, not of a GenD")
+        raise BundleError(f"{path} is of a {config['model_type']!r}, not of a GenD")
     return config
 
 
@@ -153,5 +154,5 @@ def _settings(held: Any) -> dict[str, str]:
     if head is None:
         return {}
     if head not in HEADS:
-        raise UnmaskError(f"the checkpoint has the head {head!r}; known are {', '.join(HEADS)}")
+        raise BundleError(f"the checkpoint has the head {head!r}; known are {', '.join(HEADS)}")
     return {"head": head}

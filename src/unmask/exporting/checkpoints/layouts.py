@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unmask.errors import BundleError
 from unmask.nn.backbones import BACKBONES, shapes
-from unmask.types import UnmaskError
 
 State = dict[str, Tensor]
 LEFT_OUT = ("visual_projection.weight", "position_ids", "logit_scale")  # of CLIP; the detector uses none of them
@@ -33,13 +33,13 @@ def read(path: Path) -> dict[str, Any]:
         with torch.serialization.safe_globals([argparse.Namespace]):  # plain settings: MAE and its kin keep them
             held = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise UnmaskError(
+        raise BundleError(
             f"{path} holds objects besides tensors, and they are not unpickled: save its state_dict as safetensors"
         ) from error
     except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise UnmaskError(f"cannot read the checkpoint {path}: {str(error).splitlines()[0]}") from error
+        raise BundleError(f"cannot read the checkpoint {path}: {str(error).splitlines()[0]}") from error
     if not isinstance(held, dict):
-        raise UnmaskError(f"{path} holds no table of weights but a {type(held).__name__}")
+        raise BundleError(f"{path} holds no table of weights but a {type(held).__name__}")
     return held
 
 
@@ -50,7 +50,7 @@ def weights(held: dict[str, Any], path: Path) -> State:
     """
     inner = next((held[key] for key in ("state_dict", "model") if isinstance(held.get(key), dict)), held)
     if not isinstance(inner, dict) or not inner or not all(isinstance(v, Tensor) for v in inner.values()):
-        raise UnmaskError(f"{path} holds no named tensors")
+        raise BundleError(f"{path} holds no named tensors")
     return {str(k): v.float() if v.is_floating_point() else v for k, v in inner.items()}
 
 
@@ -81,7 +81,7 @@ def gend(state: State) -> tuple[State, State]:
             unknown.append(key)
     if unknown:
         more = f" and {len(unknown) - 4} more" if len(unknown) > 4 else ""
-        raise UnmaskError(f"the checkpoint has tensors of no known place: {', '.join(unknown[:4])}{more}")
+        raise BundleError(f"the checkpoint has tensors of no known place: {', '.join(unknown[:4])}{more}")
     return _as_installed(encoder), head
 
 
@@ -162,7 +162,7 @@ def backbone_of(encoder: State) -> str:
     shared = {name: sum(given.get(k) == s for k, s in _shapes(name).items()) for name in BACKBONES}
     best = max(shared, key=lambda name: shared[name])
     if shared[best] * 2 < len(_shapes(best)) or not shared[best]:
-        raise UnmaskError(f"these weights are of no known backbone; there is {', '.join(BACKBONES)}")
+        raise BundleError(f"these weights are of no known backbone; there is {', '.join(BACKBONES)}")
     return best
 
 

@@ -15,10 +15,11 @@ from unmask._version import __version__
 from unmask.base.detector import Detector
 from unmask.bundles import write
 from unmask.bundles.distance import ExportWrapper, save
+from unmask.errors import BundleError, MissingExtraError, UnknownMethodError
 from unmask.exporting.checkpoints import deepfakebench, genconvit, layouts, ucf
 from unmask.nn.backbones import fill
 from unmask.registry import FAMILIES, create
-from unmask.types import Card, UnmaskError
+from unmask.types import Card
 
 State = dict[str, Tensor]
 
@@ -68,7 +69,7 @@ def _made(method: str, source: Path) -> tuple[Detector, dict[str, Any]]:
         state = LAYOUTS[method](detector, source)
     else:
         known = ", ".join(sorted([*LAYOUTS, *WITH_OPTIONS]))
-        raise UnmaskError(f"no published layout of {method!r} is known; there is {known}")
+        raise UnknownMethodError(f"no published layout of {method!r} is known; there is {known}")
     fill(detector, state, str(source))
     return detector.eval(), options
 
@@ -94,7 +95,7 @@ def _meso(detector: Detector, source: Path) -> State:
     stages = [m for m in detector.modules() if isinstance(m, torch.nn.Conv2d)]
     batch_norms = [m for m in detector.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     if (len(convs), len(norms), len(dense)) != (len(stages), len(batch_norms), 2):
-        raise UnmaskError(
+        raise BundleError(
             f"{source} has {len(convs)} convolutions, {len(norms)} norms and {len(dense)} dense layers, "
             f"not {len(stages)}, {len(batch_norms)} and 2"
         )
@@ -120,7 +121,7 @@ def _keras(source: Path) -> tuple[list[State], list[State], list[State]]:
     try:
         h5py: Any = importlib.import_module("h5py")
     except ImportError as error:
-        raise UnmaskError("reading Keras' weights needs h5py: pip install h5py") from error
+        raise MissingExtraError("reading Keras' weights needs h5py: pip install h5py") from error
     kinds: dict[str, dict[int, State]] = {"conv2d": {}, "batch_normalization": {}, "dense": {}}
     try:
         with h5py.File(source, "r") as file:
@@ -130,7 +131,7 @@ def _keras(source: Path) -> tuple[list[State], list[State], list[State]]:
                     tensors = group[layer]
                     kinds[kind][int(number)] = {k.split(":")[0]: torch.from_numpy(v[()]) for k, v in tensors.items()}
     except (OSError, KeyError, TypeError, AttributeError) as error:
-        raise UnmaskError(f"cannot read {source} as Keras' weights: {error}") from error
+        raise BundleError(f"cannot read {source} as Keras' weights: {error}") from error
     convs, norms, dense = ([held[n] for n in sorted(held)] for held in kinds.values())
     return convs, norms, dense
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from unmask.errors import BundleError
 from unmask.exporting.checkpoints import layouts
-from unmask.types import UnmaskError
 
 NAMES = (  # (theirs, ours); the classifier that each Xception brought along is used by nobody
     (r"encoder_([fc])\.last_linear\..*", None),
@@ -33,7 +33,7 @@ def layout(source: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     state = {k.removeprefix("module."): v for k, v in layouts.weights(layouts.read(source), source).items()}
     methods = state.get("head_spe.mlp.2.weight")
     if methods is None:
-        raise UnmaskError(f"{source} is of no UCF: it has no head_spe.mlp.2.weight")
+        raise BundleError(f"{source} is of no UCF: it has no head_spe.mlp.2.weight")
     named = ((_ours(key), value) for key, value in state.items())
     return {"methods": len(methods) - 1}, {key: value for key, value in named if key}
 

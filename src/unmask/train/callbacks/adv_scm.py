@@ -24,13 +24,13 @@ from torch.nn import functional as F
 
 from unmask.base.detector import Batch, Detector, Output
 from unmask.base.method import Engine, Method
+from unmask.errors import RecipeError
 from unmask.train import checkpoint
 from unmask.train.callbacks import callback
 from unmask.train.callbacks.callback import Callback
 from unmask.train.checkpoint import State
 from unmask.train.optim import average_gradients
 from unmask.train.recipe import AdvScm
-from unmask.types import UnmaskError
 
 WIDTHS = (16, 32, 64, 64)  # of A's four convolutions
 
@@ -94,9 +94,9 @@ class Adversary(Callback):
         Raises: UnmaskError for a method with a training rule of its own, and one that is no detector.
         """
         if not isinstance(detector, Detector):
-            raise UnmaskError("adv_scm compares a detector's features: leave it out of this recipe")
+            raise RecipeError("adv_scm compares a detector's features: leave it out of this recipe")
         if type(detector).step is not Detector.step:
-            raise UnmaskError("adv_scm does not go together with a method that has a training rule of its own (step)")
+            raise RecipeError("adv_scm does not go together with a method that has a training rule of its own (step)")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.warp = Warp(recipe)
@@ -169,7 +169,7 @@ def looked(detector: Detector) -> Iterator[list[Tensor]]:
 
 def _only(features: list[Tensor]) -> Tensor:
     if len(features) != 1:
-        raise UnmaskError(
+        raise RecipeError(
             f"adv_scm compares the features of one look at a batch, and this method's loss looked {len(features)} times"
         )
     return features[0]

@@ -20,11 +20,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unmask.base.detector import Batch
+from unmask.errors import RecipeError
 from unmask.train import checkpoint
 from unmask.train.callbacks.callback import Callback, Engine, Step
 from unmask.train.checkpoint import State
 from unmask.train.recipe import Difficulty
-from unmask.types import UnmaskError
 
 
 class Boosting(Callback):
@@ -45,7 +45,7 @@ class Boosting(Callback):
     def around_step(self, batch: Batch, engine: Engine, step: Step) -> dict[str, Tensor]:
         """The step on a batch that says how much each of its images counts."""
         if not isinstance(batch, Batch):
-            raise UnmaskError("difficulty weighs rows with labels: leave it out of this recipe")
+            raise RecipeError("difficulty weighs rows with labels: leave it out of this recipe")
         weigher = self.weigher(batch, engine.step, keep=engine.last_pass)
         return step(replace(batch, weigh=weigher), engine) | weigher.said()
 
@@ -62,7 +62,7 @@ class Boosting(Callback):
             keep: whether this visit counts; false where the same batch is looked at twice in a step.
         """
         if batch.index is None:
-            raise UnmaskError("difficulty needs batches that say which row is which: train on a manifest of faces")
+            raise RecipeError("difficulty needs batches that say which row is which: train on a manifest of faces")
         return Weigher(self, batch.index, batch.label, self.recipe.gamma * min(1.0, step / max(self.rise, 1e-9)), keep)
 
 
@@ -94,7 +94,7 @@ class Weigher:
     def said(self) -> dict[str, Tensor]:
         """For the log: the batch's mean difficulty and its largest weight. Raises: UnmaskError if nobody asked."""
         if self.found is None:
-            raise UnmaskError(
+            raise RecipeError(
                 "this method's loss does not weigh images, so difficulty would change nothing: leave it out, or "
                 "have the loss call unmask.base.detector.cross_entropy"
             )

@@ -1,4 +1,4 @@
-"""`unmask forge`: labelled forgeries of a manifest's real crops, for detectors to train on."""
+"""`unmask data forge`: labelled forgeries of a manifest's real crops, for detectors to train on."""
 
 from __future__ import annotations
 
@@ -26,11 +26,17 @@ class Part(StrEnum):
 
 
 def forge(
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A faces.parquet of `unmask faces`.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for forgeries and manifest.")],
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A faces.parquet of `unmask data extract`.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for the forgeries and their manifest.")
+    ],
     using: Annotated[
         str,
-        typer.Option("--with", metavar="NAMES", help="Generators, with commas: sbi,faceswap; see `unmask methods`."),
+        typer.Option(
+            "--with",
+            metavar="NAMES",
+            help="Generators, separated by commas: sbi,faceswap; see `unmask methods generator`.",
+        ),
     ],
     per_image: Annotated[int, typer.Option(min=1, max=1000, help="Forgeries of each real crop by each generator.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
@@ -41,19 +47,24 @@ def forge(
     split: Annotated[
         list[Part] | None, typer.Option(help="Only rows of this split; may be repeated.", show_default="all")
     ] = None,
-    name: Annotated[str, typer.Option(help="Data set of the new rows; two folders to be joined need two.")] = "forged",
+    name: Annotated[
+        str, typer.Option(help="Data set name of the new rows; to join two folders, give them two names.")
+    ] = "forged",
     landmarks: Annotated[
-        str, typer.Option(help="Dense points: embedded, five (a standard face over five points), or a model's path.")
+        str,
+        typer.Option(
+            help="Dense landmarks: embedded, five (a mean face fitted to five points), or the path of a model."
+        ),
     ] = "embedded",
     jobs: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Crops at once.", show_default="one for each core, at most 8")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no table.")] = False,
 ) -> None:
-    """Make labelled, marked forgeries of real crops, to train and stress detectors with.
+    """Make labelled forgeries of real crops, to train and test detectors.
 
-    Each is paired with its source, keeps its leakage group and split, and says in its metadata that it is synthetic.
-    Killed at any moment, the same command goes on where it was.
+    Each forgery is paired with its source, keeps its leakage group and split, and is marked as synthetic in its
+    metadata. The command is resumable.
     """
     with errors_in_a_line():
         from unmask.app.progress import counted, listed

@@ -1,4 +1,4 @@
-"""`unmask stress`: files corrupted in five levels, and how far detectors fall."""
+"""`unmask eval robustness`: detectors under corruptions of five severities."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from unmask.app.progress import DETECTORS, Cpu, Jobs, Runs, Threads, listed, sco
 
 
 class Boxes(StrEnum):
-    """Where faces of corrupted frames come from."""
+    """Where the faces of corrupted frames come from."""
 
     reuse = "reuse"
     redetect = "redetect"
 
 
-def stress(
-    faces: Annotated[Path, typer.Argument(metavar="FACES", help="faces.parquet of `unmask faces`.")],
+def robustness(
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A faces.parquet of `unmask data extract`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for tables, curves and scores.")],
     detectors: Annotated[str, typer.Option(help=DETECTORS)] = "embedded,spectrum",
     preset: Annotated[
         str, typer.Option(help="deeperforensics-v1, imaginet-social-v1 or net-v1.")
     ] = "deeperforensics-v1",
     boxes: Annotated[
-        Boxes, typer.Option(help="reuse the clean frame's faces, or redetect them in the corrupted one.")
+        Boxes, typer.Option(help="reuse the faces of the clean frame, or redetect them in the corrupted one.")
     ] = Boxes.reuse,
     dataset: Annotated[
         list[str] | None, typer.Option(help="Only this data set; may be repeated.", show_default=False)
     ] = None,
     split: Annotated[str, typer.Option(help="Rows of this split.")] = "test",
-    items: Annotated[int, typer.Option(min=0, help="At most so many media of a data set; 0 = all.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of what the corruption draws.")] = 0,
-    rounds: Annotated[int, typer.Option(min=100, max=100_000, help="Resamples of leakage groups.")] = 1000,
+    items: Annotated[int, typer.Option(min=0, help="At most so many files of a data set; 0 = all.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random corruptions.")] = 0,
+    rounds: Annotated[int, typer.Option(min=100, max=100_000, help="Bootstrap resamples of leakage groups.")] = 1000,
     jobs: Jobs = 1,
     threads: Threads = 0,
     cpu: Cpu = False,
     runs: Runs = None,
-    expect_data: Annotated[str, typer.Option(help="Refuse data of another hash.")] = "",
+    expect_data: Annotated[str, typer.Option(help="Stop if the data have another hash.")] = "",
     expect_bundle: Annotated[
-        list[str] | None, typer.Option(help="Refuse another detector; once for each.", show_default=False)
+        list[str] | None, typer.Option(help="Stop if a detector has another hash; once for each.", show_default=False)
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
 ) -> None:
-    """Corruption the files behind a manifest of faces in five levels, and measure detectors on them.
+    """Measure detectors under corruptions of five severities.
 
-    The corruption comes before the face is cut. Scores stay in OUT/scores: a run that was stopped goes on where it was.
+    Files are corrupted before the face is cropped. Scores are stored in OUT/scores: an interrupted run is resumable.
     """
     with errors_in_a_line():
         from unmask.app.console import stdout
@@ -62,7 +62,7 @@ def stress(
             raise typer.BadParameter("name at least one detector", param_hint="--detectors")
         with scoring(quiet) as progress:
             wanted = Wanted(
-                data=faces,
+                data=manifest,
                 detectors=named,
                 out=out,
                 preset=preset,

@@ -1,4 +1,4 @@
-"""`unmask coverage`: does a promised error rate hold on people whom the promise has never met?"""
+"""`unmask eval coverage`: whether the coverage of conformal sets holds on unseen people."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ from unmask.app.progress import listed, scoring
 
 def coverage(
     detector: Annotated[str, typer.Argument(help="embedded, the path of a bundle, or hub:owner/name@revision.")],
-    data: Annotated[Path, typer.Option(help="Manifest of faces, with validation and test rows.", show_default=False)],
+    manifest: Annotated[
+        Path, typer.Argument(metavar="MANIFEST", help="A faces.parquet with validation and test rows.")
+    ],
     dataset: Annotated[
         list[str] | None, typer.Option(help="Only this data set; may be repeated.", show_default=False)
     ] = None,
-    level: Annotated[float, typer.Option(help="What is promised.", min=0.5, max=0.999)] = 0.9,
-    within: Annotated[
-        str, typer.Option(help="A promise within each of these: label, dataset, method, joined by commas; none = one.")
+    level: Annotated[float, typer.Option(help="Nominal coverage.", min=0.5, max=0.999)] = 0.9,
+    conditional_on: Annotated[
+        str, typer.Option(help="One set for each value of these: label, dataset, method, separated by commas; or none.")
     ] = "label",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
-    """Fit conformal sets on validation rows and count on the test rows how often the truth is in them.
+    """Fit conformal sets on validation rows, and measure their coverage on test rows.
 
-    One row for each image or video (mean margin of its crops). The exact interval takes them as independent; the other
-    one draws whole leakage groups. "dealt": mean coverage when the groups of validation and test are mixed at random.
+    One row is one image or video, with the mean logit of its crops. The exact interval takes rows as independent; the
+    grouped one resamples leakage groups. "shuffled": mean coverage after mixing validation and test groups at random.
     """
     with errors_in_a_line():
         from dataclasses import asdict
@@ -39,14 +41,14 @@ def coverage(
         from unmask.app.console import stdout
         from unmask.bench.coverage import Wanted, run
 
-        names = tuple(name for name in listed(within) if name != "none")
+        names = tuple(name for name in listed(conditional_on) if name != "none")
         with scoring(quiet) as progress:
-            wanted = Wanted(detector, data, tuple(dataset or ()), names, level)
+            wanted = Wanted(detector, manifest, tuple(dataset or ()), names, level)
             found = run(wanted, lambda n: progress("scoring", n))
         if as_json:
             typer.echo(json.dumps(asdict(found), indent=1))
             return
-        heads = ("test rows", "n", "groups", "coverage", "exact", "by group", "dealt", "both", "neither")
+        heads = ("test rows", "n", "groups", "coverage", "exact", "by group", "shuffled", "both", "neither")
         table = Table(box=None, pad_edge=False)
         for head in heads:
             table.add_column(head, no_wrap=head != heads[0], justify="left" if head == heads[0] else "right")
@@ -65,11 +67,12 @@ def coverage(
         console = stdout()
         console.print(table)
         console.print(
-            f"Promised {level:g}, within {', '.join(names) or 'all rows'}; fitted on {found.fitted:,} validation rows "
-            f"of {found.fitted_groups:,} groups; {found.failed:,} media without a scored crop left out.",
+            f"Nominal coverage {level:g}, conditional on {', '.join(names) or 'nothing'}; fitted on {found.fitted:,} "
+            f"validation rows of {found.fitted_groups:,} groups; {found.failed:,} files have no scored crop.",
             soft_wrap=True,
         )
         console.print(f"Data {found.data}; {found.name} {found.weights}.", soft_wrap=True)
-        again = ["unmask", "coverage", detector, "--data", data.name, "--within", within, "--level", f"{level:g}"]
+        again = ["unmask", "eval", "coverage", detector, manifest.name]
+        again += ["--conditional-on", conditional_on, "--level", f"{level:g}"]
         again += [w for d in dataset or () for w in ("--dataset", d)]
         console.print("Rebuild: " + shlex.join(again), soft_wrap=True)

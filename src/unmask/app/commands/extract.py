@@ -1,4 +1,4 @@
-"""`unmask faces`: the faces of a manifest cut once."""
+"""`unmask data extract`: the faces of a manifest, detected, aligned and stored as crops."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unmask.app.errors import errors_in_a_line
-from unmask.app.on import Address, On, Where
+from unmask.app.options import Address, On, Where
 from unmask.app.progress import counted
 
 if TYPE_CHECKING:
     from unmask.data.extraction import Elsewhere, Summary
     from unmask.data.manifest import Manifest
 
-EXIT_CODES = "Exit codes: 0 all media were read, 2 wrong usage, 3 a file could not be read, 130 interrupted."
+EXIT_CODES = "Exit codes: 0 all files were read, 2 wrong usage, 3 a file could not be read, 130 interrupted."
 
 
 class People(StrEnum):
-    """Whose faces are cut out of each media file."""
+    """Whose faces are extracted from each file."""
 
     one = "one"
     all = "all"
@@ -34,13 +34,16 @@ class Format(StrEnum):
     webp = "webp"
 
 
-def faces(
+def extract(
     manifest: Annotated[
-        Path, typer.Argument(metavar="MANIFEST", help="Of media, or a faces.parquet whose crops are wanted anew.")
+        Path,
+        typer.Argument(metavar="MANIFEST", help="Of media files, or a faces.parquet to crop again with other options."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="CROPS", help="The folder for crops and faces.parquet.")],
     size: Annotated[int, typer.Option(min=16, max=2048, help="Side of a crop, pixels.")] = 256,
-    margin: Annotated[float, typer.Option(min=0.1, max=4, help="Side of a crop over that of the face template.")] = 1.3,
+    margin: Annotated[
+        float, typer.Option(min=0.1, max=4, help="Scale of the crop: its side over that of the face template.")
+    ] = 1.3,
     template: Annotated[str, typer.Option(help="Five points to align to: gend5 or arcface5.")] = "gend5",
     frames: Annotated[
         int | None,
@@ -48,43 +51,39 @@ def faces(
     ] = None,
     face_detector: Annotated[
         str | None,
-        typer.Option("--faces", help="Face detector: embedded, yunet, or an ONNX file.", show_default="embedded"),
+        typer.Option("--face-detector", help="embedded, yunet, or an ONNX file.", show_default="embedded"),
     ] = None,
     people: Annotated[
         People | None,
-        typer.Option(
-            help="One person a media file (the largest, or the one under the mask), or all.", show_default="one"
-        ),
+        typer.Option(help="One person in each file (the largest face, or the masked one), or all.", show_default="one"),
     ] = None,
     mask: Annotated[
-        bool, typer.Option("--mask", help="Use manipulation masks: choose the masked face, cut the mask too.")
+        bool, typer.Option("--mask", help="Use manipulation masks: choose the masked face, crop the mask too.")
     ] = False,
     form: Annotated[Format, typer.Option("--format", help="Lossless files of this format.")] = Format.png,
     shards: Annotated[
-        bool, typer.Option("--shards", help="Then pack the crops into CROPS/shards, tar files of 1,000 (WebDataset).")
+        bool, typer.Option("--shards", help="Also pack the crops into CROPS/shards, tar files of 1,000 (WebDataset).")
     ] = False,
-    retry: Annotated[
-        bool, typer.Option("--retry", help="Try those media again that an earlier run could not read.")
-    ] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try files again that an earlier run could not read.")] = False,
     jobs: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Media at once.", show_default="one for each core, at most 8")
+        int | None, typer.Option(min=1, max=1024, help="Files at once.", show_default="one for each core, at most 8")
     ] = None,
-    max_file_seconds: Annotated[float, typer.Option(min=1, help="Time for one media file.")] = 900,
+    max_file_seconds: Annotated[float, typer.Option(min=1, help="Seconds that one file may take.")] = 900,
     on: Where = On.local,
     address: Address = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no table.")] = False,
 ) -> None:
-    """Find, align and cut the faces of every media file of a manifest, once.
+    """Detect, align and crop the faces of every file in a manifest.
 
-    Killed at any moment, the same command goes on where it was. What gives no crop gives a row with the reason.
+    The command is resumable: run it again after an interruption. A file without a crop gets a row with the reason.
     """
     with errors_in_a_line():
-        from unmask.data.extraction import cut, inherited, masked, summary
+        from unmask.data.extraction import cut, inherited, summary
         from unmask.data.manifest import Manifest
         from unmask.data.media_faces import Options
         from unmask.data.shards import pack
+        from unmask.errors import InputError
         from unmask.scanning.batch import default_jobs
-        from unmask.types import UnmaskError
 
         opened = Manifest(manifest)
         searched = {"frames": frames, "faces": face_detector, "people": people and people.value, "mask": mask or None}
@@ -92,20 +91,17 @@ def faces(
         options = Options(size=size, margin=margin, template=template, format=form.value)
         if opened.kind == "faces":
             if given:
-                raise UnmaskError(f"{manifest} holds faces: what was found stays, so leave out {', '.join(given)}")
+                raise InputError(f"{manifest} holds faces already, which are kept: leave out {', '.join(given)}")
             kept = inherited(opened).model_dump(include={"frames", "faces", "people", "mask"})
             options = options.model_copy(update=kept)
         options = Options.model_validate(options.model_dump() | given)
-        masks = masked(opened) if mask else None
-        if masks and masks[1] and not masks[0]:
-            raise UnmaskError(f"no forged row of {manifest} names a mask: leave out --mask, or index a copy with masks")
         if on is On.ray:  # whose workers have other current folders
             from unmask.app.cluster import located
 
             out, options = out.absolute(), options.model_copy(update={"faces": located(options.faces)})
         with (
             _machines(on, address, jobs, out, max_file_seconds) as elsewhere,
-            counted(len(opened), quiet, "cutting") as step,
+            counted(len(opened), quiet, "extracting") as step,
         ):
             made = cut(
                 opened,
@@ -122,7 +118,7 @@ def faces(
             with counted(found.crops, quiet, "packing") as step:
                 pack(made, out / "shards", progress=lambda crops: step(crops, 0))
         if not quiet:
-            _show(made, found, masks)
+            _show(made, found)
     raise typer.Exit(3 if found.faulty else 0)
 
 
@@ -136,7 +132,7 @@ def _machines(
     return machines(address, jobs, out, seconds)
 
 
-def _show(made: Manifest, found: Summary, masks: tuple[int, int] | None) -> None:
+def _show(made: Manifest, found: Summary) -> None:
     from rich.table import Table
 
     from unmask.app.console import stdout
@@ -145,8 +141,6 @@ def _show(made: Manifest, found: Summary, masks: tuple[int, int] | None) -> None
     table.columns[1].justify = "right"
     table.add_row("media", f"{found.media:,}")
     table.add_row("crops", f"{found.crops:,}")
-    if masks:
-        table.add_row("masks of forged media", f"{masks[0]:,} of {masks[1]:,}")
     for reason, n in found.reasons.items():
         table.add_row(f"no crop: {reason}", f"{n:,}")
     console = stdout()

@@ -21,13 +21,13 @@ def methods(
         from rich.table import Table
 
         from unmask.app.console import stdout
+        from unmask.errors import UnknownMethodError
         from unmask.registry import FAMILIES, card, names, nearest
-        from unmask.types import UnmaskError
 
         known = [(each, n) for each in ([kind] if kind else FAMILIES) for n in names(each)]
         shown = [(each, n) for each, n in known if name in (None, n)]  # one paper may be in two families
         if not shown:
-            raise UnmaskError(f"no method {name!r}; {nearest(str(name), [n for _, n in known])}")
+            raise UnknownMethodError(f"no method {name!r}; {nearest(str(name), [n for _, n in known])}")
         console = stdout()
         if as_json:
             console.print_json(data=[{"name": n, "kind": k, **card(k, n).model_dump()} for k, n in shown])

@@ -1,4 +1,4 @@
-"""`unmask bench` and `unmask compare`: detectors measured by a protocol, and tables put side by side."""
+"""`unmask eval bench`, `protocols` and `compare`: tables of detectors by a protocol, and their comparison."""
 
 from __future__ import annotations
 
@@ -12,48 +12,46 @@ from unmask.app.progress import DETECTORS, Cpu, Jobs, Runs, Threads, listed, sco
 
 
 def bench(
-    protocol: Annotated[str, typer.Argument(help="A protocol's name, or the path of a YAML file; `list` names them.")],
+    protocol: Annotated[
+        str, typer.Argument(help="Name of a protocol (see `unmask eval protocols`), or the path of a YAML file.")
+    ],
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A faces.parquet of `unmask data extract`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for tables.", show_default=False)],
     detectors: Annotated[str, typer.Option(help=DETECTORS)] = "embedded,spectrum",
-    data: Annotated[Path | None, typer.Option(help="Manifest of faces.", show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for tables.", show_default=False)] = None,
     maps: Annotated[
-        int, typer.Option(min=0, help="Also draw spectra and feature maps, of so many crops of each kind; slow.")
+        int, typer.Option(min=0, help="Also plot spectra and feature maps of so many crops of each kind; slow.")
     ] = 0,
     seeds: Annotated[
-        str, typer.Option(help="Trainings of each recipe, as 0,1,2; else the one that it names.", show_default=False)
+        str,
+        typer.Option(
+            help="Seeds to train each recipe with, as 0,1,2; default: the seed of the recipe.", show_default=False
+        ),
     ] = "",
     jobs: Jobs = 1,
     threads: Threads = 0,
     cpu: Cpu = False,
     runs: Runs = None,
-    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw ROC, DET, histograms ...")] = True,
-    expect_data: Annotated[str, typer.Option(help="Refuse data of another hash.")] = "",
+    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Plot ROC, DET, histograms ...")] = True,
+    expect_data: Annotated[str, typer.Option(help="Stop if the data have another hash.")] = "",
     expect_bundle: Annotated[
-        list[str] | None, typer.Option(help="Refuse another detector; once for each.", show_default=False)
+        list[str] | None, typer.Option(help="Stop if a detector has another hash; once for each.", show_default=False)
     ] = None,
-    expect_protocol: Annotated[str, typer.Option(help="Refuse a protocol of another hash.")] = "",
+    expect_protocol: Annotated[str, typer.Option(help="Stop if the protocol has another hash.")] = "",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no tables.")] = False,
 ) -> None:
-    """Measure detectors by a protocol: tables with intervals, and the one command that gives them again.
+    """Measure detectors by a protocol: tables with intervals, and the command that rebuilds them.
 
-    Recipes are trained first, on the protocol's training rows. Crops are scored once. Trainings and scores stay in OUT
-    under the hashes that they depend on: a command that was stopped goes on where it was.
+    Recipes are trained first, on the training rows of the protocol. Training runs and scores are stored in OUT under
+    the hashes that they depend on: an interrupted command is resumable.
     """
     with errors_in_a_line():
-        from unmask.measure.protocol import load, names
-
-        if protocol == "list":
-            for name in names():
-                typer.echo(f"{name:22} {load(name).title}")
-            return
-        chosen = load(protocol)
-        if data is None or out is None:
-            raise typer.BadParameter("give --data FACES.parquet and -o FOLDER", param_hint="--data, --out")
         from unmask.app.console import stdout
         from unmask.bench.protocols import Wanted, run
         from unmask.bench.training import How
         from unmask.measure import tables
+        from unmask.measure.protocol import load
 
+        chosen = load(protocol)
         named = listed(detectors)
         if not named:
             raise typer.BadParameter("name at least one detector", param_hint="--detectors")
@@ -62,7 +60,7 @@ def bench(
                 protocol=chosen,
                 called=protocol,
                 detectors=named,
-                data=data,
+                data=manifest,
                 out=out,
                 seeds=whole(seeds, "--seeds"),
                 how=How(jobs, threads, cpu),
@@ -74,7 +72,7 @@ def bench(
             )
             result, units = run(wanted, progress, progress.steps)
         tables.write(result, out)
-        if pictures:
+        if plots:
             from unmask.measure.plots import draw
 
             draw(result, units, out)
@@ -87,11 +85,20 @@ def bench(
             console.print(f"Rebuild: {result.rebuild}", soft_wrap=True)
 
 
+def protocols() -> None:
+    """List the protocols."""
+    with errors_in_a_line():
+        from unmask.measure.protocol import load, names
+
+        for name in names():
+            typer.echo(f"{name:22} {load(name).title}")
+
+
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Output folders of `unmask bench`.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Output folders of `unmask eval bench`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file.")] = Path("leaderboard.html"),
 ) -> None:
-    """Put bench results into one HTML file that needs no network: sortable tables, images inside."""
+    """Put benchmark results into one HTML file: sortable tables and plots, readable offline."""
     with errors_in_a_line():
         from unmask.measure.leaderboard import leaderboard
         from unmask.output import write_text

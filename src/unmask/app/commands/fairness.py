@@ -1,4 +1,4 @@
-"""`unmask fairness`: whether a detector's errors differ between groups of people."""
+"""`unmask eval fairness`: whether a detector's errors differ between groups of people."""
 
 from __future__ import annotations
 
@@ -12,36 +12,40 @@ from unmask.app.progress import DETECTORS, Cpu, Jobs, Runs, Threads, listed, sco
 
 
 def fairness(
-    faces: Annotated[Path, typer.Argument(metavar="FACES", help="faces.parquet, its rows with demographics.")],
+    manifest: Annotated[
+        Path, typer.Argument(metavar="MANIFEST", help="A faces.parquet whose rows have demographic attributes.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for tables and scores.")],
     by: Annotated[
-        str, typer.Option(help="Attributes joined by commas: sex, age, race, skin, light ...; sex*race = both.")
+        str, typer.Option(help="Attributes, separated by commas: sex, age, race, skin, light ...; sex*race = both.")
     ] = "sex,age,race",
     detectors: Annotated[str, typer.Option(help=DETECTORS)] = "embedded",
     dataset: Annotated[
         list[str] | None, typer.Option(help="Only this data set; may be repeated.", show_default=False)
     ] = None,
     split: Annotated[str, typer.Option(help="Rows of this split.")] = "test",
-    at: Annotated[float, typer.Option(min=0.001, max=0.5, help="False alarms that a threshold may give.")] = 0.05,
-    least: Annotated[int, typer.Option("--min", min=1, help="Leakage groups that a subgroup needs, each class.")] = 30,
+    at: Annotated[float, typer.Option(min=0.001, max=0.5, help="False-positive rate that sets the threshold.")] = 0.05,
+    least: Annotated[int, typer.Option("--min", min=1, help="Fewest leakage groups of each class in a subgroup.")] = 30,
     policies: Annotated[
         str, typer.Option(help="Thresholds: half, one, worst-fpr, equal-fpr, equal-tpr.")
     ] = "half,one,worst-fpr,equal-fpr",
-    within: Annotated[str, typer.Option(help="Compare within each of these: light, method ...")] = "",
-    rounds: Annotated[int, typer.Option(min=100, max=100_000, help="Resamples of leakage groups.")] = 1000,
+    stratify: Annotated[
+        str, typer.Option(help="Compare within each value of these attributes: light, method ...")
+    ] = "",
+    rounds: Annotated[int, typer.Option(min=100, max=100_000, help="Bootstrap resamples of leakage groups.")] = 1000,
     jobs: Jobs = 1,
     threads: Threads = 0,
     cpu: Cpu = False,
     runs: Runs = None,
-    expect_data: Annotated[str, typer.Option(help="Refuse data of another hash.")] = "",
+    expect_data: Annotated[str, typer.Option(help="Stop if the data have another hash.")] = "",
     expect_bundle: Annotated[
-        list[str] | None, typer.Option(help="Refuse another detector; once for each.", show_default=False)
+        list[str] | None, typer.Option(help="Stop if a detector has another hash; once for each.", show_default=False)
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no verdicts.")] = False,
 ) -> None:
-    """Measure errors by group of people: rates, gaps, what chance could make, and what each threshold policy costs.
+    """Compare error rates between groups of people: gaps, their significance, and the cost of each threshold policy.
 
-    Sets without forgeries have false alarms only, and the table says so.
+    A data set without forgeries has false positives only; the table says so.
     """
     with errors_in_a_line():
         from unmask.app.console import stdout
@@ -57,7 +61,7 @@ def fairness(
             )
         with scoring(quiet) as progress:
             wanted = Wanted(
-                data=faces,
+                data=manifest,
                 detectors=listed(detectors),
                 out=out,
                 by=listed(by),
@@ -66,7 +70,7 @@ def fairness(
                 at=at,
                 least=least,
                 policies=tuple(p for p in POLICIES if p in asked),
-                within=within,
+                within=stratify,
                 rounds=rounds,
                 how=How(jobs, threads, cpu),
                 runs=runs,

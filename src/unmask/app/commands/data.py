@@ -1,4 +1,4 @@
-"""`unmask index` and `unmask data ...`: manifests made, looked at, checked and cut."""
+"""`unmask data index`, `list`, `card`, `show`, `check`, `filter`, `join` and `split`: manifests."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ import typer
 
 from unmask.app.errors import errors_in_a_line
 
-data = typer.Typer(name="data", help="Look at manifests, check, split, join and filter them.", no_args_is_help=True)
-Source = Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest of `unmask index` or `unmask faces`.")]
+Source = Annotated[
+    Path, typer.Argument(metavar="MANIFEST", help="A manifest of `unmask data index` or `unmask data extract`.")
+]
 Target = Annotated[Path, typer.Option("--out", "-o", help="The new manifest.")]
 SHOWN = 10  # examples of a fault before "and N more"
 
 
 def index(
     dataset: Annotated[str, typer.Argument(help="The layout's name; `unmask data list` names them all.")],
-    root: Annotated[Path, typer.Argument(help="Where your copy lies.")],
+    root: Annotated[Path, typer.Argument(help="The folder of your copy.")],
     out: Target,
     hashes: Annotated[
-        bool, typer.Option("--hash", help="Read every file for its sha256, so that duplicates can be found.")
+        bool, typer.Option("--hash", help="Read every file and store its sha256, so that `check` finds duplicates.")
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 1 if a file is unknown, missing or empty, or a count is off.")
+        bool, typer.Option("--strict", help="Exit with 1 if a file is unknown, missing or empty, or a count differs.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
 ) -> None:
     """Index a downloaded data set into one manifest: labels, methods, splits and leakage groups.
 
-    Nothing is copied or changed. Beside the manifest stands a report (OUT.report.json) of every file that the layout
-    could not place: nothing is guessed.
+    Nothing is copied or changed, and nothing is guessed: OUT.report.json lists every file that the layout does not
+    know.
     """
     with errors_in_a_line():
         from unmask.app.console import stdout
@@ -51,9 +52,8 @@ def index(
     raise typer.Exit(1 if strict and (faults or found.short) else 0)
 
 
-@data.command("list")
 def layouts() -> None:
-    """The data set layouts, how a copy is had, and what of a layout is not verified."""
+    """List the data set layouts: how to get a copy, and what is not verified."""
     with errors_in_a_line():
         from rich.markup import escape
 
@@ -71,9 +71,8 @@ def layouts() -> None:
                     console.print(f"  {key:10}  {escape(text)}", soft_wrap=True)
 
 
-@data.command()
 def card(name: Annotated[str, typer.Argument(help="The layout's name.")]) -> None:
-    """All that is known of one data set: paper, access, terms, counts, traps, what is unverified."""
+    """Show one data set: paper, access, terms, counts, pitfalls, what is not verified."""
     with errors_in_a_line():
         from rich.markup import escape
 
@@ -88,9 +87,8 @@ def card(name: Annotated[str, typer.Argument(help="The layout's name.")]) -> Non
                 console.print(f"[bold]{key:11}[/] {escape(line)}", soft_wrap=True)
 
 
-@data.command()
 def show(manifest: Source) -> None:
-    """Counts by data set, method, split and label."""
+    """Count rows by data set, method, split and label."""
     with errors_in_a_line():
         from unmask.app.console import stdout
         from unmask.data.manifest import Manifest
@@ -103,15 +101,14 @@ def show(manifest: Source) -> None:
         stdout().print(f"digest {opened.digest}")
 
 
-@data.command()
 def check(
     manifest: Source,
     files: Annotated[
-        bool, typer.Option("--files/--no-files", help="Look for each file, and for files no row names.")
+        bool, typer.Option("--files/--no-files", help="Look for missing files, and for files that no row names.")
     ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
-    """Leakage groups in two splits, duplicates, ids that come twice, missing and unknown files. Exits with 1 if any."""
+    """Find leakage across splits, duplicates, repeated ids, missing and unknown files. Exit with 1 if there are any."""
     with errors_in_a_line():
         from unmask.data import checks
         from unmask.data.manifest import Manifest
@@ -138,13 +135,12 @@ def check(
     raise typer.Exit(1 if faults else 0)
 
 
-@data.command("filter")
 def keep(
     manifest: Source,
     where: Annotated[str, typer.Argument(help="SQL over the columns, e.g. \"label = 0 OR method = 'Deepfakes'\".")],
     out: Target,
 ) -> None:
-    """Keep the rows for which a condition holds."""
+    """Keep the rows that match a condition."""
     with errors_in_a_line():
         from unmask.data import edit
         from unmask.data.manifest import Manifest
@@ -152,9 +148,8 @@ def keep(
         _table(edit.keep(Manifest(manifest), where, out))
 
 
-@data.command()
 def join(manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST...")], out: Target) -> None:
-    """Put manifests of one kind into one."""
+    """Join manifests of one kind."""
     with errors_in_a_line():
         from unmask.data import edit
         from unmask.data.manifest import Manifest
@@ -162,7 +157,6 @@ def join(manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST...")]
         _table(edit.join([Manifest(m) for m in manifests], out))
 
 
-@data.command()
 def split(
     manifest: Source,
     out: Target,

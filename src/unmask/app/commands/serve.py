@@ -1,4 +1,4 @@
-"""`unmask serve`: the API and the page."""
+"""`unmask serve`: the HTTP API and the web page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from unmask.app.errors import errors_in_a_line
 
-DETECTOR, ACCESS, STORAGE, LIMITS = "Detector", "Who may ask", "What is kept, and where", "What one scan may cost"
+DETECTOR, ACCESS, STORAGE, LIMITS = "Detector", "Access", "Storage", "Limits for one scan"
 
 
 def serve(
@@ -17,29 +17,31 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, rich_help_panel=ACCESS, help="Port to listen on.")] = 8000,
     token_file: Annotated[
         Path | None,
-        typer.Option(help="Tokens that may ask, one `name: token` a line.", rich_help_panel=ACCESS),
+        typer.Option(help="Tokens that grant access, one `name: token` a line.", rich_help_panel=ACCESS),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
             help="Host name to answer to; may be repeated.",
             rich_help_panel=ACCESS,
-            show_default="all, or with no tokens local names",
+            show_default="any with tokens, else local names",
         ),
     ] = None,
     public: Annotated[
-        bool, typer.Option("--public", help="With --without-token: let everybody in.", rich_help_panel=ACCESS)
+        bool, typer.Option("--public", help="With --without-token: open to everybody.", rich_help_panel=ACCESS)
     ] = False,
     without_token: Annotated[
-        bool, typer.Option("--without-token", help="With --public: let everybody in.", rich_help_panel=ACCESS)
+        bool, typer.Option("--without-token", help="With --public: open to everybody.", rich_help_panel=ACCESS)
     ] = False,
     rate: Annotated[
-        float, typer.Option(min=1, help="Scans that one token may begin in a minute.", rich_help_panel=ACCESS)
+        float, typer.Option(min=1, help="Scans that one token may start in a minute.", rich_help_panel=ACCESS)
     ] = 120,
-    url: Annotated[bool, typer.Option("--url", help="Also fetch http(s) addresses.", rich_help_panel=ACCESS)] = False,
+    url: Annotated[
+        bool, typer.Option("--url", help="Also download http(s) addresses.", rich_help_panel=ACCESS)
+    ] = False,
     webhook_secret_file: Annotated[
         Path | None,
-        typer.Option(help="Secret that signs webhooks; without it none are sent.", rich_help_panel=ACCESS),
+        typer.Option(help="Secret that signs webhooks; without one, none are sent.", rich_help_panel=ACCESS),
     ] = None,
     data: Annotated[
         Path | None,
@@ -61,9 +63,9 @@ def serve(
     ] = "24h",
     keep_reports: Annotated[str, typer.Option(help="How long reports are kept.", rich_help_panel=STORAGE)] = "90d",
     storage: Annotated[
-        int, typer.Option(min=1, help="Bytes of uploads that one token may keep here.", rich_help_panel=STORAGE)
+        int, typer.Option(min=1, help="Bytes of uploads that one token may store.", rich_help_panel=STORAGE)
     ] = 20 << 30,
-    queue: Annotated[int, typer.Option(min=1, help="Scans that may wait.", rich_help_panel=STORAGE)] = 100,
+    queue: Annotated[int, typer.Option(min=1, help="Scans that may wait in the queue.", rich_help_panel=STORAGE)] = 100,
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Scans at once.", show_default="one for each core, at most 8")
     ] = None,
@@ -72,8 +74,8 @@ def serve(
         typer.Option(
             min=0,
             max=1000,
-            help="One network for all workers; scans wait so many ms for each other.",
-            show_default="a network for each worker",
+            help="Batch the crops of all workers in one process; milliseconds to wait for a batch.",
+            show_default="no batching",
             rich_help_panel=DETECTOR,
         ),
     ] = None,
@@ -81,39 +83,49 @@ def serve(
         str, typer.Option(help="embedded, the path of a bundle, or hub:owner/name@revision.", rich_help_panel=DETECTOR)
     ] = "embedded",
     runtime: Annotated[str, typer.Option(help="onnx, openvino or torch.", rich_help_panel=DETECTOR)] = "onnx",
-    faces: Annotated[
-        str, typer.Option(help="Face detector: embedded, yunet, or an ONNX file.", rich_help_panel=DETECTOR)
+    face_detector: Annotated[
+        str, typer.Option(help="embedded, yunet, or an ONNX file with YuNet's outputs.", rich_help_panel=DETECTOR)
     ] = "embedded",
-    frames: Annotated[int, typer.Option(min=1, max=256, help="Frames of a video.", rich_help_panel=DETECTOR)] = 32,
+    frames: Annotated[
+        int, typer.Option(min=1, max=256, help="Frames of a video, evenly spaced in time.", rich_help_panel=DETECTOR)
+    ] = 32,
     error_rate: Annotated[
-        float, typer.Option(min=0.001, max=0.499, help="Share of wrong calls to accept.", rich_help_panel=DETECTOR)
+        float,
+        typer.Option(
+            min=0.001,
+            max=0.499,
+            help="Accepted rate of false positives, and of false negatives.",
+            rich_help_panel=DETECTOR,
+        ),
     ] = 0.1,
-    max_bytes: Annotated[int, typer.Option(min=1, help="Size.", rich_help_panel=LIMITS)] = 512 << 20,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Width x height.", rich_help_panel=LIMITS)] = 50_000_000,
-    max_seconds: Annotated[float, typer.Option(min=0.1, help="Length of a video.", rich_help_panel=LIMITS)] = 1800,
-    max_file_seconds: Annotated[float, typer.Option(min=1, help="Time in all.", rich_help_panel=LIMITS)] = 300,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Bytes.", rich_help_panel=LIMITS)] = 512 << 20,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Pixels of a frame, width x height.", rich_help_panel=LIMITS)
+    ] = 50_000_000,
+    max_seconds: Annotated[float, typer.Option(min=0.1, help="Seconds of video.", rich_help_panel=LIMITS)] = 1800,
+    max_file_seconds: Annotated[float, typer.Option(min=1, help="Seconds in all.", rich_help_panel=LIMITS)] = 300,
     max_memory: Annotated[int, typer.Option(min=1 << 28, help="Bytes of memory.", rich_help_panel=LIMITS)] = 8 << 30,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log only what went wrong.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log errors only.")] = False,
 ) -> None:
-    """Answer over HTTP: an API under /v1, described by /openapi.json, and a page for people at /."""
+    """Serve scans over HTTP: an API under /v1 (described by /openapi.json) and a web page at /."""
     with errors_in_a_line():
         from dataclasses import replace
 
+        from unmask.errors import MissingExtraError, UnmaskError
         from unmask.scanning import batch
         from unmask.scanning.options import Options
-        from unmask.types import UnmaskError
 
         try:
             from unmask.app.serve import server, settings
             from unmask.app.serve.guard import refuse_open_door
         except ModuleNotFoundError as error:
-            raise UnmaskError("the service is an extra: pip install 'unmask[serve]'") from error
+            raise MissingExtraError("the service is an extra: pip install 'unmask[serve]'") from error
 
         workers = workers or batch.default_jobs(batch.cores())
         options = Options(
             detector=detector,
             runtime=runtime,
-            faces=faces,
+            faces=face_detector,
             frames=frames,
             error_rate=error_rate,
             pictures=True,

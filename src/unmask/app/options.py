@@ -18,7 +18,7 @@ class On(StrEnum):
 Where = Annotated[
     On,
     typer.Option(
-        help="This machine, or a Ray cluster whose hosts all see the files and --out, which is a folder.",
+        help="This machine, or a Ray cluster whose hosts share the files and --out, a folder.",
         rich_help_panel="Speed",
     ),
 ]
@@ -26,7 +26,7 @@ Address = Annotated[
     str | None,
     typer.Option(
         metavar="auto|HOST:PORT",
-        help="Where the Ray cluster is.",
+        help="Address of the Ray cluster.",
         rich_help_panel="Speed",
         show_default="one is started here",
     ),
