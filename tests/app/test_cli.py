@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from skimage import data
 from typer.testing import CliRunner, Result
 
@@ -188,3 +190,19 @@ def test_the_shell_is_completed() -> None:
     named = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # tests may run below no shell at all
     shown = subprocess.run(command, env=named, capture_output=True, text=True, check=False).stdout
     assert "complete" in shown
+
+
+def test_what_a_file_confesses_stands_beside_its_verdict(asked: Sequence[str], tmp_path: Path) -> None:
+    texts = PngInfo()
+    texts.add_text("parameters", "somebody who never was\nSteps: 20, Sampler: Euler a, Model: dream_v2")
+    Image.fromarray(np.asarray(data.astronaut())).save(tmp_path / "made.png", pnginfo=texts)
+    said = "The file itself says that a generator made it: generation parameters of a Stable Diffusion web UI"
+    alone = run("scan", tmp_path / "made.png", *asked, "--json", tmp_path / "a.json", "--html", tmp_path / "a.html")
+    assert f"{said} (model dream_v2)." in plain(alone.stdout)
+    claims = json.loads((tmp_path / "a.json").read_text())["files"][0]["provenance"]
+    assert claims["generator_prompt"] == "somebody who never was"
+    page = (tmp_path / "a.html").read_text("utf-8")
+    assert page.index(said) < page.index("somebody who never was")  # the prompt comes with the other claims
+    Image.fromarray(np.asarray(data.astronaut())).save(tmp_path / "plain.png")
+    lines = run("scan", tmp_path / "made.png", tmp_path / "plain.png", *asked, "--jobs", "1").stdout.splitlines()
+    assert ["the file says that a generator made it" in line for line in lines] == [True, False, False]

@@ -39,6 +39,8 @@ def line(file: FileReport | FaceReport, name: str | None = None) -> Text:
     words = Text.assemble(
         (f"{SHORT[file.state]:<{_WIDTH}}", COLOURS[file.state]), f"  {number(file):<25}  ", visible(name)
     )
+    if isinstance(file, FileReport) and confessed(file.provenance):
+        words.append("  the file says that a generator made it", "bold red")
     if file.reasons:
         more = f" (+{len(file.reasons) - 1} more)" if len(file.reasons) > 1 else ""
         words.append(f"  {visible(file.reasons[0], 200)}{more}", "dim")

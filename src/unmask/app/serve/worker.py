@@ -92,8 +92,14 @@ def _scan(scanner: Scanner, task: Task) -> FileReport:
     finally:
         progress.unlink(missing_ok=True)
     # Nobody outside needs to know where files lie here.
-    reasons = tuple(reason.replace(task.source, task.shown) for reason in report.reasons)
+    reasons = tuple(_outside(reason).replace(task.source, task.shown) for reason in report.reasons)
     return report.model_copy(update={"path": task.shown, "reasons": reasons})
+
+
+def _outside(reason: str) -> str:
+    """A reason without the advice to raise a limit: only who runs the service can."""
+    told, advice, _ = reason.partition("; raise ")
+    return f"{told}; this service reads no more" if advice else reason
 
 
 def _told(media: Media, progress: Path) -> Media:
