@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("torchvision")
 
 import cv2  # noqa: E402
+from PIL import Image, ImageOps  # noqa: E402
 from torchvision.transforms.v2 import functional as tv  # noqa: E402
 
 from unmask.data.transforms import MIRRORED, PRESETS, STEPS, build  # noqa: E402
@@ -183,6 +184,15 @@ def test_colour_steps_stay_within_what_they_say() -> None:
     red = np.zeros((8, 8, 3), np.uint8) + np.array([200, 40, 40], np.uint8)
     hues = {build([{"hsv": {"saturation": 0, "value": 0}}])(red, rng(s))[0, 0].argmin() for s in range(40)}
     assert hues == {1, 2}  # towards yellow and towards magenta: hue is a circle
+
+
+def test_grey_and_solarise_are_pillows() -> None:
+    image = soft()
+    colour = Image.fromarray(image)
+    grey = build([{"grey": {}}])(image, rng())
+    assert np.abs(grey[..., 0].astype(int) - np.asarray(colour.convert("L"))).max() <= 1  # rounded otherwise
+    assert (grey == grey[..., :1]).all()
+    np.testing.assert_array_equal(build([{"solarise": {}}])(image, rng()), np.asarray(ImageOps.solarize(colour, 128)))
 
 
 def test_one_of_takes_one() -> None:

@@ -231,6 +231,23 @@ class Hsv(InPlace):
         return np.asarray(cv2.cvtColor(_bytes(hsv), cv2.COLOR_HSV2RGB), np.uint8)
 
 
+class Grey(InPlace):
+    """Without colour: luma in all three channels."""
+
+    def change(self, image: Pixels, rng: Rng) -> Pixels:
+        luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        return np.repeat(luma[..., None], 3, 2)
+
+
+class Solarise(InPlace):
+    """Levels of `threshold` or more are turned round, 255 minus them."""
+
+    threshold: int = Field(128, ge=0, le=256)
+
+    def change(self, image: Pixels, rng: Rng) -> Pixels:
+        return np.where(image >= self.threshold, 255 - image, image)
+
+
 class Jpeg(InPlace):
     """Encoded and decoded; `quality`: lowest and highest, both drawn too."""
 
@@ -289,7 +306,7 @@ class OneOf(Step):
 
 STEPS: dict[str, type[Step]] = {
     "flip": Flip, "affine": Affine, "blur": Blur, "jitter": Jitter, "linear": Linear, "pca": Pca, "hsv": Hsv,
-    "jpeg": Jpeg, "damage": Damage, "one_of": OneOf,
+    "grey": Grey, "solarise": Solarise, "jpeg": Jpeg, "damage": Damage, "one_of": OneOf,
 }  # fmt: skip
 
 
