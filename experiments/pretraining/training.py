@@ -1,6 +1,5 @@
-"""Digits that a CPU learns in seconds: data, views, an encoder, a training loop and probes, for the scripts here.
+"""A small encoder of digits, their views, a training loop and cosine kNN: what the scripts about objectives share.
 
-1,797 images of 8 x 8 (scikit-learn's, from the UCI repository): 1,078 to learn from, 719 to measure on, in one split.
 Labels are used to measure, and by those objectives alone that need them.
 """
 
@@ -12,23 +11,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
+from digits import digits
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 WIDTH = 128  # of the encoder's feature
-
-
-def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Training images (N, 1, 8, 8) in 0..1 and labels, then those to measure on."""
-    image, label = load_digits(return_X_y=True)
-    image = (image / 16).reshape(-1, 1, 8, 8).astype(np.float32)
-    parts = train_test_split(image, label, test_size=0.4, stratify=label, random_state=0)
-    train, test, train_label, test_label = (torch.from_numpy(part) for part in parts)
-    return train, train_label, test, test_label
+Net = Callable[[Tensor], Tensor]
 
 
 def view(image: Tensor) -> Tensor:
@@ -83,34 +72,22 @@ def train(
 
 
 @torch.no_grad()
-def features(net: Callable[[Tensor], Tensor]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Unit features and labels of the training images (the bank), then of those to measure on."""
+def unit_features(net: Net) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Unit features and labels of the training digits (the bank), then of the test digits."""
     train_image, train_label, test_image, test_label = digits()
-    bank, query = (F.normalize(net(image).flatten(1), dim=1).numpy() for image in (train_image, test_image))
-    return bank, train_label.numpy(), query, test_label.numpy()
+    bank, query = (F.normalize(net(image).flatten(1), dim=1) for image in (train_image, test_image))
+    return bank, train_label, query, test_label
 
 
-def knn(net: Callable[[Tensor], Tensor], k: int = 20) -> float:
-    """Accuracy of the k nearest by cosine, each with the weight exp(cos / 0.07)."""
-    bank, bank_label, query, label = features(net)
+def knn(net: Net, k: int = 20) -> float:
+    """Test accuracy of the k nearest by cosine, each with the weight exp(cos / 0.07)."""
+    bank, bank_label, query, label = (x.numpy() for x in unit_features(net))
     probe = KNeighborsClassifier(k, weights=lambda d: np.exp((1 - d) / 0.07), metric="cosine")
     return float(probe.fit(bank, bank_label).score(query, label))
 
 
-def linear(net: Callable[[Tensor], Tensor]) -> float:
-    """Accuracy of a logistic regression on unit features, C = 10."""
-    bank, bank_label, query, label = features(net)
-    return float(LogisticRegression(C=10, max_iter=2000).fit(bank, bank_label).score(query, label))
-
-
-def effective_rank(net: Callable[[Tensor], Tensor]) -> float:
+def effective_rank(net: Net) -> float:
     """exp of the entropy of the singular values' shares, of centred features (Roy and Vetterli, EUSIPCO 2007)."""
-    _, _, query, _ = features(net)
-    values = np.linalg.svd(query - query.mean(0), compute_uv=False)
-    share = values[values > 0] / values.sum()
-    return float(np.exp(-(share * np.log(share)).sum()))
-
-
-def spread(numbers: Sequence[float]) -> str:
-    """Mean ± standard deviation over seeds."""
-    return f"{statistics.fmean(numbers):.3f} ± {statistics.stdev(numbers):.3f}"
+    _, _, query, _ = unit_features(net)
+    share = torch.linalg.svdvals(query - query.mean(0)).double()
+    return float(torch.special.entr(share / share.sum()).sum().exp())
