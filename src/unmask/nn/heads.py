@@ -58,6 +58,12 @@ def head(
     return nn.Sequential(layers)
 
 
+def with_head(encoder: nn.Module, projector: nn.Module) -> nn.Sequential:
+    """(B, 3, S, S) -> (B, D): an encoder of maps (B, C, h, w), their mean over places, and a head on it."""
+    pool = nn.AdaptiveAvgPool2d(1)
+    return nn.Sequential(OrderedDict(encoder=encoder, pool=pool, flat=nn.Flatten(), projector=projector))
+
+
 class Unit(nn.Module):
     """x / ||x|| along the second axis, in float32 at least."""
 

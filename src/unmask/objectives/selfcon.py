@@ -14,9 +14,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from unmask.base.objective import Objective, Views
 from unmask.nn.contrastive import supervised_contrastive
+from unmask.nn.convnets import ConvNet
+from unmask.nn.heads import head
 
 CARD = {
     "title": "SelfCon (exits of one network as views; ImagiNet)",
@@ -24,6 +27,7 @@ CARD = {
     "task": "labelled images, one view each -> an encoder",
     "licence": "Apache-2.0; written from the formulas",
     "verified": "the loss equals SupCon's over exits, as pytorch-metric-learning has it; no published number",
+    "small": {"network": "tiny-resnet", "size": 32, "hidden": 32, "dim": 16},
 }
 
 
@@ -35,3 +39,58 @@ def selfcon_loss(exits: Sequence[Tensor], label: Tensor, temperature: float = 0.
         label: (B,); rows below 0 are left out.
     """
     return supervised_contrastive(torch.cat(list(exits)), label.repeat(len(exits)), temperature)
+
+
+class SelfCon(Objective):
+    """A convolutional network with an exit after one of its stages; each exit has a head of its own.
+
+    ImagiNet's network keeps its full resolution for two steps longer; here it is the network as it is published.
+    """
+
+    def __init__(
+        self,
+        network: str = "resnet-50",
+        size: int = 224,
+        exit_after: str = "layer2",
+        hidden: int = 2048,
+        dim: int = 128,
+        temperature: float = 0.07,
+        families: bool = False,
+    ) -> None:
+        """
+        Args:
+            network: a name in `unmask.nn.convnets`.
+            size: side of the crop, pixels.
+            exit_after: the step of the network that the exit follows.
+            hidden, dim: widths of the heads.
+            families: labels name the generator's family, below 0 = a real image: real against synthetic is contrasted
+                over all images, families over synthetic ones (ImagiNet). False = the labels as they are.
+        """
+        super().__init__()
+        self.body = ConvNet(network)
+        self.input = self.body.input(size)
+        self.exit_after, self.temperature, self.families = exit_after, temperature, families
+        # A linear layer to the width of the last feature stands before the early head ("fc" in the authors' code).
+        wide = self.body.features
+        self.sub_network = nn.Linear(self.body.width(exit_after), wide)
+        self.early, self.late = (head((wide, hidden, dim), norm="none", unit=True) for _ in range(2))
+
+    @property
+    def encoder(self) -> nn.Module:
+        return self.body
+
+    def exits(self, image: Tensor) -> list[Tensor]:
+        """(B, 3, S, S) -> the embeddings of the early and of the late exit, (B, D) each."""
+        early = self.body.run(self.body.normalised(image), until=self.exit_after)
+        late = self.body.run(early, after=self.exit_after)
+        return [self.early(self.sub_network(early.mean((2, 3)))), self.late(late.mean((2, 3)))]
+
+    def loss(self, batch: Views) -> dict[str, Tensor]:
+        exits, label = self.exits(torch.cat(batch.images)), batch.label.repeat(len(batch.images))
+        if not self.families:
+            return {"selfcon": selfcon_loss(exits, label, self.temperature)}
+        origin = (label >= 0).to(label.dtype)
+        return {
+            "origin": selfcon_loss(exits, origin, self.temperature),
+            "family": selfcon_loss(exits, label, self.temperature),
+        }

@@ -13,11 +13,15 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unmask.base.objective import Objective, Views
 from unmask.nn.contrastive import info_nce
+from unmask.nn.convnets import ConvNet
+from unmask.nn.heads import head, with_head
 from unmask.nn.precision import full
+from unmask.types import UnmaskError
 
 CARD = {
     "title": "SimLAP (arbitrary pairs)",
@@ -25,6 +29,7 @@ CARD = {
     "task": "labelled images of three classes or more -> an encoder",
     "licence": "Apache-2.0; written from the formulas",
     "verified": "the loss by hand and by a plain loop; the ungated control cannot be fitted; no published number",
+    "small": {"network": "tiny-resnet", "size": 32, "classes": 4, "hidden": 32, "dim": 16},
 }
 Form = Literal["after", "before"]
 Pairing = Literal["arbitrary", "identical", "distinct"]
@@ -72,6 +77,74 @@ def pairing(label: Tensor, classes: int, how: Pairing = "arbitrary") -> Tensor:
     if how == "arbitrary":
         return label[torch.randperm(len(label), device=label.device)]
     return (label + torch.randint(1, classes, label.shape, device=label.device)) % classes
+
+
+class Gate(nn.Module):
+    """(y1, y2), (B,) each -> (B, D) in 0..1; the order of the two classes does not matter."""
+
+    def __init__(self, classes: int, dim: int, embedding: int = 512, hidden: int = 1024) -> None:
+        super().__init__()
+        self.of_class = nn.Embedding(classes, embedding)
+        layers = [nn.ReLU(), nn.BatchNorm1d(embedding), nn.Linear(embedding, hidden, bias=False)]
+        layers += [nn.ReLU(), nn.BatchNorm1d(hidden), nn.Linear(hidden, dim)]
+        self.mlp = nn.Sequential(*layers)
+
+    def forward(self, one: Tensor, other: Tensor) -> Tensor:
+        opened: Tensor = self.mlp((self.of_class(one) + self.of_class(other)) / 2).sigmoid()
+        return opened
+
+
+class SimLAP(Objective):
+    """Encoder, head, gate by pair of classes, and a classifier on the side that does not move the encoder.
+
+    Over processes each contrasts its own images. Images without a label are left out.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        network: str = "resnet-50",
+        size: int = 224,
+        hidden: int = 2048,
+        dim: int = 256,
+        temperature: float = 0.1,
+        form: Form = "after",
+        pairs: Pairing = "arbitrary",
+        gated: bool = True,
+    ) -> None:
+        """
+        Args:
+            classes: labels are 0 .. classes - 1; three at least.
+            network: a name in `unmask.nn.convnets`.
+            size: side of the crop, pixels.
+            hidden, dim: widths of the head.
+            form, pairs: see `simlap_loss` and `pairing`.
+            gated: without a gate arbitrary pairs contradict each other: the control.
+        Raises: UnmaskError for fewer than three classes, of which the loss would always be 0.
+        """
+        super().__init__()
+        if classes < 3:
+            raise UnmaskError(f"SimLAP learns nothing of {classes} classes: take three or more, such as methods")
+        body = ConvNet(network)
+        self.input = body.input(size)
+        self.student = with_head(body, head((body.features, hidden, dim), last_norm="layer"))
+        self.gate = Gate(classes, dim) if gated else None
+        self.classifier = nn.Linear(body.features, classes)
+        self.classes, self.temperature, self.form, self.pairs = classes, temperature, form, pairs
+
+    @property
+    def encoder(self) -> nn.Module:
+        return self.student.get_submodule("encoder")
+
+    def loss(self, batch: Views) -> dict[str, Tensor]:
+        label = batch.label.repeat(len(batch.images))
+        known = label >= 0
+        feature = self.student[:-1](torch.cat(batch.images)[known])
+        label, z = label[known], self.student[-1](feature)
+        other = pairing(label, self.classes, self.pairs)
+        gate = self.gate(label, other) if self.gate else torch.ones_like(z)
+        simlap = simlap_loss(z, label, other, gate, self.temperature, self.form)
+        return {"simlap": simlap, "cls": F.cross_entropy(self.classifier(feature.detach()), label)}
 
 
 EPS = 1e-12
