@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import final
 
 from torch import Tensor, nn
@@ -61,3 +62,14 @@ class Objective(Method[Views]):
         """(B, 3, S, S) -> (B, D). Maps of a convolutional encoder are averaged over places."""
         found: Tensor = self.encoder(image)
         return found.mean((2, 3)) if found.ndim == 4 else found
+
+    def load_pretrained(self, weights: Path) -> None:
+        """Load the encoder alone. A method with a teacher lets it follow.
+
+        Raises: UnmaskError for a file that does not fit, and an encoder that reads none.
+        """
+        load = getattr(self.encoder, "load_pretrained", None)
+        if not callable(load):
+            return super().load_pretrained(weights)
+        load(weights)
+        return None
