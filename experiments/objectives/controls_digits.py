@@ -1,6 +1,6 @@
 """Whether SwAV, SimLAP, FaceNet and harmonic triplets do what they claim: each beside the control that must do worse.
 
-    python experiments/pretraining/controls_digits.py --out docs/tables/pretraining-controls.md
+    python experiments/objectives/controls_digits.py --out docs/tables/pretraining-controls.md
 
 SwAV: plain softmax assignments must lose prototypes. SimLAP: without a gate arbitrary pairs cannot be fitted, and a
 gate of the wrong pair must cost. FaceNet: mining, on classes that were never seen. Harmonic triplets: embeddings of an
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from digits import digits, linear, publish, spread, table
+from probing import digits, linear, publish, spread, table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -231,7 +231,7 @@ def main() -> None:
 on raw pixels is {knn(lambda image: image):.3f}. Chance in verification is 0.500. FaceNet learns classes 0 to
 {SEEN - 1}; the harmonic networks learn all ten, with batches of one view each.
 """
-    command = "python experiments/pretraining/controls_digits.py --out docs/tables/pretraining-controls.md"
+    command = "python experiments/objectives/controls_digits.py --out docs/tables/pretraining-controls.md"
     publish(asked.out, "Pre-training objectives and their controls", said, command, tables)
 
 

@@ -1,6 +1,6 @@
 """The parity board: each objective beside the same one made of lightly's or pytorch-metric-learning's parts.
 
-    python experiments/pretraining/parity.py --out docs/tables/pretraining-parity.md
+    python experiments/objectives/parity.py --out docs/tables/pretraining-parity.md
 
 Three columns of evidence: the largest difference of the loss and of its gradient on ten random batches in float64, and
 kNN accuracy on digits after 20 epochs with five seeds each. The library's side is written as its users write it: its
@@ -18,10 +18,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from digits import publish, spread, table
 from lightly.loss import NegativeCosineSimilarity, NTXentLoss, SwaVLoss
 from lightly.models import modules as lightly
 from lightly.models.utils import update_momentum
+from probing import publish, spread, table
 from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.losses import SupConLoss, TripletMarginLoss
 from pytorch_metric_learning.miners import TripletMarginMiner
@@ -304,7 +304,7 @@ Differences are the largest of ten random batches in float64. kNN: cosine, the 2
 450 test digits, after 140 steps of 256 images (FaceNet 64); mean ± standard deviation of seeds 0 to 4. Without
 training: {knn(lambda image: image):.3f} on raw pixels, {spread(random_encoders())} on random encoders.
 """
-    command = "python experiments/pretraining/parity.py --out docs/tables/pretraining-parity.md"
+    command = "python experiments/objectives/parity.py --out docs/tables/pretraining-parity.md"
     publish(asked.out, "Pre-training objectives beside other libraries", said, command, [table(columns, rows)])
 
 
