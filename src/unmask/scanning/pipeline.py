@@ -328,7 +328,7 @@ def _left_out(people: list[list[Seen]], gathered: Gathered) -> list[str]:
     told = []
     for count, why in ((len(people) - alone, "seen in one frame only"), (alone, "seen once, and not looked at again")):
         if count:
-            told.append(f"{count} brief {'find' if count == 1 else 'finds'} ignored: {why}")
+            told.append(f"{count} brief {'detection' if count == 1 else 'detections'} ignored: {why}")
     return told
 
 
