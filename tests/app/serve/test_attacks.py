@@ -283,6 +283,35 @@ def test_every_answer_is_dressed(server: Server) -> None:
         assert "server" not in headers
 
 
+def test_errors_of_libraries_are_problem_documents_too(server: Server, media: Media) -> None:
+    key = server.at.post("/v1/scans", files={"file": ("red.png", media.red)}).headers["location"]
+    size = len(media.red)
+    for asked, status in (("bytes=abc", 400), ("bytes=5-2", 400), (f"bytes={size}-", 416), ("apples=1-2", 400)):
+        answer = server.at.get(f"{key}/media", headers={"Range": asked})
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["detail"]
+        if status == 416:
+            assert str(size) in answer.headers["content-range"]
+    assert server.at.get(f"{key}/media", headers={"Range": "bytes=0-3"}).content == media.red[:4]
+    for path in ("/nowhere", "/v1/nowhere", f"{key}/nothing"):
+        assert server.at.get(path).headers["content-type"] == "application/problem+json"
+
+
+def test_heads_are_asked_for(server: Server) -> None:
+    for path in ("/", "/healthz", "/readyz", "/v1/scans", "/assets/app.js"):
+        whole, head = server.at.get(path), server.at.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"] == whole.headers["content-type"]
+    assert server.at.head("/v1/scans/0").status_code == 404
+
+
+def test_long_request_lines_are_refused(server: Server) -> None:
+    for path in ("/v1/scans?" + "a" * 10_000, "/" + "a" * 10_000):
+        answer = raw(server, f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        held("a long request line", answer.startswith((b"HTTP/1.1 414", b"HTTP/1.1 400")))
+
+
 def test_tokens_keep_owners_apart(media: Media, tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text("# people\n" + "\n".join(f"{name}: {token}" for name, token in TOKENS.items()))
@@ -487,3 +516,29 @@ def test_webhooks_are_tried_until_they_are_heard(tmp_path: Path, monkeypatch: py
     expected = hooks.signature(secret, scan.id, int(headers["webhook-timestamp"]), body)
     assert headers["webhook-signature"] == expected
     assert headers["webhook-id"] == scan.id
+    told = store.get(scan.id, "")
+    assert told is not None
+    assert (told.webhook_state, told.webhook_tries, told.webhook_said) == ("delivered", 2, "the answer was 204")
+    assert told.webhook_due is None
+
+
+def test_webhooks_that_cannot_be_sent_are_told(media: Media, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s" * 30)
+    with serving(tmp_path / "data", media.bundle, "--webhook-secret-file", str(tmp_path / "secret")) as server:
+        post = lambda address: server.at.post(  # noqa: E731
+            "/v1/scans",
+            files={"file": ("a.png", media.red)},
+            data={"webhook": address},
+            headers={"Prefer": "respond-async"},
+        )
+        for inside in ("http://10.1.2.3/hook", "http://127.0.0.1/", "https://[fd00::1]/", "http://localhost:8000/"):
+            answer = post(inside)
+            held(f"webhook to {inside}", answer.status_code == 422)
+            assert "open internet" in answer.json()["detail"]
+        key = post("http://nobody.invalid/hook").headers["location"]
+        until(lambda: server.at.get(key).json()["webhook"]["tries"] > 0, "the first try")
+        until(lambda: server.at.get(key).json()["webhook"]["said"] is not None, "its end")
+        told = server.at.get(key).json()["webhook"]
+        assert told["state"] == "to be tried again"
+        assert "cannot reach" in told["said"]
+        assert told["next"] is not None

@@ -21,7 +21,7 @@ from unmask.app.serve import assets, errors
 from unmask.app.serve.batching import Scoring
 from unmask.app.serve.db import Database
 from unmask.app.serve.errors import ProblemBody, RefusedError
-from unmask.app.serve.guard import Guard, owner_of
+from unmask.app.serve.guard import Guard, Wrong, owner_of
 from unmask.app.serve.hooks import Hooks
 from unmask.app.serve.hub import Hub, heard
 from unmask.app.serve.intake import Asked, Intake
@@ -78,8 +78,8 @@ class Service:
         settings.media.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.scanner = settings.options.ready()
         self.database = Database(settings.database)
-        self.store = Store(self.database, settings.queue)
-        self.metrics, self.hub = Metrics(), Hub()
+        self.store = Store(self.database, settings.queue, storage=settings.storage, shared=len(settings.tokens) > 1)
+        self.metrics, self.hub, self.wrong = Metrics(), Hub(), Wrong()
         self.scoring = None if settings.batch is None else Scoring(settings.shared, settings.memory, settings.batch)
         scores = self.scoring.address if self.scoring else None
         self.runners = Runners(self.store, settings, self.scanner, self.hub, self.metrics, scores)
@@ -108,8 +108,14 @@ def service_of(request: Request) -> Service:
     return found
 
 
-def owner(request: Request) -> str:
-    return owner_of(service_of(request).settings, request.headers.get("authorization"))
+async def owner(request: Request) -> str:
+    here = service_of(request)
+    try:
+        return owner_of(here.settings, request.headers.get("authorization"))
+    except RefusedError:
+        if request.headers.get("authorization"):
+            await asyncio.sleep(here.wrong.wait(request.client.host if request.client else ""))
+        raise
 
 
 Here = Annotated[Service, Depends(service_of)]
@@ -212,12 +218,11 @@ def read(key: str, here: Here, owner: Owner) -> ScanView:
 
 @router.delete("/scans/{key}", status_code=204, summary="Forget a scan, its file and its report")
 def remove(key: str, here: Here, owner: Owner) -> Response:
-    scan = here.store.remove(key, owner)
-    if scan is None:
-        raise RefusedError(404, "there is no such scan, or it is not yours")
-    here.runners.cancel(key)
-    if scan.media:
+    scan = _mine(here, key, owner)
+    if scan.media:  # first: on a full disk it makes the space that the database needs for forgetting
         (here.settings.media / scan.media).unlink(missing_ok=True)
+    here.store.remove(key, owner)
+    here.runners.cancel(key)
     here.hub.tell(key)
     return Response(status_code=204)
 
@@ -293,16 +298,17 @@ def detectors(here: Here, owner: Owner) -> list[Detector]:
 
 
 @plain.get("/healthz")
-def healthz() -> dict[str, str]:
-    """The process answers."""
+async def healthz() -> dict[str, str]:
+    """The process answers, whatever its threads wait for."""
     return {"status": "ok"}
 
 
 @plain.get("/readyz")
 def readyz(here: Here) -> JSONResponse:
-    """Detectors are loaded and the database is there."""
+    """Detectors are loaded, the database takes what is written, and there is room for uploads."""
     missing = [] if here.runners.ready else ["workers"]
     missing += [] if here.database.alive() else ["database"]
+    missing += [] if here.settings.has_space() else ["disk"]
     return JSONResponse({"status": "waiting" if missing else "ok", "missing": missing}, 503 if missing else 200)
 
 

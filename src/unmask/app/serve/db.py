@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from sqlalchemy.orm import Session
 from unmask.errors import InputError, MissingExtraError, UnmaskError
 
 _ONE_AT_A_TIME = 0x756E6D61736B  # key of the lock under which PostgreSQL's layout is changed
+_COUNTING = _ONE_AT_A_TIME + 1  # ... under which scans are accepted
+BUSY = 15_000  # milliseconds that a writer of SQLite waits for the others
 
 
 class Database:
@@ -27,6 +29,7 @@ class Database:
         self.engine = _engine(url)
         self.sqlite = self.engine.dialect.name == "sqlite"
         self._writing = self.engine.execution_options(write=True)
+        self._unwiped = False
         try:
             self._migrate()
         except (SQLAlchemyError, CommandError, OSError) as error:
@@ -39,17 +42,50 @@ class Database:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
+    def write(self, *, alone: bool = False) -> Iterator[Session]:
+        """`alone`: one after the other, also on PostgreSQL, so that what is counted in it holds when it is written."""
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            if alone and not self.sqlite:
+                session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _COUNTING})
             yield session
 
     def alive(self) -> bool:
+        """It answers, and within a second something could be written."""
         try:
-            with self.engine.connect() as connection:
-                connection.execute(text("SELECT 1"))
-        except SQLAlchemyError:
+            with closing(self.engine.raw_connection()) as connection:
+                cursor = connection.cursor()
+                if not self.sqlite:
+                    cursor.execute("SELECT 1")
+                    return True
+                try:
+                    cursor.execute("PRAGMA busy_timeout=1000")
+                    cursor.execute("BEGIN IMMEDIATE")
+                    cursor.execute("ROLLBACK")
+                finally:
+                    cursor.execute(f"PRAGMA busy_timeout={BUSY}")
+        except (SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error):
             return False
         return True
+
+    def wipe(self) -> None:
+        """After a deletion: what was deleted is overwritten in the file (secure_delete), and must not stay in the log
+        of what was written. Where somebody still reads an older state, `wiped` tries again."""
+        self._unwiped = self.sqlite
+        self.wiped()
+
+    def wiped(self) -> None:
+        """Ends what `wipe` began. On PostgreSQL there is nothing to do: its vacuum decides when."""
+        if not self._unwiped:
+            return
+        try:
+            with closing(self.engine.raw_connection()) as connection:
+                cursor = connection.cursor()
+                cursor.execute("PRAGMA busy_timeout=200")
+                busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                cursor.execute(f"PRAGMA busy_timeout={BUSY}")
+        except (SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error):
+            return
+        self._unwiped = bool(busy)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -91,7 +127,13 @@ def _for_many_threads(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def connect(connection: Any, record: object) -> None:
         connection.isolation_level = None  # transactions begin below, not where the driver guesses
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=15000"):
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            "secure_delete=ON",
+            f"busy_timeout={BUSY}",
+        ):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -10,6 +11,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 LOG = logging.getLogger("unmask.serve")
@@ -35,6 +38,22 @@ class RefusedError(Exception):
             self.headers["Retry-After"] = str(max(1, round(retry)))
         if close:  # the rest of the body is not read
             self.headers["Connection"] = "close"
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def trouble(error: BaseException) -> RefusedError | None:
+    """What to say of an error that is nobody's fault and will pass: a full disk, a busy or unreachable database."""
+    full = "the service's disk is full: delete scans that are no longer needed, or ask whoever runs it for more space"
+    if isinstance(error, OSError) and error.errno in FULL:
+        return RefusedError(507, full, close=True)
+    if isinstance(error, DBAPIError | PoolTimeoutError):
+        if "disk is full" in str(error) or "disk I/O error" in str(error) or "No space left" in str(error):
+            return RefusedError(507, full, close=True)
+        if not isinstance(error, DBAPIError) or isinstance(error, OperationalError | InterfaceError):
+            return RefusedError(503, "the service's database is busy or away; try again", retry=5, close=True)
+    return None
 
 
 def answer(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -8,12 +8,13 @@ import hmac
 import re
 import threading
 import time
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unmask.app.serve.errors import LOG, RefusedError, answer
+from unmask.app.serve.errors import LOG, RefusedError, answer, trouble
 from unmask.app.serve.metrics import Metrics
 from unmask.app.serve.settings import Settings, loopback
 
@@ -28,6 +29,9 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 HEAD = 16 << 10  # bytes of headers
+LINE = 8 << 10  # bytes of a path with its query
+SLOWEST = 2.0  # seconds that a wrong token waits for its answer, after many from one address
+FORGIVEN = 60.0  # seconds after which a wrong token no longer counts
 SAFE = {"GET", "HEAD", "OPTIONS"}
 _HOST = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+))(?::\d{1,5})?", re.ASCII)
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -66,6 +70,23 @@ class Pace:
             raise RefusedError(429, f"more than {self._rate:g} scans in a minute", retry=(1 - left) * 60 / self._rate)
 
 
+class Wrong:
+    """Wrong tokens by address: each makes the answer to the next one slower. The right token never waits."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, tuple[float, float]] = {}  # address -> how many count, and when that was so
+
+    def wait(self, address: str) -> float:
+        """Counts one more, and returns the seconds to wait with the answer."""
+        now = time.monotonic()
+        count, then = self._counts.get(address, (0.0, now))
+        count = max(0.0, count - (now - then) * 10 / FORGIVEN) + 1
+        if len(self._counts) > 10_000:  # addresses are cheap
+            self._counts.clear()
+        self._counts[address] = (count, now)
+        return min(SLOWEST, max(0.0, count - 5) * 0.1)
+
+
 class Guard:
     """ASGI middleware: refuses what is crooked before anything reads it, and dresses every answer."""
 
@@ -80,9 +101,20 @@ class Guard:
             await self._app(scope, receive, send)
             return
         start, status, begun = time.perf_counter(), 500, False
+        plain = ""  # an error of a library, as text: it becomes a problem document like all others
 
         async def dressed(message: Message) -> None:
-            nonlocal status, begun
+            nonlocal status, begun, plain
+            if plain:
+                detail = message.get("body", b"").decode("utf-8", "replace").strip() or HTTPStatus(status).phrase
+                again, plain = answer(status, detail, {"Content-Range": span} if (span := plain.strip()) else {}), ""
+                await again(scope, receive, dressed)
+                return
+            if message["type"] == "http.response.start" and message["status"] >= 400 and not begun:
+                told = MutableHeaders(scope=message)
+                if told.get("content-type", "").startswith("text/plain"):
+                    status, plain = message["status"], told.get("content-range", " ")
+                    return
             if message["type"] == "http.response.start":
                 status, begun = message["status"], True
                 headers = MutableHeaders(scope=message)
@@ -92,10 +124,17 @@ class Guard:
 
         try:
             self._check(scope)
-            await self._app(scope, receive, dressed)
+            # The server sends the head alone; a stream of events has no end that could be waited for.
+            asked = scope["method"] == "HEAD" and not scope["path"].endswith("/events")
+            await self._app({**scope, "method": "GET"} if asked else scope, receive, dressed)
         except RefusedError as problem:
             await answer(problem.status, problem.detail, problem.headers)(scope, receive, dressed)
         except Exception as error:
+            passing = trouble(error)
+            if passing and not begun:
+                LOG.warning("%s %s: %s", passing.status, scope["method"], error)
+                await answer(passing.status, passing.detail, passing.headers)(scope, receive, dressed)
+                return
             LOG.error("unforeseen error", exc_info=error)
             if begun:
                 raise
@@ -112,6 +151,8 @@ class Guard:
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
+        if len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"]) > LINE:
+            raise RefusedError(414, f"more than {LINE:,} bytes of path and query", close=True)
         if sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD:
             raise RefusedError(431, f"more than {HEAD:,} bytes of headers", close=True)
         if headers.getlist("transfer-encoding") and headers.getlist("content-length"):

@@ -68,13 +68,15 @@ class Hooks:
         scan = self._store.webhook_due(2 * SECONDS)
         if scan is None:
             return False
-        delivered = self._send(scan)
+        delivered, said = self._send(scan)
         again = None if delivered or scan.webhook_tries > len(PAUSES) else PAUSES[scan.webhook_tries - 1]
-        self._store.webhook_settled(scan.id, None if again is None else time.time() + again)
+        state = "delivered" if delivered else "given up" if again is None else "to be tried again"
+        self._store.webhook_settled(scan.id, None if again is None else time.time() + again, state, said)
         self._metrics.hooks.labels("delivered" if delivered else "failed").inc()
         return True
 
-    def _send(self, scan: Scan) -> bool:
+    def _send(self, scan: Scan) -> tuple[bool, str]:
+        """Whether it was heard, and what came of it in words."""
         told = {"id": scan.id, "state": scan.state, "name": scan.name, "verdict": scan.verdict, "score": scan.score}
         body = json.dumps({"type": "scan.finished", "data": told}).encode()
         moment = int(time.time())
@@ -88,5 +90,5 @@ class Hooks:
             status = send(str(scan.webhook), body, headers, allowed=self._allowed, seconds=SECONDS)
         except (MediaError, OSError, http.client.HTTPException) as error:
             LOG.warning("webhook of %s: %s", scan.id, error)
-            return False
-        return 200 <= status < 300
+            return False, str(error)
+        return 200 <= status < 300, f"the answer was {status}"

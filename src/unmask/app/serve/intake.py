@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -16,9 +17,10 @@ from unmask.app.serve.guard import Pace
 from unmask.app.serve.metrics import Metrics
 from unmask.app.serve.models import QUEUED, Scan
 from unmask.app.serve.settings import Settings
-from unmask.app.serve.store import OtherRequestError, QueueFullError, Store, fresh_id
+from unmask.app.serve.store import OtherRequestError, QueueFullError, StorageFullError, Store, fresh_id
 from unmask.app.serve.uploads import FIELD, Upload, body, receive
 from unmask.app.serve.worker import Wishes
+from unmask.media.addresses import public
 from unmask.scanning.words import visible
 
 
@@ -53,15 +55,20 @@ class Intake:
         key = request.headers.get("idempotency-key")
         if key is not None and not (1 <= len(key) <= 200 and key.isprintable()):
             raise RefusedError(422, "an Idempotency-Key has 1 to 200 visible characters", close=True)
-        self._pace.take(owner)
-        stored = await run_in_threadpool(self._check_room, owner)
-        upload, asked = await self._read(request, stored)
+        repeated = key is not None and await run_in_threadpool(self._store.has_key, owner, key)
+        if not repeated:  # what was accepted before takes no space, however full it is now
+            self._pace.take(owner)
+            await run_in_threadpool(self._check_room, owner, request.headers.get("content-length", "0"))
+        upload, asked = await self._read(request)
         try:
             scan = self._scan(owner, key, upload, asked)
             found, new = await run_in_threadpool(self._store.accept, scan)
         except QueueFullError:
             upload.discard()
             raise self._full() from None
+        except StorageFullError as error:
+            upload.discard()
+            raise self._stored(error.stored) from None
         except OtherRequestError:
             upload.discard()
             raise RefusedError(422, "this Idempotency-Key was used for another request; choose a fresh one") from None
@@ -74,23 +81,33 @@ class Intake:
             self._metrics.bytes.inc(upload.size)
         return found, new, upload.still
 
-    def _check_room(self, owner: str) -> int:
-        """Bytes that the owner has here. Before the upload is read: who is refused should not have to send it."""
-        if self._store.full():
+    def _check_room(self, owner: str, length: str) -> None:
+        """Before the upload is read: who is refused should not have to send it. `accept` counts again."""
+        if self._store.full(owner):
             raise self._full()
+        size = int(length) if length.isdecimal() and len(length) < 20 else 0
         stored = self._store.stored(owner)
         if stored >= self._settings.storage:
+            raise self._stored(stored)
+        if size <= self._settings.options.limits.bytes and not self._settings.has_space(size):
             raise RefusedError(
-                413, f"your uploads here take {stored:,} of {self._settings.storage:,} bytes; delete some", close=True
+                507, "the service's disk is nearly full: delete scans that are no longer needed", close=True
             )
-        return stored
 
-    async def _read(self, request: Request, stored: int) -> tuple[Upload, Asked]:
+    def _stored(self, stored: int) -> RefusedError:
+        return RefusedError(
+            413,
+            f"your uploads here take {stored:,} of {self._settings.storage:,} bytes, too many for this one "
+            "beside them; delete some",
+            close=True,
+        )
+
+    async def _read(self, request: Request) -> tuple[Upload, Asked]:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
             data = b"".join([chunk async for chunk in body(request, FIELD)])
             upload, asked = Upload(), _checked(lambda: Asked.model_validate_json(data))
         else:
-            most = min(self._settings.options.limits.bytes, self._settings.storage - stored)
+            most = min(self._settings.options.limits.bytes, self._settings.storage)
             upload = await receive(request, self._settings.media, most)
             try:
                 asked = _checked(lambda: Asked.model_validate(upload.fields))
@@ -118,6 +135,8 @@ class Intake:
                 parts = urlsplit("")
             if parts.scheme not in ("http", "https") or not parts.hostname or not address.isprintable():
                 raise RefusedError(422, "an address begins with http:// or https:// and names a host")
+            if _inside(parts.hostname):
+                raise RefusedError(422, f"{parts.hostname} is not on the open internet; this service does not call it")
 
     def _scan(self, owner: str, key: str | None, upload: Upload, asked: Asked) -> Scan:
         what = "\n".join((upload.sha256, upload.name, asked.model_dump_json()))
@@ -142,9 +161,15 @@ class Intake:
 
     def _full(self) -> RefusedError:
         soon = min(300.0, self._metrics.mean * self._settings.queue / self._settings.workers / 2)
-        return RefusedError(
-            429, f"{self._settings.queue} scans are waiting already; try again later", retry=soon, close=True
-        )
+        return RefusedError(429, "as many scans are waiting already as may; try again later", retry=soon, close=True)
+
+
+def _inside(host: str) -> bool:
+    """Whether this is an address inside. Names are looked up when they are called, and told of then."""
+    try:
+        return not public(ipaddress.ip_address(host))
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
 
 
 def _checked(read: Callable[[], Asked]) -> Asked:

@@ -22,6 +22,7 @@ class Scan(Base):
         UniqueConstraint("owner", "idempotency_key", name="one_scan_for_a_key"),
         Index("scans_to_do", "state", "created"),
         Index("scans_of_owner", "owner", "created", "id"),
+        Index("scans_by_turn", "owner", "started"),
         Index("scans_with_media", "owner", "bytes", sqlite_where=_HERE, postgresql_where=_HERE),
     )
 
@@ -53,6 +54,8 @@ class Scan(Base):
     webhook: Mapped[str | None] = mapped_column(Text)
     webhook_tries: Mapped[int] = mapped_column(default=0)
     webhook_due: Mapped[float | None] = mapped_column(Float(53), index=True)
+    webhook_state: Mapped[str | None] = mapped_column(String(20))  # how the last try went; None before the first
+    webhook_said: Mapped[str | None] = mapped_column(Text)
 
 
 class Picture(Base):

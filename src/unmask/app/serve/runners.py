@@ -160,7 +160,7 @@ class Runners:
     def _keep_house(self) -> None:
         swept = float("-inf")
         while not self._stop.wait(POLL / 2):
-            jobs: list[Callable[[], None]] = [self._renew]
+            jobs: list[Callable[[], None]] = [self._renew, self._store.wiped]
             if time.monotonic() - swept > SWEEP:
                 swept = time.monotonic()
                 jobs.append(self.sweep)
@@ -184,8 +184,10 @@ class Runners:
     def sweep(self) -> None:
         """Deletes media and reports that have outlived their time, and what broken uploads left behind."""
         now, media = time.time(), self._settings.media
-        for name in self._store.expired_media(now - self._settings.keep):
+        expired = self._store.expired_media(now - self._settings.keep)
+        for name in expired:  # first: it makes the space that a full disk lacks for writing so
             (media / name).unlink(missing_ok=True)
+        self._store.media_gone(expired)
         self._store.forget(now - self._settings.keep_reports)
         known = self._store.media_names()
         for path in media.iterdir():

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -19,29 +19,42 @@ from unmask.types import UnmaskError
 HEADERS = 16 << 10  # bytes of a request's head
 HEADER_SECONDS = 15.0  # for sending it
 CONNECTIONS = 512
+HEADS = 384  # connections whose next request is not complete: with more, the one that has waited longest is let go
 
 
 class Patient(H11Protocol):
-    """Patient, but not for ever: who opens a connection and does not finish a request's head is let go."""
+    """Patient, but not for ever: who opens a connection and does not finish a request's head is let go, and sooner
+    where many do so: those who ask something must find a place."""
 
+    _heads: ClassVar[dict[Patient, None]] = {}  # in the order in which they began to wait
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._deadline = self.loop.call_later(HEADER_SECONDS, self._late)
+        self._wait()
 
     def data_received(self, data: bytes) -> None:
         if self._deadline is None and self._waiting():
-            self._deadline = self.loop.call_later(HEADER_SECONDS, self._late)
+            self._wait()
         super().data_received(data)
         if self._deadline and not self._waiting():
-            self._deadline.cancel()
-            self._deadline = None
+            self._stop()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._stop()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._deadline = self.loop.call_later(HEADER_SECONDS, self._late)
+        self._heads[self] = None
+        if len(self._heads) > HEADS:
+            next(iter(self._heads))._late()
+
+    def _stop(self) -> None:
         if self._deadline:
             self._deadline.cancel()
-        super().connection_lost(exc)
+        self._deadline = None
+        self._heads.pop(self, None)
 
     def _waiting(self) -> bool:
         """For the head of a request."""
@@ -49,7 +62,7 @@ class Patient(H11Protocol):
         return cycle is None or bool(cycle.response_complete)
 
     def _late(self) -> None:
-        self._deadline = None
+        self._stop()
         if self._waiting() and not self.transport.is_closing():
             self.transport.close()
 

@@ -6,6 +6,7 @@ import hashlib
 import ipaddress
 import os
 import re
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from unmask.media import Limits
 from unmask.scanning.options import Options
 
 SHORTEST_TOKEN = 20  # characters; shorter ones can be guessed
+SPARE = 64 << 20  # bytes of its disk that uploads leave free, or a twentieth of a small one
 LIMITS = Limits(bytes=512 << 20, pixels=50_000_000, seconds=1800.0, frames=200_000, decode_seconds=120.0)
 """What one upload may cost, unless the service is told otherwise: less than a scan of one's own files."""
 
@@ -58,6 +60,11 @@ class Settings:
     memory: int = 8 << 30
     batch: float | None = None
     secret: bytes = b""
+
+    def has_space(self, size: int = 0) -> bool:
+        """Whether the disk takes an upload of so many bytes, and still leaves some for reports and for deleting."""
+        disk = shutil.disk_usage(self.media)
+        return disk.free - size >= min(SPARE, disk.total // 20)
 
     @property
     def media(self) -> Path:

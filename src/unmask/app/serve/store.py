@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import and_, delete, func, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from unmask.app.serve.db import Database
 from unmask.app.serve.models import FACE, HEAT, QUEUED, RUNNING, Picture, Scan
@@ -21,6 +21,14 @@ ATTEMPTS = 3  # a file that ended its process this often is not tried again
 
 class QueueFullError(Exception):
     """As many scans wait as may."""
+
+
+class StorageFullError(Exception):
+    """The owner's uploads would take more than they may; `stored` says what they take."""
+
+    def __init__(self, stored: int) -> None:
+        super().__init__(stored)
+        self.stored = stored
 
 
 class OtherRequestError(Exception):
@@ -46,22 +54,33 @@ def fresh_id() -> str:
 class Store:
     """All that is asked of the database."""
 
-    def __init__(self, database: Database, queue: int) -> None:
-        self._db, self._queue = database, queue
+    def __init__(self, database: Database, queue: int, *, storage: int | None = None, shared: bool = False) -> None:
+        """
+        Args:
+            queue: scans that may wait.
+            storage: bytes of uploads that one owner may have here; None: any number.
+            shared: there may be several owners, and none may take the places of all others.
+        """
+        self._db, self._queue, self._storage, self._shared = database, queue, storage, shared
 
     # --- callers -----------------------------------------------------------------------------------------------------
 
     def accept(self, scan: Scan) -> tuple[Scan, bool]:
         """Queues `scan`. Returns it, or the one that was accepted before under its key, and whether it is new.
 
-        Raises: QueueFullError, OtherRequestError.
+        Room is counted in the transaction that takes it: of many requests at once none gets what another has taken.
+
+        Raises: QueueFullError, StorageFullError, OtherRequestError.
         """
         try:
-            with self._db.write() as session:
+            with self._db.write(alone=True) as session:
                 if known := self._known(session, scan):
                     return known, False
-                if self._waiting(session) >= self._queue:
+                if not self._places(session, scan.owner):
                     raise QueueFullError
+                stored = self._stored(session, scan.owner)
+                if self._storage is not None and stored + scan.bytes > self._storage:
+                    raise StorageFullError(stored)
                 session.add(scan)
         except IntegrityError:  # the same key, in the same moment, on another server
             with self._db.read() as session:
@@ -70,6 +89,12 @@ class Store:
                 raise
             return known, False
         return scan, True
+
+    def has_key(self, owner: str, key: str) -> bool:
+        """Whether a scan was accepted under this idempotency key."""
+        with self._db.read() as session:
+            asked = select(Scan.id).where(Scan.owner == owner, Scan.idempotency_key == key)
+            return session.scalar(asked) is not None
 
     def get(self, key: str, owner: str) -> Scan | None:
         with self._db.read() as session:
@@ -111,24 +136,25 @@ class Store:
             return {row[0]: row[1] for row in session.execute(asked.group_by(Picture.scan))}
 
     def remove(self, key: str, owner: str) -> Scan | None:
-        """Forgets a scan and its images; the caller deletes its media."""
+        """Forgets a scan and its images; the caller has deleted its media."""
         with self._db.write() as session:
             scan = session.scalar(select(Scan).where(Scan.id == key, Scan.owner == owner))
             if scan:
                 session.execute(delete(Picture).where(Picture.scan == key))
                 session.execute(delete(Scan).where(Scan.id == key))
+        if scan:
+            self._db.wipe()
         return scan
 
     def stored(self, owner: str) -> int:
         """Bytes of media that lie here for `owner`."""
         with self._db.read() as session:
-            asked = select(func.coalesce(func.sum(Scan.bytes), 0)).where(Scan.owner == owner, Scan.media.is_not(None))
-            return int(session.scalar(asked) or 0)
+            return self._stored(session, owner)
 
-    def full(self) -> bool:
-        """As many scans wait as may."""
+    def full(self, owner: str) -> bool:
+        """As many scans of this owner wait as may."""
         with self._db.read() as session:
-            return self._waiting(session) >= self._queue
+            return not self._places(session, owner)
 
     def counts(self) -> dict[str, int]:
         """All scans by state."""
@@ -138,10 +164,16 @@ class Store:
     # --- runners -----------------------------------------------------------------------------------------------------
 
     def claim(self, who: str) -> Scan | None:
-        """The oldest scan that waits, or whose runner is gone: from now on `who` runs it."""
+        """A scan that waits, or whose runner is gone: from now on `who` runs it.
+
+        Owners take turns: it is the oldest of the one whose last scan began longest ago.
+        """
         now = time.time()
         lost = and_(Scan.state == RUNNING, Scan.lease < now)
-        wanted = select(Scan).where(or_(Scan.state == QUEUED, lost)).order_by(Scan.created, Scan.id).limit(1)
+        other = aliased(Scan)
+        turn = select(func.coalesce(func.max(other.started), 0.0)).where(other.owner == Scan.owner).scalar_subquery()
+        waiting = select(Scan).where(or_(Scan.state == QUEUED, lost))
+        wanted = waiting.order_by(turn, Scan.created, Scan.id).limit(1)
         with self._db.write() as session:
             scan = session.scalar(wanted.with_for_update(skip_locked=True))
             if scan:
@@ -196,21 +228,30 @@ class Store:
     # --- housekeeping ------------------------------------------------------------------------------------------------
 
     def expired_media(self, before: float) -> list[str]:
-        """Media of scans that ended before this time: forgotten here, to be deleted by the caller."""
+        """Media of scans that ended before this time: for the caller to delete, and then to tell `media_gone`."""
         old = and_(Scan.finished < before, Scan.media.is_not(None))
-        with self._db.write() as session:
-            scans = list(session.scalars(select(Scan).where(old)))
-            names = [scan.media for scan in scans if scan.media]
-            for scan in scans:
-                scan.media = None
-            return names
+        with self._db.read() as session:
+            return [name for name in session.scalars(select(Scan.media).where(old)) if name]
+
+    def media_gone(self, names: Sequence[str]) -> None:
+        for start in range(0, len(names), 500):  # SQLite takes no statement of any length
+            with self._db.write() as session:
+                gone = Scan.media.in_(names[start : start + 500])
+                session.execute(update(Scan).where(gone).values(media=None))
 
     def forget(self, before: float) -> int:
         """Deletes reports of scans that ended before this time and have no media any more."""
         old = select(Scan.id).where(Scan.finished < before, Scan.media.is_(None))
         with self._db.write() as session:
             session.execute(delete(Picture).where(Picture.scan.in_(old)))
-            return int(session.connection().execute(delete(Scan).where(Scan.id.in_(old))).rowcount)
+            forgotten = int(session.connection().execute(delete(Scan).where(Scan.id.in_(old))).rowcount)
+        if forgotten:
+            self._db.wipe()
+        return forgotten
+
+    def wiped(self) -> None:
+        """Ends the wiping of what was deleted, where it had to wait."""
+        self._db.wiped()
 
     def media_names(self) -> set[str]:
         with self._db.read() as session:
@@ -226,12 +267,24 @@ class Store:
                 scan.webhook_tries, scan.webhook_due = scan.webhook_tries + 1, now + pause
             return scan
 
-    def webhook_settled(self, key: str, due: float | None) -> None:
+    def webhook_settled(self, key: str, due: float | None, state: str, said: str) -> None:
+        """How a try went, and when the next is due; None: there is none."""
+        told = {"webhook_due": due, "webhook_state": state, "webhook_said": said}
         with self._db.write() as session:
-            session.execute(update(Scan).where(Scan.id == key).values(webhook_due=due))
+            session.execute(update(Scan).where(Scan.id == key).values(**told))
 
-    def _waiting(self, session: Session) -> int:
-        return session.scalars(select(func.count()).where(Scan.state == QUEUED)).one()
+    def _places(self, session: Session, owner: str) -> int:
+        """Scans that this owner may add to those that wait. Where others share the queue, half of what they leave: so
+        however many come, and however much each sends, there is a place for the next."""
+        waiting = session.execute(select(Scan.owner, func.count()).where(Scan.state == QUEUED).group_by(Scan.owner))
+        counts: dict[str, int] = {row[0]: row[1] for row in waiting}
+        mine, free = counts.get(owner, 0), self._queue - sum(counts.values())
+        share = max(1, (free + mine) // 2) if self._shared else self._queue
+        return max(0, min(free, share - mine))
+
+    def _stored(self, session: Session, owner: str) -> int:
+        asked = select(func.coalesce(func.sum(Scan.bytes), 0)).where(Scan.owner == owner, Scan.media.is_not(None))
+        return int(session.scalar(asked) or 0)
 
     def _known(self, session: Session, scan: Scan) -> Scan | None:
         if scan.idempotency_key is None:

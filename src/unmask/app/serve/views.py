@@ -44,6 +44,16 @@ class ScanLine(BaseModel):
     picture: str | None = Field(None, description="address of a face in it, a JPEG")
 
 
+class Webhook(BaseModel):
+    """How it went with telling an address that the scan has ended."""
+
+    address: str
+    state: Literal["waiting", "delivered", "to be tried again", "given up"]
+    tries: int
+    said: str | None = Field(None, description="what came of the last try")
+    next: datetime | None = Field(None, description="when it is tried again")
+
+
 class ScanView(ScanLine):
     """A scan with all that is known of it."""
 
@@ -52,6 +62,7 @@ class ScanView(ScanLine):
     report: Report | None = None
     words: Words | None = Field(None, description="the report in plain sentences")
     pictures: list[Pictures] = []
+    webhook: Webhook | None = None
 
 
 class ScanPage(BaseModel):
@@ -77,6 +88,7 @@ def view(scan: Scan, pictures: dict[tuple[int, str], bytes]) -> ScanView:
             "format": scan.format,
             "report": report,
             "words": words_of(report) if report else None,
+            "webhook": _webhook(scan),
             "pictures": [
                 Pictures(
                     track=track,
@@ -139,6 +151,18 @@ def _about(scan: Scan, track: int | None) -> dict[str, object]:
         "answer": SHORT.get(cast(State, scan.verdict), ""),
         "number": percent(scan.score) if scan.score is not None else "",
         "picture": None if track is None else f"/v1/scans/{scan.id}/faces/{track}/{FACE}.jpg",
+    }
+
+
+def _webhook(scan: Scan) -> dict[str, object] | None:
+    if not scan.webhook:
+        return None
+    return {
+        "address": scan.webhook,
+        "state": scan.webhook_state or "waiting",
+        "tries": scan.webhook_tries,
+        "said": scan.webhook_said,
+        "next": _moment(scan.webhook_due),
     }
 
 
