@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -184,3 +185,42 @@ def test_unknown_words_are_refused_with_the_known_ones() -> None:
         GenD("clip")
     with pytest.raises(UnmaskError, match="adaptation: Input should be 'ln'"):
         FAMILIES["detector"].create("gend", {"backbone": "tiny-vit", "adaptation": "layernorm"})
+
+
+def test_the_first_blocks_are_those_of_the_whole_encoder() -> None:
+    torch.manual_seed(0)
+    whole = GenD("tiny-vit", pool="patches").eval()
+    short = GenD("tiny-vit", pool="patches", blocks=2).eval()
+    state = whole.state_dict()
+    short.load_state_dict({name: state[name] for name in short.state_dict()})
+    image = torch.rand(2, 3, 96, 96)
+    body = whole.encoder.body
+    tokens = body.pre_layrnorm(body.embeddings(whole.encoder.normalised(image)))
+    for layer in body.encoder.layers[:2]:
+        found = layer(tokens, attention_mask=None)
+        tokens = found[0] if isinstance(found, tuple) else found
+    expected = F.normalize(body.post_layernorm(tokens[:, 1:].mean(1)), dim=1)
+    torch.testing.assert_close(short(image).features, expected, rtol=0, atol=1e-5)
+
+
+def test_a_share_of_the_patches_is_seen_in_training_alone() -> None:
+    torch.manual_seed(0)
+    detector = GenD("tiny-vit", pool="patches", share=0.25)
+    image = torch.rand(2, 3, 96, 96)
+    seen: list[int] = []
+    detector.encoder.body.encoder.register_forward_hook(lambda _, __, out: seen.append(out.last_hidden_state.shape[1]))
+    detector.train()(image)
+    detector.eval()(image)
+    assert seen == [1 + 16, 1 + 64]  # a class token, and a quarter of the 8 x 8 patches or all of them
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"blocks": 7}, "has 6 blocks"),
+        ({"share": 0.0}, "above 0"),
+    ],
+)
+def test_blocks_and_shares_that_do_not_exist(options: dict[str, Any], fault: str) -> None:
+    with pytest.raises(UnmaskError, match=fault):
+        GenD("tiny-vit", pool="patches", **options)

@@ -48,6 +48,9 @@ class GenD(Detector):
         uniform: float = 0.5,
         align: float = 0.1,
         mix: Literal["none", "class", "pair"] = "none",
+        blocks: int = 0,
+        pool: Literal["class", "patches"] = "class",
+        share: float = 1.0,
     ) -> None:
         """
         Args:
@@ -57,9 +60,19 @@ class GenD(Detector):
             uniform, align: weights of the two losses; 0 leaves one out.
             mix: "class" moves training features to others of their class along an arc (paper 1), "pair" moves a real
                 face and its forgeries together to those of another pair (our own variant; for paired batches).
+            blocks: the encoder's first so many transformer blocks; 0 = all (our own variant, quicker: traces of
+                forgeries are fine detail, which early blocks see).
+            pool: the feature is the class token, or the mean of the patch tokens (our own variant, CLIP only).
+            share: of the patches that training looks at, drawn anew in each step, with pool "patches" (patch dropout,
+                Liu et al., WACV 2023, arXiv 2208.07220).
+        Raises: UnmaskError for an encoder that does not have what is asked for, and a share outside of (0, 1].
         """
         super().__init__()
+        if not 0 < share <= 1:
+            raise RecipeError(f"share is above 0 and at most 1, not {share:g}")
         self.encoder = Encoder(backbone)
+        self.blocks, self.pool, self.share = blocks, pool, share
+        self._shorten(self.encoder)
         self.input = self.encoder.kind.input
         self.adaptation = adaptation
         self._adapt = partial(adapt, how=adaptation, rank=rank, last=last)
@@ -68,7 +81,10 @@ class GenD(Detector):
         self.unit, self.uniform, self.align, self.mix = head == "norm", uniform, align, mix
 
     def forward(self, image: Tensor) -> Output:
-        features = self.encoder(image)
+        if self.pool == "class":
+            features = self.encoder(image)
+        else:
+            features = self.encoder.patches(image, self.share if self.training else 1.0)
         if self.unit:
             features = F.normalize(features.float(), dim=1)
         return Output(self.head(features), features)
@@ -98,8 +114,13 @@ class GenD(Detector):
         """Load the encoder alone, from a file that `unmask import encoder` wrote. Raises: UnmaskError for another's."""
         encoder = Encoder(self.encoder.name)  # bare: low-rank updates are laid beside weights that are there
         load(encoder, weights)
+        self._shorten(encoder)
         self._adapt(encoder)
         self.encoder = encoder
+
+    def _shorten(self, encoder: Encoder) -> None:
+        if self.blocks:
+            encoder.shorten(self.blocks)
 
     def merge(self) -> dict[str, Any]:
         """Fold low-rank updates into the encoder, in place, before an export.

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unmask.errors import BundleError, UnknownMethodError
+from unmask.errors import BundleError, RecipeError, UnknownMethodError
 from unmask.types import InputSpec
 
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -35,6 +36,7 @@ class Backbone:
         linear: names of the linear maps in each block, which low-rank adapters stand beside.
         build: the module, from its sizes, with random weights.
         feature: (module, normalised images (B, 3, S, S)) -> (B, D).
+        patches: (module, normalised images, share of the patches to look at) -> their mean (B, D), where there is one.
     """
 
     features: int
@@ -45,6 +47,7 @@ class Backbone:
     linear: tuple[str, ...]
     build: Callable[[], nn.Module]
     feature: Callable[[nn.Module, Tensor], Tensor]
+    patches: Callable[[nn.Module, Tensor, float], Tensor] | None = None
 
     @property
     def input(self) -> InputSpec:
@@ -66,6 +69,23 @@ class Encoder(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return self.kind.feature(self.body, self.normalised(image))
+
+    def patches(self, image: Tensor, share: float = 1.0) -> Tensor:
+        """The normed mean of the patch tokens (B, D), of a random `share` of the patches, the same ones in all images.
+
+        Raises: UnmaskError for an encoder whose patches are not accessible here.
+        """
+        if self.kind.patches is None:
+            raise RecipeError(f'{self.name} gives no mean of patches: choose pool "class" or one of CLIP\'s encoders')
+        return self.kind.patches(self.body, self.normalised(image), share)
+
+    def shorten(self, blocks: int) -> None:
+        """Keep the first `blocks` transformer blocks, in place. Raises: UnmaskError where there are not so many."""
+        parent, _, leaf = self.kind.blocks.rstrip(".").rpartition(".")
+        held: nn.ModuleList = getattr(self.body.get_submodule(parent), leaf)  # type: ignore[assignment]
+        if not 0 < blocks <= len(held):
+            raise RecipeError(f"{self.name} has {len(held)} blocks, of which {blocks} cannot be kept")
+        setattr(self.body.get_submodule(parent), leaf, held[:blocks])
 
     def normalised(self, image: Tensor) -> Tensor:
         return (image - self.mean) / self.std  # type: ignore[operator]
@@ -96,7 +116,7 @@ def clip(size: int, patch: int, width: int, depth: int, heads: int, act: str = "
 
     norms = ("pre_layrnorm", "layer_norm1", "layer_norm2", "post_layernorm")  # the spelling is CLIP's
     linear = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
-    return Backbone(width, size, CLIP, norms, "encoder.layers.", linear, build, _pooled)
+    return Backbone(width, size, CLIP, norms, "encoder.layers.", linear, build, _pooled, _mean_patch)
 
 
 def perception(name: str, width: int, size: int) -> Backbone:
@@ -169,6 +189,17 @@ def dinov3(size: int, width: int, depth: int, heads: int) -> Backbone:
 
 def _pooled(body: nn.Module, image: Tensor) -> Tensor:
     feature: Tensor = body(image).pooler_output
+    return feature
+
+
+def _mean_patch(body: Any, image: Tensor, share: float) -> Tensor:
+    tokens = body.embeddings(image)
+    if share < 1:
+        count = tokens.shape[1] - 1
+        seen = 1 + torch.randperm(count)[: max(1, round(share * count))]
+        tokens = tokens[:, torch.cat([torch.zeros(1, dtype=torch.long), seen]).to(tokens.device)]
+    tokens = body.encoder(inputs_embeds=body.pre_layrnorm(tokens)).last_hidden_state
+    feature: Tensor = body.post_layernorm(tokens[:, 1:].mean(1))
     return feature
 
 
