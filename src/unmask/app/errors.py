@@ -24,7 +24,7 @@ def errors_in_a_line() -> Iterator[None]:
 
     try:
         yield
-        sys.stdout.flush()  # a full disk behind > is told here, and not when the interpreter ends
+        _flush()  # a full disk behind > is told here, and not when the interpreter ends
     except UnmaskError as error:
         _refuse(str(error))
     except BrokenPipeError:
@@ -32,7 +32,7 @@ def errors_in_a_line() -> Iterator[None]:
         raise typer.Exit(BROKEN_PIPE) from None
     except OSError as error:
         _forget_stdout()  # what it still holds cannot be written either
-        _refuse(f"{error.filename or 'standard output'}: {why(error)}")
+        _refuse(f"{error.filename}: {why(error)}" if error.filename else f"cannot write: {why(error)}")
     except KeyboardInterrupt:
         typer.echo("unmask: interrupted", err=True)
         raise typer.Exit(130) from None
@@ -64,6 +64,19 @@ codecs.register_error("unmask", _shown)
 def _refuse(text: str) -> None:
     typer.secho(f"unmask: {text}", err=True, fg=None if "NO_COLOR" in os.environ else "red")
     raise typer.Exit(2) from None
+
+
+def _flush() -> None:
+    from unmask.output import why
+    from unmask.types import UnmaskError
+
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _forget_stdout()
+        raise UnmaskError(f"cannot write to standard output: {why(error)}") from error
 
 
 def _forget_stdout() -> None:

@@ -224,3 +224,10 @@ def test_what_nobody_foresaw_is_a_problem_without_an_inside_view(media: Media, t
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "NoneType" not in answer.text
+
+
+@pytest.mark.parametrize(("name", "shown"), [("image", "image"), ("files[]", "files[]"), ("", "nothing")])
+def test_a_file_under_another_name_is_told_its_name(server: Server, media: Media, name: str, shown: str) -> None:
+    answer = server.at.post("/v1/scans", files={name: ("red.png", media.red)})
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == f"the part that holds the file must be called file; this one is called {shown}"

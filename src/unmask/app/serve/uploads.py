@@ -171,7 +171,10 @@ class _Form:
         _, options = parse_options_header(self._disposition)
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         if self._name != "file":
-            if self._name in self._upload.fields:
+            if b"filename" in options:
+                called = visible(self._name, 50) or "nothing"
+                self._refuse(422, f"the part that holds the file must be called file; this one is called {called}")
+            elif self._name in self._upload.fields:
                 self._refuse(400, f"the field {visible(self._name, 50)} is there twice")
             return
         if self._upload.path:
