@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from unmask.data.samplers import Plan, by_class, by_method, grouped, paired, shuffled
+from unmask.data.samplers import Plan, by_class, by_method, grouped, paired, pk, shuffled
 from unmask.types import UnmaskError
 
 
@@ -238,3 +238,31 @@ def test_what_cannot_be_planned_is_said() -> None:
         list(shuffled(100, 24, 0, 0).batches(world=5))
     with pytest.raises(UnmaskError, match="12 pairs cannot be shared by 8"):
         list(paired(label, pair, 24, 0, 0).batches(world=8))
+
+
+def test_each_batch_has_p_classes_of_k_rows_side_by_side() -> None:
+    label = (
+        np.repeat(np.arange(30), np.arange(30) + 1) - 1
+    )  # of class k - 1 there are k + 1 rows; the first is no class
+    plan = pk(label, 4, 24, 0, 0)
+    lines = plan.units
+    assert lines.shape == (len(plan) * 6, 4)
+    assert (label[lines] == label[lines[:, :1]]).all()
+    seen = Counter(lines.ravel().tolist())
+    assert max(seen.values()) <= 3  # of two rows, a line of four has each twice
+    assert not {int(i) for i in np.flatnonzero(label < 0)} & set(seen)
+    large = [line for line in lines.tolist() if label[line[0]] > 8]
+    assert all(len(set(line)) == 4 for line in large if (label == label[line[0]]).sum() % 4 == 0)
+    assert not np.array_equal(lines, pk(label, 4, 24, 0, 1).units)
+    halves = [rows(plan, rank=rank, world=2) for rank in range(2)]
+    assert [sorted(a + b) for a, b in zip(*halves, strict=True)] == [sorted(b) for b in rows(plan)]
+    places = {key[3] for keys in plan.batches() for key in keys}
+    assert len(places) == lines.size  # each row has a draw of its own
+
+
+def test_classes_of_one_row_make_no_line_and_wrong_batches_are_refused() -> None:
+    assert set(pk(np.array([0, 1, 1, 2, 2, 2, 2]), 2, 4, 0, 0).units.ravel().tolist()) <= {1, 2, 3, 4, 5, 6}
+    with pytest.raises(UnmaskError, match="multiple"):
+        pk(np.zeros(8, np.int64), 3, 8, 0, 0)
+    with pytest.raises(UnmaskError, match="no row"):
+        pk(np.arange(8), 2, 4, 0, 0)

@@ -216,6 +216,33 @@ def grouped(
     return Plan(lines[plan.units[:, 0]].astype(np.int64), plan.ends, seed, epoch, alike)
 
 
+def pk(label: Ints, per_class: int, batch: int, seed: int, epoch: int, *, alike: bool = False) -> Plan:
+    """P classes with K rows each, side by side: what triplets need (PK batches, Hermans et al., arXiv 1703.07737).
+
+    Each row comes once in an epoch. What is left over of a class when its rows are no multiple of K is filled up with
+    others of them; a class with one row is left out. Two lines of a class may meet in a batch.
+
+    Args:
+        label: (N,) class of each row, such as an identity; rows below 0 are left out.
+        per_class: K, two at least.
+        alike: whether the rows of a line share one draw of the transform.
+    Raises: UnmaskError for a batch that is no multiple of K, and too few rows to fill one.
+    """
+    if per_class < 2 or batch % per_class:
+        raise RecipeError(f"a batch of {batch} cannot hold classes of {per_class} rows: take a multiple of 2 or more")
+    rng, lines = _rng(seed, epoch), []
+    for k in np.unique(label[label >= 0]):
+        of = np.flatnonzero(label == k)
+        if len(of) > 1:
+            lines.append(_walk(of, -(-len(of) // per_class) * per_class, rng).reshape(-1, per_class))
+    found = np.concatenate(lines) if lines else np.empty((0, per_class), np.int64)
+    steps = len(found) * per_class // batch
+    _enough(len(found) * per_class, batch, steps)
+    chosen = rng.permutation(len(found))[: steps * batch // per_class]
+    ends = np.arange(1, steps + 1) * (batch // per_class)
+    return Plan(found[chosen].astype(np.int64), ends, seed, epoch, alike)
+
+
 def _enough(rows: int, batch: int, steps: int) -> None:
     """Raises: UnmaskError where so many rows make no batch at all."""
     if not rows:

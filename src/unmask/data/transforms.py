@@ -72,6 +72,17 @@ PRESETS: dict[str, Recipe] = {
         {"one_of": {"steps": [{"linear": {}}, {"pca": {}}, {"hsv": {}}], "p": 0.5}},
         {"jpeg": {"quality": (40, 100), "p": 0.5}},
     ),
+    # Views of pre-training, at 224 pixels: SimCLR and SwAV; MoCo v2, SimSiam and the hallucinator (milder colours).
+    "simclr": (
+        {"jitter": {"brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2, "p": 0.8}},
+        {"grey": {"p": 0.2}},
+        {"blur": {"kernels": ((23, 23),), "sigma": (0.1, 2), "p": 0.5}},
+    ),
+    "moco-v2": (
+        {"jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "p": 0.8}},
+        {"grey": {"p": 0.2}},
+        {"blur": {"kernels": ((23, 23),), "sigma": (0.1, 2), "p": 0.5}},
+    ),
 }
 
 

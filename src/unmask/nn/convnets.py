@@ -173,7 +173,8 @@ NETWORKS = {
     "efficientnet-b4": Network(IMAGENET, _timm("efficientnet_b4")),  # Tan and Le, ICML 2019
     "efficientnet-b1": Network(IMAGENET, _timm("efficientnet_b1")),
     "efficientnet-b4-static": Network(HALF, efficientnet_static.build),  # the pads of DeepfakeBench's checkpoints
-    "resnet-34": Network(IMAGENET, _timm("resnet34")),  # He et al., CVPR 2016
+    "resnet-18": Network(IMAGENET, _timm("resnet18")),  # He et al., CVPR 2016
+    "resnet-34": Network(IMAGENET, _timm("resnet34")),
     "resnet-50": Network(IMAGENET, _timm("resnet50")),
     "vgg-19": Network(IMAGENET, _vgg19),  # Simonyan and Zisserman, ICLR 2015
     # No published weights. One that a CPU trains in minutes, on which methods can be compared (1.2 M weights) ...

@@ -63,8 +63,8 @@ class SelfCon(Objective):
             size: side of the crop, pixels.
             exit_after: the step of the network that the exit follows.
             hidden, dim: widths of the heads.
-            families: labels name the generator's family, below 0 = a real image: real against synthetic is contrasted
-                over all images, families over synthetic ones (ImagiNet). False = the labels as they are.
+            families: labels are methods, of which 0 is real: real against synthetic is contrasted over all images, what
+                made them over synthetic ones (ImagiNet, there by family). False = the labels as they are.
         """
         super().__init__()
         self.body = ConvNet(network)
@@ -89,8 +89,7 @@ class SelfCon(Objective):
         exits, label = self.exits(torch.cat(batch.images)), batch.label.repeat(len(batch.images))
         if not self.families:
             return {"selfcon": selfcon_loss(exits, label, self.temperature)}
-        origin = (label >= 0).to(label.dtype)
         return {
-            "origin": selfcon_loss(exits, origin, self.temperature),
-            "family": selfcon_loss(exits, label, self.temperature),
+            "origin": selfcon_loss(exits, label.clamp(max=1), self.temperature),
+            "family": selfcon_loss(exits, torch.where(label > 0, label, -1), self.temperature),
         }
