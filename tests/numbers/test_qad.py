@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch.nn import functional as F
 
 from unmask.base.detector import Batch
-from unmask.detectors.qad import QAD, dependence, gram, hsic, levelled, pushed
+from unmask.detectors.qad import QAD, dependence, gram, hsic, levelled, normalised_hsic, pushed
 from unmask.train.engine import Engine
 from unmask.train.recipe import Recipe
 from unmask.types import UnmaskError
@@ -76,6 +76,27 @@ def test_it_is_large_for_the_same_and_falls_to_nothing_for_independent_features(
     assert apart(512) < apart(64) / 4 < apart(16) / 8
 
 
+def test_normalised_hsic_is_one_for_a_kernel_with_itself_whatever_its_scale() -> None:
+    k = torch.tensor([[1.0, 0.2, 0.4], [0.2, 1.0, 0.1], [0.4, 0.1, 1.0]])
+    assert normalised_hsic(k, k).item() == pytest.approx(1)
+    assert normalised_hsic(k, 5 * k + 3).item() == pytest.approx(1)  # centring takes the 3 away, the root the 5
+    # Two points: HKH is the same matrix but for a factor, so any two kernels agree fully.
+    assert normalised_hsic(torch.eye(2), torch.tensor([[1.0, 0.6], [0.6, 1.0]])).item() == pytest.approx(1)
+
+
+def test_the_dependence_reaches_the_network_beside_the_cross_entropy() -> None:
+    detector, given = small(), batch()
+    terms = detector.loss(given)
+    body = list(detector.body.parameters())
+    norm = {
+        k: torch.stack(
+            [g.norm() for g in torch.autograd.grad(v, body, retain_graph=True, allow_unused=True) if g is not None]
+        ).norm()
+        for k, v in terms.items()
+    }
+    assert norm["dependence"] > norm["cls"] / 100
+
+
 def test_the_loss_is_mean_cross_entropy_less_the_weighted_dependence_of_all_pairs() -> None:
     detector = small(dependence=2.0, sigma=3.0).eval()
     given = batch()
@@ -87,7 +108,9 @@ def test_the_loss_is_mean_cross_entropy_less_the_weighted_dependence_of_all_pair
     for stage, weight in enumerate((0.1, 0.25, 0.5)):
         kernels = [gram(levelled(t[stage]), 3) for t in taps]
         weighted += weight * (
-            hsic(kernels[0], kernels[1]) + hsic(kernels[0], kernels[2]) + hsic(kernels[1], kernels[2])
+            normalised_hsic(kernels[0], kernels[1])
+            + normalised_hsic(kernels[0], kernels[2])
+            + normalised_hsic(kernels[1], kernels[2])
         )
     terms = detector.loss(given)
     torch.testing.assert_close(terms["cls"], cls)
