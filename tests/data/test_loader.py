@@ -108,7 +108,7 @@ def test_views_are_the_same_draw_at_other_qualities(tmp_path: Path, workers: int
         return np.ascontiguousarray(np.rot90(image, int(rng.integers(4))))
 
     path = lay(tmp_path, clips())
-    worse = build([{"damage": {"kind": "jpeg", "level": 5}}])
+    worse = build([{"corruption": {"kind": "jpeg", "level": 5}}])
     faces = FaceSet(path, SPEC, transform=turned, views=(build("none"), worse))
     keys = list(samplers.by_class(faces.label, 8, 3, 1).batches())
     found = list(batches(faces, keys, workers=workers))

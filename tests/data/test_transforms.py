@@ -151,11 +151,11 @@ def test_jpeg_really_encodes_at_every_quality_of_its_range() -> None:
 @pytest.mark.parametrize("kind", ["noise", "social", "h264"])
 def test_damage_is_that_of_the_stress_test(kind: str) -> None:
     image, draws = soft(), rng(4)
-    changed = build([{"damage": {"kind": kind, "level": 4}}])(image, rng(4))
+    changed = build([{"corruption": {"kind": kind, "level": 4}}])(image, rng(4))
     draws.random()  # whether at all
     np.testing.assert_array_equal(changed, next(degraded([image], kind, 4, int(draws.integers(2**31)))))
     assert (changed != image).any()
-    np.testing.assert_array_equal(build([{"damage": {"kind": kind, "level": 0}}])(image, rng()), image)
+    np.testing.assert_array_equal(build([{"corruption": {"kind": kind, "level": 0}}])(image, rng()), image)
 
 
 def test_a_step_happens_as_often_as_its_probability_says() -> None:
@@ -220,9 +220,12 @@ def test_one_of_takes_one() -> None:
         ([{"one_of": {"steps": []}}], "one_of: steps"),
         ([{"one_of": {"steps": [{"flip": {"p": 0}}]}}], "one_of: steps"),
         (["flip"], "one name and its options"),
-        ([{"damage": {"kind": "jpg"}}], "no kind of damage 'jpg' that leaves an image in its place; there are satur"),
-        ([{"damage": {"kind": "imaginet_social"}}], "damage: kind"),
-        ([{"damage": {"kind": "webp", "level": 6}}], "webp has levels 0 to 5, not 6"),
+        (
+            [{"corruption": {"kind": "jpg"}}],
+            "no kind of corruption 'jpg' that leaves an image in its place",
+        ),
+        ([{"corruption": {"kind": "imaginet_social"}}], "corruption: kind"),
+        ([{"corruption": {"kind": "webp", "level": 6}}], "webp has levels 0 to 5, not 6"),
         ([{"flip": {}, "jpeg": {}}], "one name and its options"),
     ],
 )

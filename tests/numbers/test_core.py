@@ -43,3 +43,12 @@ def test_a_view_is_the_picture_or_its_mirror_but_for_one_small_rectangle() -> No
     assert (share >= 1 - 0.225**2).all()  # 20 % of each side, rounded up to a pixel
     assert (share < 1).any()
     assert 0 < int((mirrored.float().mean((1, 2)) > 0.9).sum()) < 16
+
+
+def test_views_that_a_recipe_draws_are_what_is_compared() -> None:
+    torch.manual_seed(0)
+    detector = core.CORE("tiny-xception", 32).eval()
+    views = torch.rand(2, 2, 3, 32, 32)
+    terms = detector.loss(Batch(torch.rand(2, 3, 32, 32), torch.tensor([0, 1]), views=views))
+    one, other = detector(views[:, 0]), detector(views[:, 1])
+    torch.testing.assert_close(terms["consistency"], core.consistency(one.features, other.features))

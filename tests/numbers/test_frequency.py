@@ -103,3 +103,10 @@ def test_streams_that_agree_nowhere_in_particular_exchange_their_means() -> None
     mean_a, mean_b = a.mean((2, 3), keepdim=True), b.mean((2, 3), keepdim=True)
     torch.testing.assert_close(to_a, a + 2 * crossing.from_other(mean_b))
     torch.testing.assert_close(to_b, b + 3 * crossing.from_one(mean_a))
+
+
+def test_closed_bands_share_their_edges() -> None:
+    # At size 4, edges 0, 2, 8: i + j = 2 has three coefficients, (0, 2), (1, 1), (2, 0); closed, both bands hold them.
+    apart, shared = bands(4, (0, 2, 8)), bands(4, (0, 2, 8), closed=True)
+    assert apart.sum((1, 2)).tolist() == [3, 13]
+    assert shared.sum((1, 2)).tolist() == [6, 13]

@@ -17,7 +17,7 @@ SHORT: dict[str, Any] = {"length": "3 steps", "validate": "3 steps", "save": "1 
 QAD: dict[str, Any] = {
     "method": "qad",
     "options": {"network": "tiny-resnet", "size": 32, "dependence": 1, "warmup": 2},  # pushed in the third step alone
-    "views": [[{"damage": {"kind": "social", "level": 4}}], "none"],
+    "views": [[{"corruption": {"kind": "social", "level": 4}}], "none"],
     "sampler": {"name": "by_class"},
 }
 LSDA: dict[str, Any] = {

@@ -268,7 +268,7 @@ class Jpeg(InPlace):
         return jpeg(image, int(rng.integers(self.quality[0], self.quality[1] + 1)))
 
 
-class Damage(InPlace):
+class Corruption(InPlace):
     """A kind of `unmask.imageops.corruption` at one of its levels, whose draw is the image's own."""
 
     kind: str = "jpeg"
@@ -280,7 +280,7 @@ class Damage(InPlace):
         able = [k for k in KINDS if k != "imaginet_social"]  # that one cuts out a part
         if kind not in able:
             raise ValueError(
-                f"no kind of damage {kind!r} that leaves an image in its place; there are {', '.join(able)}"
+                f"no kind of corruption {kind!r} that leaves an image in its place; there are {', '.join(able)}"
             )
         return kind
 
@@ -317,7 +317,7 @@ class OneOf(Step):
 
 STEPS: dict[str, type[Step]] = {
     "flip": Flip, "affine": Affine, "blur": Blur, "jitter": Jitter, "linear": Linear, "pca": Pca, "hsv": Hsv,
-    "grey": Grey, "solarise": Solarise, "jpeg": Jpeg, "damage": Damage, "one_of": OneOf,
+    "grey": Grey, "solarise": Solarise, "jpeg": Jpeg, "corruption": Corruption, "one_of": OneOf,
 }  # fmt: skip
 
 

@@ -43,8 +43,9 @@ class CORE(Detector):
         Args:
             size: side of the crop, pixels.
             weight: of the consistency; 0 leaves it out.
-            erased: the two views differ by a flip and by a rectangle of noise of up to this share of the side (the
-                paper draws each view by its whole augmentation; here the loader draws once, and this comes on top).
+            erased: without `views` in the recipe, the two views differ by a flip and by a rectangle of noise of up to
+                this share of the side. With two views there, each drawn by a whole augmentation as in the paper, those
+                are compared.
         """
         super().__init__()
         self.body = ConvNet(network)
@@ -57,7 +58,10 @@ class CORE(Detector):
         return Output(self.head(features), features)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        out = self(torch.cat([_view(batch.image, self.erased), _view(batch.image, self.erased)]))
+        if batch.views is not None and batch.views.shape[1] == 2:
+            out = self(torch.cat(list(batch.views.unbind(1))))
+        else:
+            out = self(torch.cat([_view(batch.image, self.erased), _view(batch.image, self.erased)]))
         terms = {"cls": cross_entropy(out.logits, batch)}
         if self.weight:
             terms["consistency"] = self.weight * consistency(*out.features.chunk(2))

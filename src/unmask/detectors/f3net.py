@@ -49,11 +49,17 @@ class F3Net(Detector):
         size: int = 256,
         branches: Literal["both", "fad"] = "both",
         dropout: float = 0.5,
+        closed_bands: bool = False,
     ) -> None:
-        """`size`: side of the crop, pixels, even, and the only one; the paper has 299, DeepfakeBench 256."""
+        """
+        Args:
+            size: side of the crop, pixels, even, and the only one; the paper has 299, DeepfakeBench 256.
+            closed_bands: FAD's bands hold both of their edges, as in DeepfakeBench and its checkpoint; without, they
+                partition the spectrum. At 256 pixels, 91 and 129 coefficients then lie in two bands.
+        """
         super().__init__()
         self.both = branches == "both"
-        self.split, self.body = Bands(size), ConvNet(network, inside=12)
+        self.split, self.body = Bands(size, closed_bands), ConvNet(network, inside=12)
         self.input = self.body.input(size)
         features, self.cuts = self.body.features, CUTS[network][:2]
         if self.both:
@@ -93,9 +99,9 @@ class Bands(nn.Module):
     dct: Tensor
     base: Tensor
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, closed: bool = False) -> None:
         super().__init__()
-        split = bands(size, (0, size // 2.82, size // 2, 2 * size))
+        split = bands(size, (0, size // 2.82, size // 2, 2 * size), closed=closed)
         self.register_buffer("dct", dct_matrix(size), persistent=False)
         self.register_buffer("base", torch.cat([split, torch.ones(1, size, size)]), persistent=False)
         self.bend = nn.Parameter(0.1 * torch.randn(4, size, size))

@@ -88,7 +88,7 @@ class QAD(Detector):
         if batch.views is None:
             raise RecipeError(
                 "qad compares qualities of one image: name them in the recipe, as in "
-                "views: [[{damage: {kind: social, level: 2}}], [{damage: {kind: social, level: 4}}]]"
+                "views: [[{corruption: {kind: social, level: 2}}], [{corruption: {kind: social, level: 4}}]]"
             )
         pictures = torch.cat([batch.image[:, None], batch.views], 1).transpose(0, 1)  # (Q, B, 3, H, W)
         q = len(pictures)

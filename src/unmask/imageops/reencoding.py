@@ -54,7 +54,7 @@ def reencoded(
             gave += 1
             yield out
     if gave != came:
-        raise InputError(f"{ENCODERS[codec]} gave {gave} frames back for {came}: leave out this kind of damage")
+        raise InputError(f"{ENCODERS[codec]} gave {gave} frames back for {came}: leave out this kind of corruption")
 
 
 def version() -> str:

@@ -163,7 +163,7 @@ def calibration(found: Sequence[Curve], title: str, path: Path) -> list[Path]:
 
 
 def severity(numbers: Sequence[Number], metric: str, title: str, path: Path) -> list[Path]:
-    """Each kind of damage a panel: a metric over the levels, with its interval; level 0 is untouched.
+    """Each kind of corruption a panel: a metric over the levels, with its interval; level 0 is untouched.
 
     Args:
         numbers: of one data set, as `measure.robustness` gives them; a line for each detector.

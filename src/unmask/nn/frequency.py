@@ -43,11 +43,12 @@ def dft(x: Tensor, c: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
     return cx @ c - sx @ s, -(sx @ c + cx @ s)
 
 
-def bands(size: int, edges: tuple[float, ...]) -> Tensor:
-    """Which coefficients (i, j) lie in band b: edges[b] <= i + j < edges[b + 1].
+def bands(size: int, edges: tuple[float, ...], *, closed: bool = False) -> Tensor:
+    """Which coefficients (i, j) lie in band b: edges[b] <= i + j < edges[b + 1]; with `closed`, <= on both sides.
 
     Returns: (len(edges) - 1, size, size) of 0 and 1.
     """
     n = torch.arange(size)
     line = n[:, None] + n[None]
-    return torch.stack([(line >= low) & (line < high) for low, high in pairwise(edges)]).float()
+    inside = [(line >= low) & ((line <= high) if closed else (line < high)) for low, high in pairwise(edges)]
+    return torch.stack(inside).float()
