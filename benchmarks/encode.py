@@ -90,7 +90,7 @@ def main() -> None:
         model(torch.from_numpy(image))
     with tempfile.TemporaryDirectory() as folder:
         path, small = Path(folder) / "model.onnx", Path(folder) / "int8.onnx"
-        to_onnx(model, path, rng.integers(0, 256, (5, side, side, 3), np.uint8), halves=False)
+        to_onnx(model, path, rng.integers(0, 256, (5, side, side, 3), np.uint8))
         quantize_dynamic(path, small, weight_type=QuantType.QInt8)
         threads = arguments.threads
         runs = torch_runs(model) | {

@@ -23,14 +23,19 @@ class Stills:
     groups: Sequence[str]
 
 
-def stills(faces: Path, split: Split, spec: InputSpec, sets: Sequence[str], most: int | None = None) -> Stills:
-    """The crops of some data sets and a split, or `most` of them, by chance. Raises: UnmaskError for none."""
-    table = Manifest(faces).table(["split", "dataset", "group_id"])
+def chosen(faces: Path, split: Split, spec: InputSpec, sets: Sequence[str]) -> FaceSet:
+    """The crops of some data sets and a split. Raises: UnmaskError for none."""
+    table = Manifest(faces).table(["split", "dataset"])
     place = zip(table["split"].to_pylist(), table["dataset"].to_pylist(), strict=True)
-    chosen = FaceSet(faces, spec, where=np.array([s == split and d in sets for s, d in place], bool))
-    if not len(chosen):
+    found = FaceSet(faces, spec, where=np.array([s == split and d in sets for s, d in place], bool))
+    if not len(found):
         raise UnmaskError(f"{faces} has no crops of {', '.join(sets)}, {split}")
-    kept = np.sort(np.random.default_rng(0).permutation(len(chosen))[:most])
-    pixels = np.stack([chosen[int(i)].image for i in kept])
-    groups = np.asarray(table["group_id"].to_pylist())[chosen.row[kept]]
-    return Stills(pixels, chosen.label[kept].astype(np.int64), groups.tolist())
+    return found
+
+
+def stills(faces: Path, split: Split, spec: InputSpec, sets: Sequence[str]) -> Stills:
+    """The same in memory."""
+    found = chosen(faces, split, spec, sets)
+    pixels = np.stack([found[i].image for i in range(len(found))])
+    groups = np.asarray(Manifest(faces).table(["group_id"])["group_id"].to_pylist())[found.row]
+    return Stills(pixels, found.label.astype(np.int64), groups.tolist())

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.exporting.onnx import cleaned
+from unmask.exporting.onnx import strip_metadata
+from unmask.exporting.precision import quantize
 from unmask.types import Pixels, UnmaskError
 
 SIDE, BATCH = 64, 16
@@ -110,7 +111,8 @@ def write(net: AutoEncoder, path: Path) -> None:
         external_data=False,
         verbose=False,
     )
-    cleaned(path, halves=True)
+    strip_metadata(path)
+    quantize(path, "fp16")
 
 
 def _patch(picture: Pixels, rng: np.random.Generator) -> NDArray[np.float32]:

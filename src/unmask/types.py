@@ -138,6 +138,7 @@ class InputSpec(Plain):
     margin: float = Field(1.3, ge=0, le=4, description="side of the crop over the template's side; 0 = whole image")
     template: str = Field("gend5", description="name of the 5-point template in unmask.faces.align.TEMPLATES")
     frames: int = Field(1, ge=1, description="frames that one forward pass looks at together")
+    # For information: models take RGB in 0..1 and own their normalisation, so nobody has to apply these.
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 

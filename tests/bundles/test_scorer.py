@@ -146,12 +146,29 @@ def test_weights_outside_the_verified_file_are_refused(
 
 def test_unknown_runtimes_and_bundles_without_a_network(make: Callable[..., Path], tmp_path: Path) -> None:
     folder = make()
-    with pytest.raises(UnmaskError, match="there is onnx, openvino"):
+    with pytest.raises(UnmaskError, match="there is auto, onnx, openvino, torch"):
         load(str(folder), runtime="tensorrt")
 
     (tmp_path / "w.safetensors").write_bytes(b"x")
     write(tmp_path / "torch", CARD, {"w.safetensors": tmp_path / "w.safetensors"})
     with pytest.raises(UnmaskError, match=r"holds w\.safetensors, but the runtime onnx needs model\.onnx"):
+        load(str(tmp_path / "torch"), runtime="onnx")
+    with pytest.raises(
+        UnmaskError, match=r"holds w\.safetensors, and nothing that a runtime could run: model\.onnx or"
+    ):
+        load(str(tmp_path / "torch"))
+
+
+def test_the_runtime_is_what_the_bundle_and_the_installation_can_serve(
+    make: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load(str(make())).runtime == "onnx"
+    (tmp_path / "w").write_bytes(b"x")
+    write(tmp_path / "torch", CARD, {"model.safetensors": tmp_path / "w"})
+    monkeypatch.setattr("unmask.bundles.runtime.find_spec", lambda name: None)  # nothing is installed
+    with pytest.raises(
+        UnmaskError, match=r'holds model\.safetensors, which needs an extra: pip install "unmask\[train'
+    ):
         load(str(tmp_path / "torch"))
 
 

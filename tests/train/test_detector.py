@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 
 import unmask  # noqa: E402
 from unmask.base.detector import Batch, Output  # noqa: E402
+from unmask.base.predict import to_tensor  # noqa: E402
 from unmask.detectors.mobilenet import MobileNet  # noqa: E402
 from unmask.nn.mobilenet import load_tflite, rescale  # noqa: E402
 from unmask.types import Card, Pixels, UnmaskError  # noqa: E402
@@ -104,7 +105,7 @@ def awake(crops: Pixels) -> MobileNet:
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0
-    net(torch.from_numpy(crops.transpose(0, 3, 1, 2).copy()).float() / 255)
+    net(to_tensor(crops))
     return net.eval()
 
 
@@ -112,16 +113,18 @@ def test_every_runtime_decides_as_the_detector_does(tmp_path: Path) -> None:
     """The contract of a bundle: PyTorch, ONNX Runtime and OpenVINO answer alike on the same crops."""
     pytest.importorskip("onnxscript")
     from unmask.bundles import load, write
-    from unmask.bundles.distance import halved, measured, save
-    from unmask.exporting.onnx import to_onnx
+    from unmask.bundles.distance import fit_mahalanobis, save
+    from unmask.exporting.onnx import write_onnx
+    from unmask.exporting.precision import quantize, round_weights
 
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     features = rng.normal(size=(100, 1280)).astype(np.float32)
     low = rng.integers(0, 256, (7, 5, 5, 3)).astype(np.uint8)
     crops: Pixels = low.repeat(32, 1).repeat(32, 2)
-    model = halved(measured(awake(crops), features, rng.integers(0, 2, 100)))
-    assert to_onnx(model, tmp_path / "model.onnx", crops) < 0.01
+    model = round_weights(fit_mahalanobis(awake(crops), features, rng.integers(0, 2, 100)), "fp16").eval()
+    write_onnx(model, tmp_path / "model.onnx", to_tensor(crops[:2]))
+    quantize(tmp_path / "model.onnx", "fp16")
     save(model, str(tmp_path / "model.safetensors"))
     names = ("model.onnx", "model.safetensors")
     assert all((tmp_path / n).stat().st_size < 5.2e6 for n in names)  # two bytes for nearly each of 2.3 million weights
@@ -129,7 +132,7 @@ def test_every_runtime_decides_as_the_detector_does(tmp_path: Path) -> None:
     write(tmp_path / "bundle", CARD, {n: tmp_path / n for n in names})
 
     with torch.no_grad():
-        image = torch.from_numpy(crops.transpose(0, 3, 1, 2).copy()).float() / 255
+        image = to_tensor(crops)
         want, far = (t.numpy() for t in model(image))
     assert np.ptp(want) > 0.05  # the crops do differ
     for runtime in ("torch", "onnx", "openvino"):
@@ -151,9 +154,9 @@ def test_weights_of_another_method_are_named(tmp_path: Path) -> None:
     save_file(tensors, tmp_path / "model.safetensors")
     write(tmp_path / "bundle", CARD, {"model.safetensors": tmp_path / "model.safetensors"})
     with pytest.raises(UnmaskError, match="does not fit the detector 'mobilenet'"):
-        load(str(tmp_path / "bundle"), runtime="torch")
+        load(str(tmp_path / "bundle"))  # torch is what can run it
     with pytest.raises(UnmaskError, match=r"the runtime onnx needs model\.onnx"):
-        load(str(tmp_path / "bundle"))
+        load(str(tmp_path / "bundle"), runtime="onnx")
 
 
 def test_a_wrong_method_suggests_the_right_one() -> None:
@@ -165,12 +168,12 @@ def test_a_wrong_method_suggests_the_right_one() -> None:
 
 
 def test_distance_is_one_for_the_typical_and_large_for_the_strange() -> None:
-    from unmask.bundles.distance import DIRECTIONS, measured
+    from unmask.bundles.distance import DIRECTIONS, fit_mahalanobis
 
     rng = np.random.default_rng(0)
     scale = np.linspace(5, 0.1, 200).astype(np.float32)
     features = rng.normal(size=(4000, 200)).astype(np.float32) * scale
-    model = measured(MobileNet(), features, rng.integers(0, 2, 4000))
+    model = fit_mahalanobis(MobileNet(), features, rng.integers(0, 2, 4000))
     typical = model.distance(torch.from_numpy(features[:500]))
     assert model.whiten.shape == (200, DIRECTIONS)
     assert abs(typical.mean().item() - 1) < 0.1
@@ -196,6 +199,6 @@ def test_a_tie_may_fall_either_way_and_nothing_else(tmp_path: Path) -> None:
             return Output(torch.stack([torch.zeros_like(score), score], 1), score[:, None])
 
     crops: Pixels = np.full((5, 64, 64, 3), 255, np.uint8)
-    assert 0 < to_onnx(ExportWrapper(Line(1.0)), tmp_path / "model.onnx", crops) < 0.001
+    assert 0 < to_onnx(ExportWrapper(Line(1.0)), tmp_path / "model.onnx", crops, precision="fp16") < 0.001
     with pytest.raises(UnmaskError, match="answers otherwise"):
-        to_onnx(ExportWrapper(Line(1000.0)), tmp_path / "model.onnx", crops)
+        to_onnx(ExportWrapper(Line(1000.0)), tmp_path / "model.onnx", crops, precision="fp16")

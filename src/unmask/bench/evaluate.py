@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from numpy.typing import NDArray
 
 from unmask.base.detector import Detector
+from unmask.base.predict import predict
 from unmask.bench.scoring import ScoreFunction, by_bundle, score_rows
 from unmask.bundles import load
 from unmask.bundles.calibration import log_odds
@@ -95,15 +95,12 @@ def entry_of(detector: str) -> tuple[str, ScoreFunction]:
 
 def by_detector(detector: Detector) -> ScoreFunction:
     """A torch detector as `score_rows` wants it, where it lies. It has no calibration, and so says no P(fake)."""
-    device = next(detector.parameters()).device
 
-    @torch.inference_mode()
     def scorer(crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64], None]:
         for row in rows:
             check(detector.input, row["margin"], row["template"], row["item_id"])
         ready = np.stack([fit(c, detector.input, r["margin"]) for c, r in zip(crops, rows, strict=True)])
-        image = torch.from_numpy(ready).to(device).permute(0, 3, 1, 2).float().div_(255)
-        return log_odds(detector(image).logits.cpu().numpy(), detector.classes).astype(np.float64), None
+        return log_odds(predict(detector, ready, batch=len(ready)).logits, detector.classes).astype(np.float64), None
 
     return scorer
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from unmask.base.predict import predict
 from unmask.bench.scoring import chosen, crops_of
 from unmask.data.fitting import check, fit
 from unmask.data.manifest import Manifest
@@ -51,7 +51,6 @@ def spectra(found: Sample) -> dict[str, NDArray[np.float64]]:
     return {kind: power[kinds == kind].mean(0) for kind in dict.fromkeys(found.kinds)}
 
 
-@torch.inference_mode()
 def of_run(folder: Path, found: Sample, batch: int = 64) -> NDArray[np.float32]:
     """Features (N, D) that a run's best weights give these crops."""
     detector, _ = restore(folder)
@@ -61,8 +60,7 @@ def of_run(folder: Path, found: Sample, batch: int = 64) -> NDArray[np.float32]:
         for row in rows:
             check(detector.input, row["margin"], row["template"], row["item_id"])
         ready = np.stack([fit(c, detector.input, r["margin"]) for c, r in zip(crops, rows, strict=True)])
-        image = torch.from_numpy(ready).permute(0, 3, 1, 2).float().div_(255)
-        parts.append(detector(image).features.flatten(1).float().numpy())
+        parts.append(predict(detector, ready, batch=batch).features)
     return np.concatenate(parts)
 
 

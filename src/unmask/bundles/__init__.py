@@ -17,7 +17,7 @@ __all__ = ["RUNTIMES", "Bundle", "Reading", "Scorer", "load", "locate", "read", 
 def load(
     name: str = "embedded",
     *,
-    runtime: str = "onnx",
+    runtime: str = "auto",
     threads: int = 1,
     elsewhere: Callable[[Pixels], Reading] | None = None,
 ) -> Scorer:
@@ -25,7 +25,8 @@ def load(
 
     Args:
         name: "embedded", the folder of a bundle, or "hub:owner/name[@revision]".
-        runtime: "onnx" (ONNX Runtime), "openvino" (with the extra of that name) or "torch" (with the extra `train`).
+        runtime: "onnx" (ONNX Runtime), "openvino" (with the extra of that name), "torch" (with the extra `train`), or
+            "auto": the first of them that the bundle and the installation can serve.
         threads: CPU threads of one forward pass.
         elsewhere: what reads crops with these weights in another process, for many processes that share one network.
     Raises: UnmaskError that says what is wrong with the name, the bundle or the installation.

@@ -1,4 +1,4 @@
-"""How far a face lies from those that a detector was trained on."""
+"""How far a face lies from those that a detector was trained on, and the detector as a bundle holds it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
+from unmask.errors import BundleError
+
 DIRECTIONS = 48  # principal directions of the features in which distance is measured
+LARGE = 4096  # numbers in a tensor, from which on its size matters
 
 
 class ExportWrapper(nn.Module):
@@ -29,7 +32,7 @@ class MahalanobisWrapper(ExportWrapper):
     """A detector, and where the features of its training faces lie: the bundle then knows what is unfamiliar.
 
     distance = min over classes of ||W (f - centre_class)|| / sqrt(d): Mahalanobis distance with a covariance shared by
-    both classes (Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018), in
+    the classes (Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018), in
     the leading principal directions, about 1 for a typical training face.
     """
 
@@ -54,31 +57,29 @@ class MahalanobisWrapper(ExportWrapper):
         return (place[:, None] - self.centres[None]).pow(2).sum(-1).sqrt().amin(1)
 
 
-def measured(detector: nn.Module, features: NDArray[np.float32], label: NDArray[np.int64]) -> MahalanobisWrapper:
-    """`features` (N, D) and `label` (N,): those of training faces as they come, without augmentation."""
-    centres = np.stack([features[label == k].mean(0) for k in np.unique(label)])
-    _, size, directions = np.linalg.svd(features - centres[label], full_matrices=False)
+def fit_mahalanobis(
+    detector: nn.Module, features: NDArray[np.float32], label: NDArray[np.integer]
+) -> MahalanobisWrapper:
+    """`features` (N, D) and `label` (N,): those of training faces as they come, without augmentation.
+
+    Raises: UnmaskError for features that are the same for all faces of a class.
+    """
+    classes, of = np.unique(label, return_inverse=True)
+    centres = np.stack([features[label == k].mean(0) for k in classes])
+    _, size, directions = np.linalg.svd(features - centres[of], full_matrices=False)
+    if not size[0] > 0:
+        raise BundleError("the detector gives every training face the same features: it has learnt nothing to export")
     d = min(DIRECTIONS, int((size > 1e-5 * size[0]).sum()))  # fewer faces than directions span no more
     whiten = (directions[:d] / (size[:d, None] / np.sqrt(len(features))) / np.sqrt(d)).T.astype(np.float32)
     return MahalanobisWrapper(detector, torch.from_numpy(whiten), torch.from_numpy(centres.astype(np.float32) @ whiten))
 
 
-def halved(model: MahalanobisWrapper) -> MahalanobisWrapper:
-    """Round the large weights, in place, to half precision: what is calibrated is then what `save` writes."""
-    with torch.no_grad():
-        for value in model.state_dict().values():
-            if _large(value):
-                value.copy_(value.half())
-    return model.eval()
-
-
 def save(model: ExportWrapper, path: str) -> None:
-    """A safetensors file; what `halved` rounded takes two bytes a number."""
-    state = model.state_dict().items()
-    save_file({k: (v.half() if _large(v) and (v.half() == v).all() else v).contiguous() for k, v in state}, path)
+    """A safetensors file without loss; large tensors whose numbers all fit into two bytes take two bytes each."""
+    save_file({k: _smallest(v).contiguous() for k, v in model.state_dict().items()}, path)
 
 
-def restored(detector: nn.Module, weights: bytes) -> ExportWrapper:
+def load_exported(detector: nn.Module, weights: bytes) -> ExportWrapper:
     """What `save` wrote, around a new detector of that method. Raises: RuntimeError when the weights are another's."""
     state = {k: v.float() if v.is_floating_point() else v for k, v in load(weights).items()}
     if {"whiten", "centres"} <= state.keys():
@@ -89,5 +90,12 @@ def restored(detector: nn.Module, weights: bytes) -> ExportWrapper:
     return model.eval()
 
 
-def _large(value: Tensor) -> bool:
-    return value.is_floating_point() and value.numel() >= 4096
+def is_large(value: Tensor) -> bool:
+    return value.is_floating_point() and value.numel() >= LARGE
+
+
+def _smallest(value: Tensor) -> Tensor:
+    for kind in (torch.float16, torch.bfloat16) if is_large(value) else ():
+        if torch.equal(value.to(kind).to(value.dtype), value):
+            return value.to(kind)
+    return value

@@ -9,7 +9,8 @@ import importlib
 import io
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -21,19 +22,35 @@ from unmask.types import Floats
 RUNTIMES = ("onnx", "openvino", "torch")
 Network = Callable[[Floats], dict[str, Floats]]  # image -> outputs by name
 MODEL, WEIGHTS = "model.onnx", "model.safetensors"
+_FILES = {"onnx": MODEL, "openvino": MODEL, "torch": WEIGHTS}
+_MODULES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
 # A tensor kept in another file has an entry with key "location", of length 8, in any encoding that protobuf allows.
 _ELSEWHERE = re.compile(rb"(?:\x0a|\x8a\x80{0,8}\x00)(?:\x08|\x88\x80{0,8}\x00)location")
 
 
-def file_of(runtime: str) -> str:
-    """The file of a bundle that a runtime runs. Raises: UnmaskError for an unknown runtime."""
-    if runtime not in RUNTIMES:
-        raise InputError(f"unknown runtime {runtime!r}; there is {', '.join(RUNTIMES)}")
-    return WEIGHTS if runtime == "torch" else MODEL
+def choose(runtime: str, files: Collection[str], name: str) -> tuple[str, str]:
+    """The runtime for a bundle `name` that holds these files, and the file that it runs.
+
+    Args:
+        runtime: "auto" = the first of `RUNTIMES` that the bundle has a file for and that is installed.
+    Raises: UnmaskError for an unknown runtime, a file that the bundle lacks, and where nothing installed can run it.
+    """
+    if runtime not in ("auto", *RUNTIMES):
+        raise InputError(f"unknown runtime {runtime!r}; there is auto, {', '.join(RUNTIMES)}")
+    served = [one for one in RUNTIMES if _FILES[one] in files]
+    for one in served:
+        if runtime == one or (runtime == "auto" and find_spec(_MODULES[one])):
+            return one, _FILES[one]
+    held = ", ".join(files) or "no weights"
+    if runtime != "auto":
+        raise BundleError(f"bundle {name!r} holds {held}, but the runtime {runtime} needs {_FILES[runtime]}")
+    if served:
+        raise MissingExtraError(f'bundle {name!r} holds {held}, which needs an extra: pip install "unmask[train]"')
+    raise BundleError(f"bundle {name!r} holds {held}, and nothing that a runtime could run: {MODEL} or {WEIGHTS}")
 
 
 def start(runtime: str, model: bytes, method: str, options: Mapping[str, Any], threads: int) -> Network:
-    """A network on `threads` CPU threads, from the content of `file_of(runtime)`.
+    """A network on `threads` CPU threads, from the content of the file that `choose` names.
 
     Raises: UnmaskError for an unknown runtime, a missing extra, or a file that the runtime cannot read.
     """
@@ -92,12 +109,12 @@ def _torch(weights: bytes, method: str, options: Mapping[str, Any], threads: int
         torch = importlib.import_module("torch")
         # By name: the packages of training lie above this one, and a scan must start without them.
         create = importlib.import_module("unmask.registry").create
-        restored = importlib.import_module("unmask.bundles.distance").restored
+        load_exported = importlib.import_module("unmask.bundles.distance").load_exported
     except ImportError as error:
         raise MissingExtraError('the runtime torch is an extra: pip install "unmask[train]"') from error
     network = create("detector", method, options)
     try:
-        model = restored(network, weights)
+        model = load_exported(network, weights)
     except (RuntimeError, ValueError, KeyError) as error:
         raise BundleError(f"{WEIGHTS} does not fit the detector {method!r}: {error}") from error
     torch.set_num_threads(threads)

@@ -9,7 +9,7 @@ import numpy as np
 
 from unmask.bundles.bundle import Bundle
 from unmask.bundles.calibration import log_odds, probabilities
-from unmask.bundles.runtime import file_of, start
+from unmask.bundles.runtime import choose, start
 from unmask.errors import BundleError, InputError
 from unmask.types import Floats, Pixels
 
@@ -36,23 +36,20 @@ class Scorer:
     def __init__(
         self,
         bundle: Bundle,
-        runtime: str = "onnx",
+        runtime: str = "auto",
         threads: int = 1,
         elsewhere: Callable[[Pixels], Reading] | None = None,
     ) -> None:
         """`elsewhere`: reads at most CHUNK crops with these weights in another process; none are loaded here then.
 
-        Raises: UnmaskError when the bundle has nothing for this runtime, or its network is not as the card says.
+        `runtime`: "auto" = the first that the bundle and the installation can serve.
+        Raises: UnmaskError when nothing can run the bundle, or its network is not as the card says.
         """
-        needed = file_of(runtime)
-        if needed not in bundle.files:
-            held = ", ".join(bundle.files) or "no weights"
-            raise BundleError(f"bundle {bundle.card.name!r} holds {held}, but the runtime {runtime} needs {needed}")
         self.card = bundle.card
+        self.runtime, needed = choose(runtime, bundle.files, bundle.card.name)
         self.weights_sha256 = bundle.sha256(needed)
-        self.runtime = runtime
         if elsewhere is None:
-            self._network = start(runtime, bundle.files[needed], bundle.card.method, bundle.card.options, threads)
+            self._network = start(self.runtime, bundle.files[needed], bundle.card.method, bundle.card.options, threads)
         self._run = elsewhere or self._here
         side = self.card.input.size
         self._distances = self._run(np.zeros((1, side, side, 3), np.uint8)).features_distance is not None

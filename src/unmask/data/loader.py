@@ -7,6 +7,7 @@ still stands in image. What cannot be read is an error that names the file; anot
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -109,6 +110,12 @@ class FaceSet(Dataset[Item]):
         """
         i, *seed = (key, key) if isinstance(key, int | np.integer) else key
         return self.item(int(i), self.stored(int(i)), seed)
+
+    def untransformed(self) -> FaceSet:
+        """The same crops as they are stored: no augmentation, no views."""
+        plain = copy.copy(self)
+        plain.transform, plain.views = None, ()
+        return plain
 
     def stored(self, i: int) -> Pixels:
         """A crop as it lies on disk. Raises: UnmaskError that names the file, if it cannot be read."""

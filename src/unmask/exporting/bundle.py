@@ -11,18 +11,19 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 
 from unmask._version import __version__
 from unmask.base.detector import Detector
+from unmask.base.predict import predict
 from unmask.bundles import Scorer, read, write
-from unmask.bundles.calibration import log_odds, probabilities
-from unmask.bundles.distance import ExportWrapper
+from unmask.bundles.calibration import log_odds
+from unmask.bundles.distance import MahalanobisWrapper, fit_mahalanobis, save
 from unmask.data.loader import FaceSet
 from unmask.data.manifest import Manifest
 from unmask.errors import BundleError, ManifestError
 from unmask.exporting.onnx import write_onnx
-from unmask.exporting.precision import Precision, large, reduced, rounded
+from unmask.exporting.parity import BOUNDS, CROPS, Parity, check_parity, parity_crops
+from unmask.exporting.precision import Precision, quantize, round_weights
 from unmask.measure.calibration import calibrate
 from unmask.measure.interval import bootstrap
 from unmask.measure.metrics import auroc, eer
@@ -32,25 +33,26 @@ from unmask.train.recipe import Recipe
 from unmask.train.rows import rows
 from unmask.train.run import Folder
 from unmask.train.validate import scored
-from unmask.types import Calibration, Card, DataTerms, Floats, Metric, Pixels
+from unmask.types import Calibration, Card, DataTerms, Metric
 
-# Largest difference of P(fake) from the float32 torch model. For float32 that is rounding; the others are given what
-# their precision is expected to cost. More is a fault of the export, or a model that does not bear it.
-BOUNDS: dict[Precision, float] = {"fp32": 0.001, "bf16": 0.02, "int8": 0.05}
-CROPS = 64  # real crops of the gate
 LEVELS: tuple[Level, ...] = ("frame", "video")
 MISUSE = ("as the only ground for a decision about a person: accusation, moderation without review, evidence",)
+TRAINING_CROPS = 4000  # whose features say what is familiar: plenty for the directions in which distance is measured
+OOD_QUANTILE = 0.99  # of the validation crops' distances
 Runtime = Literal["onnx", "openvino"]
 
 
 @dataclass(frozen=True)
-class Parity:
-    """The largest difference of P(fake) between torch and the exported model, on so many crops, and what is allowed."""
+class Target:
+    """What is to be made of a detector.
 
-    worst: float
-    bound: float
-    crops: int
-    runtimes: tuple[str, ...]
+    runtime: must pass the gate besides ONNX Runtime; both read the same file.
+    bound: of the gate, on P(fake); None = that of `BOUNDS`.
+    """
+
+    runtime: Runtime = "onnx"
+    precision: Precision = "fp32"
+    bound: float | None = None
 
 
 def export(
@@ -65,7 +67,8 @@ def export(
     """Write the bundle of a run's best weights.
 
     Args:
-        data: the manifest that the run was trained with; its validation rows calibrate.
+        data: the manifest that the run was trained with; its training rows say what is familiar, its validation rows
+            calibrate.
         runtime: that must pass the gate besides ONNX Runtime; both read the same file.
         bound: on P(fake); None = that of `BOUNDS`.
     Raises: UnmaskError for other data, and where the exported model answers otherwise than the torch model.
@@ -74,90 +77,89 @@ def export(
     facts = Folder(run).facts()
     if facts["data"] != Manifest(data).digest:
         raise ManifestError(f"{data} is not the manifest that {run} was trained with: its digest differs")
-    limit = BOUNDS[precision] if bound is None else bound
-    options = recipe.options | merged(detector)
-    faces = rows(recipe, data, detector.input).validate
-    crops = fixture(faces)
-    exact = torch_margins(detector, crops)
-    with tempfile.TemporaryDirectory() as scratch:
-        files = _files(detector, Path(scratch), crops, precision)
-        card = write(Path(scratch) / "box", _card(recipe, options, detector, facts, faces), files)
-        bundle = read(Path(scratch) / "box")
-        table = scored(faces, _margins(Scorer(bundle), faces))
-        levels: dict[Level, Units] = {level: units(table, level) for level in LEVELS}
-        calibration = _calibrated(levels["frame"], faces)
-        runtimes = tuple(dict.fromkeys(("onnx", runtime)))
-        worst = max(gap(Scorer(bundle, name), crops, exact, calibration, limit) for name in runtimes)
-        metrics = tuple(m for level, found in levels.items() for m in _metrics(level, found, faces))
-        card = card.model_copy(update={"calibration": calibration, "metrics": metrics})
-        return write(out, card, files), Parity(worst, limit, len(crops), runtimes)
+    options = recipe.options | merge_adapters(detector)
+    found = rows(recipe, data, detector.input)
+    train = found.train if isinstance(found.train, FaceSet) else found.train.faces
+    card = _card(recipe, options, detector, facts, found.validate)
+    said = f"{', '.join(found.validate.datasets)}, validation rows of the run"
+    return build(detector, card, train, found.validate, out, said, Target(runtime, precision, bound))
 
 
-def gap(scorer: Scorer, crops: Pixels, exact: Floats, calibration: Calibration, bound: float) -> float:
-    """The largest difference of P(fake) from that of the logits `exact` (N,), one by one and in batches of five.
+def build(
+    detector: Detector, card: Card, train: FaceSet, validate: FaceSet, out: Path, said: str, target: Target
+) -> tuple[Card, Parity]:
+    """Write a detector as a bundle: what every bundle goes through, users' and shipped ones alike.
 
-    Raises: UnmaskError where it is above the bound, or a verdict is another one: real or forged, at P = 1/2. Only
-        verdicts that torch itself puts within the bound of 1/2 may change.
+    Args:
+        card: what is known of it before it is measured here.
+        train: some of these crops, without augmentation, say what is familiar.
+        validate: calibrate, set the threshold of unfamiliar, and are the crops of the parity gate.
+        said: what `validate` is, for the card.
+    Raises: UnmaskError where scores run against the labels, or the exported model answers otherwise than the torch one.
     """
-    want, worst = probabilities(calibration, exact), 0.0
-    for size in (1, 5):
-        parts = [scorer.logits(crops[i : i + size]) for i in range(0, len(crops), size)]
-        said = probabilities(calibration, log_odds(np.concatenate(parts), scorer.card.classes))
-        worst = max(worst, float(np.abs(said - want).max()))
-        turned = int((((said >= 0.5) != (want >= 0.5)) & (np.abs(want - 0.5) > bound)).sum())
-        if turned or worst > bound:
-            raise BundleError(
-                f"not exported: on {scorer.runtime} at batch {size}, P(fake) is off by up to {worst:.2g} (allowed "
-                f"{bound:g}) and {turned} of {len(crops)} verdicts turn; choose a higher --precision"
-            )
-    return worst
+    limit = BOUNDS[target.precision] if target.bound is None else target.bound
+    crops = parity_crops(validate)
+    exact = log_odds(predict(detector, crops).logits, detector.classes)
+    model = familiar(detector, train)
+    with tempfile.TemporaryDirectory() as scratch:
+        files = _files(model, Path(scratch), target.precision)
+        card = write(Path(scratch) / "bundle", card, files)
+        bundle = read(Path(scratch) / "bundle")
+        score, distance = _read(Scorer(bundle, "onnx"), validate)
+        table = scored(validate, score)
+        levels: dict[Level, Units] = {level: units(table, level) for level in LEVELS}
+        calibration = _calibration(levels["frame"], said)
+        runtimes = tuple(dict.fromkeys(("onnx", target.runtime)))
+        worst = max(check_parity(Scorer(bundle, name), crops, exact, calibration, limit) for name in runtimes)
+        measured = {
+            "calibration": calibration,
+            "ood_threshold": round(float(np.quantile(distance, OOD_QUANTILE)), 4),
+            "metrics": tuple(m for level, found in levels.items() for m in _metrics(level, found, validate)),
+        }
+        return write(out, card.model_copy(update=measured), files), Parity(worst, limit, len(crops), runtimes)
 
 
-def fixture(faces: FaceSet) -> Pixels:
-    """Real crops for the gate, uint8 (N, S, S, 3): evenly from the validation rows, at most `CROPS`."""
-    n = min(CROPS, len(faces))
-    return np.stack([faces[int(i)].image for i in np.linspace(0, len(faces) - 1, n).round()])
+def familiar(detector: Detector, train: FaceSet) -> MahalanobisWrapper:
+    """The detector with the distance from its training crops. Raises: UnmaskError, see `fit_mahalanobis`."""
+    plain = train.untransformed()
+    chosen = np.random.default_rng(0).permutation(len(plain))[:TRAINING_CROPS]
+    parts = [chosen[i : i + CROPS] for i in range(0, len(chosen), CROPS)]
+    features = np.concatenate([predict(detector, np.stack([plain[int(i)].image for i in p])).features for p in parts])
+    return fit_mahalanobis(detector, features, plain.label[chosen])
 
 
-def torch_margins(detector: Detector, crops: Pixels) -> Floats:
-    """(N, S, S, 3) -> (N,), as the detector was trained."""
-    image = torch.from_numpy(crops.transpose(0, 3, 1, 2).copy()).float() / 255
-    with torch.inference_mode():
-        logits = np.concatenate([detector(part).logits.numpy() for part in image.split(16)])
-    return log_odds(logits, detector.classes)
-
-
-def merged(detector: Detector) -> dict[str, Any]:
+def merge_adapters(detector: Detector) -> dict[str, Any]:
     """What was added for training is folded in, in place. Returns: the options that this changes."""
     merge = getattr(detector, "merge", None)
     return dict(merge()) if callable(merge) else {}
 
 
-def _files(detector: Detector, folder: Path, crops: Pixels, precision: Precision) -> dict[str, Path]:
+def _files(model: MahalanobisWrapper, folder: Path, precision: Precision) -> dict[str, Path]:
     """The files of the bundle. In int8 there is no torch file: torch would answer as another model."""
-    boxed = ExportWrapper(rounded(detector, precision)).eval()
+    model = round_weights(model, precision).eval()
     files = {"model.onnx": folder / "model.onnx"}
-    example = torch.from_numpy(crops[:2].transpose(0, 3, 1, 2).copy()).float() / 255
-    write_onnx(boxed, files["model.onnx"], example)
-    reduced(files["model.onnx"], precision)
+    side = model.detector.input.size
+    write_onnx(model, files["model.onnx"], torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0)))
+    quantize(files["model.onnx"], precision)
     if precision != "int8":
         files["model.safetensors"] = folder / "model.safetensors"
-        kind = torch.bfloat16 if precision == "bf16" else torch.float32
-        state = boxed.state_dict().items()
-        save_file({k: (v.to(kind) if large(v) else v).contiguous() for k, v in state}, files["model.safetensors"])
+        save(model, str(files["model.safetensors"]))
     return files
 
 
-def _margins(scorer: Scorer, faces: FaceSet) -> NDArray[np.float64]:
-    parts = []
+def _read(scorer: Scorer, faces: FaceSet) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Log-odds and distances (N,) of all crops."""
+    found = []
     for start in range(0, len(faces), CROPS):
         crops = np.stack([faces[i].image for i in range(start, min(start + CROPS, len(faces)))])
-        parts.append(log_odds(scorer.logits(crops), scorer.card.classes))
-    return np.concatenate(parts).astype(np.float64)
+        reading = scorer.read(crops)
+        found.append((log_odds(reading.logits, scorer.card.classes), reading.features_distance))
+    score, distance = (np.concatenate(column).astype(np.float64) for column in zip(*found, strict=True))
+    return score, distance
 
 
-def _calibrated(frames: Units, faces: FaceSet) -> Calibration:
-    said = f"{', '.join(faces.datasets)}, validation rows of the run: {len(frames)} frames, {_groups(frames)} groups"
+def _calibration(frames: Units, said: str) -> Calibration:
+    said = f"{said}: {len(frames)} frames, {len(np.unique(frames.group))} groups"
     found = calibrate(frames.label, frames.score, frames.group.tolist(), said)
     if found.slope <= 0:
         raise BundleError(
@@ -207,7 +209,3 @@ def _card(recipe: Recipe, options: dict[str, Any], detector: Detector, facts: di
         recipe={**held, "start": start, "data_digest": facts["data"]},
         files={},
     )
-
-
-def _groups(found: Units) -> int:
-    return len(np.unique(found.group))

@@ -20,7 +20,7 @@ class Options(Plain):
     """Everything that a scan needs to know besides its files."""
 
     detector: str = Field("embedded", description='"embedded", the path of a bundle, or "hub:owner/name[@revision]"')
-    runtime: str = Field("onnx", description="one of unmask.bundles.RUNTIMES")
+    runtime: str = Field("auto", description="auto, or one of unmask.bundles.RUNTIMES")
     faces: str = Field("embedded", description='"embedded", "yunet", or the path of an ONNX file of that layout')
     frames: int = Field(32, ge=1, le=10_000)
     error_rate: float = Field(0.1, gt=0, lt=0.5)

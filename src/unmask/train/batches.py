@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from unmask.base.detector import Batch
+from unmask.base.predict import to_tensor
 from unmask.data.loader import FaceSet, Item, Key
 from unmask.data.streaming import ShardSet
 from unmask.forging.online import ForgedSet
@@ -60,8 +61,7 @@ def batch_of(items: Item, device: torch.device | str = "cpu") -> Batch:
     def there(x: object) -> Tensor:
         return torch.as_tensor(x).to(device, non_blocking=True)
 
-    image = there(items.image).permute(0, 3, 1, 2).float().div_(255)  # channels last, as it came
     columns: dict[str, Any] = {name: there(getattr(items, name)) for name in ("label", "group", "pair", "method")}
     views = torch.as_tensor(items.views)
-    more = there(views).permute(0, 1, 4, 2, 3).float().div_(255) if views.numel() else None
-    return Batch(image, index=there(items.at), views=more, **columns)
+    more = to_tensor(views, device) if views.numel() else None
+    return Batch(to_tensor(items.image, device), index=there(items.at), views=more, **columns)

@@ -39,10 +39,10 @@ def scan(
     runtime: Annotated[
         str,
         typer.Option(
-            help="Runtime: onnx, openvino or torch (the latter two need their extras).",
+            help="Runtime: auto (the first that can run it), onnx, openvino or torch (the latter two need their extras).",
             rich_help_panel=DETECTION,
         ),
-    ] = "onnx",
+    ] = "auto",
     face_detector: Annotated[
         str,
         typer.Option(help="embedded, yunet, or an ONNX file with YuNet's outputs.", rich_help_panel=DETECTION),

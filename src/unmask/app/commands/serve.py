@@ -82,7 +82,7 @@ def serve(
     detector: Annotated[
         str, typer.Option(help="embedded, the path of a bundle, or hub:owner/name@revision.", rich_help_panel=DETECTOR)
     ] = "embedded",
-    runtime: Annotated[str, typer.Option(help="onnx, openvino or torch.", rich_help_panel=DETECTOR)] = "onnx",
+    runtime: Annotated[str, typer.Option(help="auto, onnx, openvino or torch.", rich_help_panel=DETECTOR)] = "auto",
     face_detector: Annotated[
         str, typer.Option(help="embedded, yunet, or an ONNX file with YuNet's outputs.", rich_help_panel=DETECTOR)
     ] = "embedded",

@@ -13,7 +13,7 @@ import numpy as np
 from unmask._version import __version__
 from unmask.bundles import hub, write
 from unmask.bundles.bundle import CARD
-from unmask.bundles.distance import ExportWrapper
+from unmask.bundles.distance import ExportWrapper, save
 from unmask.detectors.gend import GenD
 from unmask.errors import BundleError
 from unmask.exporting.checkpoints import layouts
@@ -49,12 +49,12 @@ def to_bundle(source: str, out: Path, *, onnx: bool = False, head: str | None = 
     with tempfile.TemporaryDirectory() as scratch:
         files = {"model.safetensors": Path(scratch) / "model.safetensors"}
         boxed = ExportWrapper(found.detector).eval()
-        _save(boxed, files["model.safetensors"])
+        save(boxed, str(files["model.safetensors"]))
         if onnx:
             files["model.onnx"] = Path(scratch) / "model.onnx"
             side = found.detector.input.size
             crops = np.random.default_rng(0).integers(0, 256, (5, side, side, 3), np.uint8)
-            to_onnx(boxed, files["model.onnx"], crops, halves=False)
+            to_onnx(boxed, files["model.onnx"], crops)
         return write(out, card(found), files)
 
 
@@ -126,12 +126,6 @@ def card(found: Published) -> Card:
         recipe={"imported": found.source, "layout": found.layout},
         files={},
     )
-
-
-def _save(boxed: ExportWrapper, path: Path) -> None:
-    from safetensors.torch import save_file
-
-    save_file({key: value.contiguous() for key, value in boxed.state_dict().items()}, path)
 
 
 def _config(path: Path) -> dict[str, Any]:
