@@ -183,6 +183,13 @@ class DataTerms(Plain):
     terms: str
 
 
+class BaseEncoder(Plain):
+    """The published encoder that a delta bundle's weights go into; `unmask pull NAME` fetches it."""
+
+    name: str
+    sha256: str = Field(description="of its model.safetensors")
+
+
 class Card(Plain):
     """What is known of a trained detector: `card.json` of a bundle."""
 
@@ -194,6 +201,7 @@ class Card(Plain):
     options: dict[str, Any] = Field(default_factory=dict, description="what the method's class was built with")
     classes: tuple[str, ...] = ("real", "fake")
     input: InputSpec
+    base: BaseEncoder | None = Field(None, description="of a delta bundle: where all other weights are")
     calibration: Calibration | None = None
     ood_threshold: float | None = Field(
         None, description="distance from the training data above which a face is unfamiliar"

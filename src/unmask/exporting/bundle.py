@@ -21,6 +21,7 @@ from unmask.bundles.distance import MahalanobisWrapper, fit_mahalanobis, save
 from unmask.data.loader import FaceSet
 from unmask.data.manifest import Manifest
 from unmask.errors import BundleError, ManifestError
+from unmask.exporting.delta import subtract
 from unmask.exporting.onnx import write_onnx
 from unmask.exporting.parity import BOUNDS, CROPS, Parity, check_parity, parity_crops
 from unmask.exporting.precision import Precision, quantize, round_weights
@@ -48,11 +49,13 @@ class Target:
 
     runtime: must pass the gate besides ONNX Runtime; both read the same file.
     bound: of the gate, on P(fake); None = that of `BOUNDS`.
+    base: an encoder of `unmask pull` whose weights are left out: the bundle is a delta. "" = nothing is left out.
     """
 
     runtime: Runtime = "onnx"
     precision: Precision = "fp32"
     bound: float | None = None
+    base: str = ""
 
 
 def export(
@@ -63,6 +66,7 @@ def export(
     runtime: Runtime = "onnx",
     precision: Precision = "fp32",
     bound: float | None = None,
+    base: str = "",
 ) -> tuple[Card, Parity]:
     """Write the bundle of a run's best weights.
 
@@ -71,6 +75,7 @@ def export(
             calibrate.
         runtime: that must pass the gate besides ONNX Runtime; both read the same file.
         bound: on P(fake); None = that of `BOUNDS`.
+        base: write a delta: what training changed, without the weights of this encoder of `unmask pull`.
     Raises: UnmaskError for other data, and where the exported model answers otherwise than the torch model.
     """
     detector, recipe = restore(run)
@@ -82,7 +87,7 @@ def export(
     train = found.train if isinstance(found.train, FaceSet) else found.train.faces
     card = _card(recipe, options, detector, facts, found.validate)
     said = f"{', '.join(found.validate.datasets)}, validation rows of the run"
-    return build(detector, card, train, found.validate, out, said, Target(runtime, precision, bound))
+    return build(detector, card, train, found.validate, out, said, Target(runtime, precision, bound, base))
 
 
 def build(
@@ -102,7 +107,9 @@ def build(
     exact = log_odds(predict(detector, crops).logits, detector.classes)
     model = familiar(detector, train)
     with tempfile.TemporaryDirectory() as scratch:
-        files = _files(model, Path(scratch), target.precision)
+        files = _files(model, card.input.size, Path(scratch), target.precision)
+        if target.base:
+            card = card.model_copy(update={"base": subtract(files, target.base)})
         card = write(Path(scratch) / "bundle", card, files)
         bundle = read(Path(scratch) / "bundle")
         score, distance = _read(Scorer(bundle, "onnx"), validate)
@@ -134,12 +141,11 @@ def merge_adapters(detector: Detector) -> dict[str, Any]:
     return dict(merge()) if callable(merge) else {}
 
 
-def _files(model: MahalanobisWrapper, folder: Path, precision: Precision) -> dict[str, Path]:
+def _files(model: MahalanobisWrapper, side: int, folder: Path, precision: Precision) -> dict[str, Path]:
     """The files of the bundle. In int8 there is no torch file: torch would answer as another model."""
     model = round_weights(model, precision).eval()
     files = {"model.onnx": folder / "model.onnx"}
-    side = model.detector.input.size
-    write_onnx(model, files["model.onnx"], torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0)))
+    write_onnx(model, files["model.onnx"], torch.full((2, 3, side, side), 0.5))
     quantize(files["model.onnx"], precision)
     if precision != "int8":
         files["model.safetensors"] = folder / "model.safetensors"

@@ -39,7 +39,7 @@ def scan(
     runtime: Annotated[
         str,
         typer.Option(
-            help="Runtime: auto (the first that can run it), onnx, openvino or torch (the latter two need their extras).",
+            help="Runtime: auto (the first that can run it), onnx, openvino or torch (these two need their extras).",
             rich_help_panel=DETECTION,
         ),
     ] = "auto",

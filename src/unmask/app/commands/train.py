@@ -29,6 +29,7 @@ class Precision(StrEnum):
     """Of an exported model's weights."""
 
     fp32 = "fp32"
+    fp16 = "fp16"
     bf16 = "bf16"
     int8 = "int8"
 
@@ -74,6 +75,12 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle to write.")],
     to: Annotated[Runtime, typer.Option(help="Runtime to export for; ONNX Runtime is always included.")] = Runtime.onnx,
     precision: Annotated[Precision, typer.Option(help="Of the weights.")] = Precision.fp32,
+    base: Annotated[
+        str,
+        typer.Option(
+            "--delta", metavar="ENCODER", help="Leave out the weights that this encoder of `unmask pull` has."
+        ),
+    ] = "",
     bound: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Largest accepted difference of P(fake).", show_default="by precision"),
@@ -83,7 +90,7 @@ def export(
     with errors_in_a_line():
         from unmask.exporting.bundle import export as make
 
-        card, parity = make(run, manifest, out, runtime=to.value, precision=precision.value, bound=bound)
+        card, parity = make(run, manifest, out, runtime=to.value, precision=precision.value, bound=bound, base=base)
         typer.echo(
             f"{out}: {card.name}, {', '.join(card.files)}; P(fake) differs by at most {parity.worst:.2g} "
             f"(allowed {parity.bound:g}) on {parity.crops} crops, at batch 1 and 5, on {', '.join(parity.runtimes)}"
