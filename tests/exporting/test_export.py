@@ -18,6 +18,7 @@ from unmask.app.cli import app
 from unmask.base.predict import predict, to_tensor
 from unmask.bench.evaluate import evaluate
 from unmask.bundles import Scorer, load, read, read_card
+from unmask.bundles import write as write_bundle
 from unmask.bundles.calibration import log_odds, probabilities
 from unmask.data.manifest import FaceRow, Manifest, write
 from unmask.exporting import bundle as exporting_bundle
@@ -71,14 +72,29 @@ def test_its_card_says_what_it_is_and_what_it_rests_on(bundle: Path, data: Path)
     assert str(data.parent) not in (bundle / "card.json").read_text("utf-8")
 
 
-def test_it_scans_a_picture(bundle: Path, tmp_path: Path) -> None:
-    picture, report = REPOSITORY / "samples" / "portrait-forged.jpg", tmp_path / "report.json"
-    asked = ["scan", str(picture), "--detector", str(bundle), "--json", str(report), "--quiet", "--no-checks"]
+def test_a_face_unlike_its_training_data_ends_uncertain(bundle: Path, tmp_path: Path) -> None:
+    """It learnt from made-up pictures, and a portrait is none; with a threshold beyond all it would have a score."""
+    found = scanned(bundle, tmp_path)
+    assert (found["state"], found["detector"]["name"]) == ("uncertain", "small")
+    assert any("unlike those this detector was trained on" in r for f in found["faces"] for r in f["reasons"])
+    card = read_card(bundle / "card.json")
+    assert card.ood_threshold is not None
+    assert 0.5 < card.ood_threshold < 5  # distances are about 1 for training faces
+    files = {name: bundle / name for name in card.files}
+    write_bundle(tmp_path / "blind", card.model_copy(update={"ood_threshold": 1e9}), files)
+    found = scanned(tmp_path / "blind", tmp_path)
+    assert 0 <= found["score"] <= 1
+    assert not any("unlike" in r for f in found["faces"] for r in f["reasons"])
+
+
+def scanned(bundle: Path, folder: Path) -> dict[str, Any]:
+    """What a scan of a portrait says of the file."""
+    image, report = REPOSITORY / "samples" / "portrait-forged.jpg", folder / "report.json"
+    asked = ["scan", str(image), "--detector", str(bundle), "--json", str(report), "--quiet", "--no-checks"]
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0, done.output
-    found = json.loads(report.read_text("utf-8"))["files"][0]
-    assert found["detector"]["name"] == "small"
-    assert 0 <= found["score"] <= 1
+    files: list[dict[str, Any]] = json.loads(report.read_text("utf-8"))["files"]
+    return files[0]
 
 
 def test_bfloat16_is_half_as_large_and_stays_in_its_bound(run: Path, data: Path, bundle: Path, tmp_path: Path) -> None:
