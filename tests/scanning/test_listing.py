@@ -45,6 +45,15 @@ def test_folders_recurse(folder: Path) -> None:
     assert listing.passed_over() == ()
 
 
+def test_names_below_the_current_folder_are_plain(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "a.txt").write_text("text")
+    listing = listed(["."])
+    assert listing.files == ["damaged.jpg", "red.png", "deep/wall.webp", "deep/er/pale"]
+    assert listing.passed == {"text": ["a.txt"]}
+    assert listed(["deep/"]).files == ["deep/wall.webp", "deep/er/pale"]
+
+
 def test_what_is_no_medium_is_counted_and_named(folder: Path) -> None:
     (folder / "README.md").write_text("not a media file")
     (folder / "deep/code.ts").write_text("const a = 1;")

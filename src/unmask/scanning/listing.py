@@ -104,10 +104,10 @@ class _Folder:
         inner = [entry for entry in entries if _is_folder(entry)]
         for entry in entries:
             if entry not in inner and self._wanted(entry):
-                self._file(entry.path)
+                self._file(str(Path(entry.path)))  # "a.png" and not "./a.png"
         for entry in inner:
             if self._wanted(entry):
-                self._folder(entry.path)
+                self._folder(str(Path(entry.path)))
 
     def _wanted(self, entry: os.DirEntry[str]) -> bool:
         """Whether an entry is to be looked at under this name."""
@@ -130,7 +130,7 @@ class _Folder:
             self._found.append(path)
 
     def _pass(self, why: str, path: str) -> None:
-        self._listing.passed.setdefault(why, []).append(printable(path))
+        self._listing.passed.setdefault(why, []).append(printable(str(Path(path))))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
