@@ -63,8 +63,8 @@ def test_an_epoch_holds_the_stored_rows_and_its_share_of_twins(reals: Path) -> N
     seen = []
     for epoch in range(4):
         found = faces.epoch(7, epoch)
-        forged = found.at >= 6
-        assert found.at[:6].tolist() == list(range(6))
+        forged = found.label == 1
+        assert (found.at[:6] % 6).tolist() == list(range(6))
         assert [int(((found.at // 6) == g).sum()) for g in (1, 2)] == [3, 2]  # 0.5 and 1/3 of six
         assert len(set(found.at[forged] % 6)) == 5  # no crop gets two while the shares allow it
         np.testing.assert_array_equal(found.label, forged)
@@ -91,7 +91,7 @@ def test_twins_are_forgeries_of_their_source_called_by_their_maker(reals: Path) 
 
 def test_beside_mixtures_real_faces_are_mixtures_too(reals: Path) -> None:
     """Else straight edges would come to mean fake."""
-    faces = ForgedSet(FaceSet(reals, SPEC), {"sbi": 0.5, "clockmix": 0.5})
+    faces = ForgedSet(FaceSet(reals, SPEC), {"faceswap": 0.5, "clockmix": 0.5})
     found = faces.epoch(0, 0)
     twins = found.at[found.at // 6 == 2] % 6
     shown = found.at[:6] // 6
@@ -105,6 +105,20 @@ def test_beside_mixtures_real_faces_are_mixtures_too(reals: Path) -> None:
         changed = (item.image != plain[i].image).any(-1)
         assert 0.05 < changed.mean() < 0.99
         np.testing.assert_array_equal(faces[(6 * 4 + i, 0, 0, 1)].image, item.image)
+
+
+def test_the_real_half_of_a_self_blend_is_what_was_blended_into(reals: Path) -> None:
+    """Nothing outside the blend may tell the halves apart: a changed copy stands beside what was made of that copy."""
+    faces, plain = ForgedSet(FaceSet(reals, SPEC), {"sbi": 1.0}), FaceSet(reals, SPEC)
+    assert set(faces.epoch(0, 0).at[:6] // 6) == {2}  # 1 + G + g: every real face is shown as a partner
+    changed = 0
+    for i, seed in ((i, seed) for i in range(6) for seed in range(3)):
+        fake, real = faces[(6 + i, seed)].image, faces[(12 + i, seed)].image
+        outside = (fake == real).all(-1)
+        assert outside.mean() > 0.1
+        assert not outside.all()
+        changed += bool((real[outside] != plain[i].image[outside]).any())
+    assert changed > 4  # of 18: either copy is changed by a coin toss
 
 
 def test_codes_of_methods_begin_with_those_of_forgeries(mixed: Path) -> None:

@@ -76,7 +76,9 @@ class Generator(ABC):
     def companion(
         self, image: Pixels, face: Landmarks, rng: np.random.Generator, donors: Donors | None
     ) -> Pixels | None:
-        """What a real face must be shown as beside such forgeries, lest a trace that is no forgery gives them away.
+        """The real half of a pair, so that a side effect of the generator does not become a shortcut feature.
+
+        With the arguments and the state of `rng` that gave a forgery, it is the partner of that very forgery.
 
         Returns: uint8 (S, S, 3), still real; None = the face as it is.
         """

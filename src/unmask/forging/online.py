@@ -105,7 +105,8 @@ class ForgedSet(Dataset[Item]):
         if self.among[at] < 0:
             raise ManifestError(f"{self.faces.path(at)} is not a real face: nothing is forged from it")
         beside, g = divmod(which - 1, len(self.makers))
-        made = self._made_of(g, at, image, [*map(int, seed), int(i)], beside=bool(beside))
+        draw = len(self.faces) * (1 + g) + at  # the same for a forgery and for what is shown beside it
+        made = self._made_of(g, at, image, [*map(int, seed), draw], beside=bool(beside))
         item = self.faces.item(at, made, seed)
         method = self._stored[item.method] if beside else self._made[g]
         return item._replace(label=1 - beside, at=int(i), pair=at, method=int(method))

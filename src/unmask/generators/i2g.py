@@ -47,6 +47,12 @@ class Inconsistent(FromLookAlike):
         source, target = _history(transferred(source, image, alpha), rng), _history(image, rng)
         return Forgery(blend(target, source, alpha), alpha, base=target, details={"donor": donor.name})
 
+    def companion(
+        self, image: Pixels, face: Landmarks, rng: np.random.Generator, donors: Donors | None
+    ) -> Pixels | None:
+        """The target with its own history: else a global change would tell the halves of a pair apart."""
+        return self(image, face, rng, donors).base
+
 
 def consistency(mask: Floats, patches: int = PATCHES) -> Floats:
     """For each two patches 1 - |m - m'|, m being a patch's mean share of the foreign image.

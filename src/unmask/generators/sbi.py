@@ -47,6 +47,12 @@ class SelfBlend(Generator):
     def run(self, image: Pixels, face: Landmarks, rng: np.random.Generator, donors: Donors | None) -> Forgery:
         return _blended(image, _Parts.of(face.points), rng)
 
+    def companion(
+        self, image: Pixels, face: Landmarks, rng: np.random.Generator, donors: Donors | None
+    ) -> Pixels | None:
+        """The target after its own change, as the authors do: else that change would tell the halves apart."""
+        return self(image, face, rng, donors).base
+
 
 def self_blend(image: Pixels, mesh: Floats, rng: np.random.Generator) -> tuple[Pixels, Floats]:
     """One forged version of a real face.
