@@ -104,6 +104,10 @@ def main() -> None:
 all measured on 450 test digits. "Decoder" are its activations before the last layer (informative embeddings). The
 last column is the mean cosine of different images' codes. InfoNCE sees two views of each digit, shifted by up to a
 pixel with noise; the others see no augmentation.
+
+A-MIM and cMIM drive the posterior's σ down to its floor (0.011 here), thirty times below the VAE's, and reconstruct
+better. The contrastive term changes no probe beyond the spread of three seeds. The decoder's activations beat the code
+for the VAE too: that is a gain of decoder features, not of cMIM.
 """
     head = ["objective", "batch", "probe on the code", "probe on the decoder", "posterior σ", "error²", "cosine"]
     command = "python experiments/objectives/cmim_digits.py --out docs/tables/pretraining-cmim.md"
