@@ -8,6 +8,10 @@ cross-entropy of its own; the answer is the mean of the votes.
 Nguyen, Yamagishi, Echizen: "Capsule-Forensics: Using Capsule Networks to Detect Forged Images and Videos", ICASSP 2019,
 arXiv 1810.11215; the ten capsules and VGG-19 are those of arXiv 1910.12467 (from memory). Routing: Sabour et al.,
 "Dynamic Routing Between Capsules", NeurIPS 2017, arXiv 1710.09829.
+
+Where it differs from the paper or from DeepfakeBench. The noise on routing weights is the paper's; DeepfakeBench's
+copy trains without it (`noise: 0`) and gives cross-entropy votes that went through a softmax already. Squashing is
+over each capsule's own numbers; there it is over the capsules.
 """
 
 from __future__ import annotations

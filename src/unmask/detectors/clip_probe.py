@@ -8,6 +8,10 @@ floors: a method that adapts CLIP must beat them.
 Radford et al.: "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021, arXiv 2103.00020.
 UnivFD (`univfd`) is a linear probe too, proposed as a detector for whole images: there the features are CLIP's before
 its projection, as they come. Here they are the projected ones at unit length, those that sentences are compared with.
+
+Where it differs from the paper or from DeepfakeBench. Features are the projected ones at unit length, those of
+`univfd` are not. The sentences are ours. Zero-shot needs CLIP's tokeniser beside its weights; DeepfakeBench's `clip`
+trains a whole ViT-B/16, which is `gend` with `adaptation: full`.
 """
 
 from __future__ import annotations

@@ -5,6 +5,9 @@ face mean the same. So each training face comes in two views, both are classifie
 is pulled to 1. What only one augmentation leaves intact can then no longer be relied on.
 
 Ni et al.: "CORE: Consistent Representation Learning for Face Forgery Detection", CVPRW 2022, arXiv 2206.02749.
+
+Where it differs from the paper or from DeepfakeBench. The paper draws the two views by its whole augmentation. Here
+the loader draws it once for both; a flip and a rectangle of noise come on top, for each view.
 """
 
 from __future__ import annotations

@@ -7,6 +7,10 @@ of the whole map as it was.
 
 Yan et al.: "Orthogonal Subspace Decomposition for Generalizable AI-Generated Image Detection", ICML 2025,
 arXiv 2411.15633 (formulas from memory). DeepfakeBench's copy trains by cross-entropy alone: set both weights to 0.
+
+Where it differs from the paper or from DeepfakeBench. The two losses are as remembered from the paper; their weights
+(1 and 1) are ours. DeepfakeBench's copy has neither. The frozen directions are kept beside each map, so that its
+weights take about three times their package.
 """
 
 from __future__ import annotations

@@ -7,6 +7,9 @@ depths the two exchange what they see by attention (MixBlock).
 
 Qian et al.: "Thinking in Frequency: Face Forgery Detection by Mining Frequency-aware Clues", ECCV 2020,
 arXiv 2007.09355 (formulas from memory). DeepfakeBench has the FAD branch alone: `branches: fad`.
+
+Where it differs from the paper or from DeepfakeBench. Both branches and their mixing; DeepfakeBench has the first
+(`branches: fad`). Statistics are means over a band, taken of grey. The form of the mixing is from memory.
 """
 
 from __future__ import annotations

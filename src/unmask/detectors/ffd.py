@@ -7,6 +7,10 @@ behind it. Attention costs next to nothing, and makes the answer one that can be
 
 Dang et al.: "On the Detection of Digital Face Manipulation", CVPR 2020, arXiv 1910.01717. The weakly supervised loss is
 from memory. Batches here hold no masks, so that the supervised variant, which is the paper's best, cannot be trained.
+
+Where it differs from the paper or from DeepfakeBench. Batches hold no masks. The map learns from labels (the paper's
+weakly supervised variant, `supervise: labels`) or from nothing but what follows (`supervise: nothing`, all that
+DeepfakeBench's copy does without masks). The template and PCA maps are left out.
 """
 
 from __future__ import annotations

@@ -10,6 +10,18 @@ Sciences 15(12):6622, 2025.
 
 The released code differs from the paper: its Swin is never run, its deviation is made from the mean, its KL term and
 the autoencoder's error are left out. `faithful="release"` computes what it computes, for its weights; "paper" is ours.
+
+Where it differs from the paper or from DeepfakeBench. The released code never runs its Swin, takes the mean of the
+latent code for the logarithm of its variance, and trains without the KL term and without the autoencoder's error.
+`faithful: release` computes the same, for its weights, and draws noise in use too if `noise` asks for it; `faithful:
+paper`, the default, does what the paper describes: Swin's map is added where ConvNeXt's last stage begins (where, we
+chose), the last layer of each decoder has no activation, so that standardised images can be rebuilt, both errors and
+the KL term (0.5, a mean) are in the loss. The decision is the mean of both nets' probabilities; for the release that
+of its sigmoids, without the jump that its reported score has at the boundary. Its faces are cut tight by another face
+detector's boxes: the agreement of imported weights on our crops was not measured. `start` wants ConvNeXt and Swin in
+one file: `convnext, swin = (timm.create_model(n, pretrained=True).state_dict() for n in ("convnext_tiny",
+"swin_tiny_patch4_window7_224"))` and `save_file({**convnext, **{"swin." + k: v for k, v in swin.items()}},
+"convnext-swin.safetensors")`.
 """
 
 from __future__ import annotations

@@ -5,6 +5,11 @@ four branches: a 1 x 1 convolution alone, and three that are followed by a 3 x 3
 is Meso-4.
 
 Afchar et al.: "MesoNet: a Compact Facial Video Forgery Detection Network", WIFS 2018, arXiv 1809.00888.
+
+Where it differs from the paper or from DeepfakeBench. The authors minimise squares of P(real); here it is
+cross-entropy over two classes. Their one output is turned round where a file is imported. Their code has a leaky ReLU
+after the first dense layer, and the layer list inside `Meso4_DF.h5` names none (that of `MesoInception_DF.h5` does);
+here both have one, as in the code.
 """
 
 from __future__ import annotations

@@ -7,6 +7,10 @@ training a part that one map looks at is blurred, so that the others must do wit
 
 Zhao et al.: "Multi-attentional Deepfake Detection", CVPR 2021, arXiv 2103.02406. Formulas from memory, layers and
 constants as DeepfakeBench notes them.
+
+Where it differs from the paper or from DeepfakeBench. Centres pass the batch's gradient on, without which the loss
+that keeps them apart moves nothing (as in DeepfakeBench's copy). Their rate does not decay, and there are no ten
+epochs of plain cross-entropy first. No mask keeps attention off the border.
 """
 
 from __future__ import annotations

@@ -9,6 +9,10 @@ Detection", CVPR 2024, arXiv 2312.10461.
 
 Resizing an image destroys the cue, JPEG changes it, and cropping by an odd number of pixels moves the cells. Real
 images are often JPEG where generated ones are PNG: test with matched compression before you believe a number.
+
+Where it differs from the paper or from DeepfakeBench. One logit and binary cross-entropy there, two classes here: the
+same function. Images of odd size lose their last row or column instead of failing. The factor 2/3 and the residual
+after normalisation are the code's, not the paper's.
 """
 
 from __future__ import annotations

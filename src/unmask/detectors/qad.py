@@ -7,6 +7,12 @@ loss that is flat there changes little with the image's quality too.
 
 Le and Woo: "Quality-Agnostic Deepfake Detection with Intra-model Collaborative Learning", ICCV 2023, arXiv 2309.05911.
 Settings are those of the authors' configuration file; their training code was not at hand, formulas are from memory.
+
+Where it differs from the paper or from DeepfakeBench. The qualities are made while loading, by the recipe's `views`,
+from crops as they are stored (the authors read raw, c23 and c40 files of one frame): where faces are stored at 256
+pixels, JPEG blocks and lost resolution are those of the net, and every view has the same geometry. Features are
+brought to length sqrt(D) before the kernel, because one sigma of 6 must fit stages of 64 to 2048 channels; the
+formulas and the counting of stages from the shallow end are from memory.
 """
 
 from __future__ import annotations

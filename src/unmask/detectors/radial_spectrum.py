@@ -7,6 +7,10 @@ linear classifier on them is the floor: a detector that does not beat it may hav
 Durall et al.: "Unmasking DeepFakes with simple Features", arXiv 1911.00686. The same numbers as those of the bench's
 floor (`unmask.measure.spectrum`), there with scikit-learn and refitted on each protocol; here it trains and exports
 like any other detector.
+
+Where it differs from the paper or from DeepfakeBench. The paper's classifiers are an SVM, logistic regression and
+k-means; here it is a linear head. The bench's baseline `spectrum` is the same spectrum, fitted again for each
+protocol.
 """
 
 from __future__ import annotations

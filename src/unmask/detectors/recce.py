@@ -8,6 +8,9 @@ and its own, and weighs its maps by where the drawing fails.
 Cao et al.: "End-to-End Reconstruction-Classification Learning for Face Forgery Detection", CVPR 2022. Formulas from
 memory; both weights 0.1 as in a configuration of the authors'. DeepfakeBench's copy trains by cross-entropy alone: set
 both to 0.
+
+Where it differs from the paper or from DeepfakeBench. DeepfakeBench's copy has neither loss (`drawing: 0, metric:
+0`). The authors' white noise of 1e-6 is left out: it changes no pixel that a image holds.
 """
 
 from __future__ import annotations

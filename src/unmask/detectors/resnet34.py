@@ -6,6 +6,9 @@ is particular to one generator. Nothing else is special: an ImageNet network, cr
 
 Wang et al.: "CNN-generated images are surprisingly easy to spot... for now", CVPR 2020, arXiv 1912.11035. Theirs is
 ResNet-50; DeepfakeBench calls ResNet-34 on faces by the paper's name, and that is the default here.
+
+Where it differs from the paper or from DeepfakeBench. The paper's network is ResNet-50 (`network: resnet-50`);
+DeepfakeBench calls ResNet-34 by the paper's name. The augmentation is the recipe's `transforms`.
 """
 
 from __future__ import annotations

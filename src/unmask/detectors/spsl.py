@@ -7,6 +7,10 @@ receptive field that learns faces instead.
 
 Liu et al.: "Spatial-Phase Shallow Learning: Rethinking Face Forgery Detection in Frequency Domain", CVPR 2021,
 arXiv 2103.01856 (details from memory). DeepfakeBench trains the whole network: `shallow: false`.
+
+Where it differs from the paper or from DeepfakeBench. The phase channel has unit variance (theirs about 1 / side),
+and frequencies below the rounding of 8 bits fade. Which blocks a shallow network lacks is DeepfakeBench's
+`shallow_xception`; its table is of the whole network (`shallow: false`).
 """
 
 from __future__ import annotations

@@ -8,6 +8,10 @@ should look, both exchange what they see by attention, and a margin on the angle
 Luo et al.: "Generalizing Face Forgery Detection with High-frequency Features", CVPR 2021, arXiv 2103.12376. Filters:
 Fridrich and Kodovsky, "Rich Models for Steganalysis of Digital Images", TIFS 2012. AM-softmax: Wang et al., "Additive
 Margin Softmax for Face Verification", SPL 2018, arXiv 1801.05599. Layers from memory and from DeepfakeBench's notes.
+
+Where it differs from the paper or from DeepfakeBench. AM-softmax is on cosines, as its paper has it; DeepfakeBench's
+copy gives it unbounded logits. The two attentions between the streams have no dense layer over places, which would
+fix the size of the crop. Filters act on pixels in -1 to 1.
 """
 
 from __future__ import annotations

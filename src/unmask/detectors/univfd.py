@@ -7,6 +7,9 @@ So CLIP's image tower stays as it is and only a line is drawn through its featur
 Ojha, Li, Lee: "Towards Universal Fake Image Detectors that Generalize Across Generative Models", CVPR 2023,
 arXiv 2302.10174. Theirs is the 768 numbers of CLIP ViT-L/14 after the projection; ours are the 1024 before it, which
 `unmask.nn.backbones` gives. The paper's nearest-neighbour variant is left out.
+
+Where it differs from the paper or from DeepfakeBench. The features are CLIP's before its projection (1024 numbers
+instead of 768). The published head does not fit it.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from unmask.base.method import Engine, Role
 from unmask.base.objective import Objective, Views
+from unmask.errors import InputError
 from unmask.nn.backbones import fill
 from unmask.nn.convnets import ConvNet
 from unmask.nn.gather import gather
@@ -29,7 +30,6 @@ from unmask.nn.heads import head, with_head
 from unmask.nn.hypersphere import squared_distances
 from unmask.nn.precision import full
 from unmask.nn.triplets import Mining, mine_triplets, triplet_loss
-from unmask.types import UnmaskError
 
 CARD = {
     "title": "FaceNet (triplets, harmonic triplets)",
@@ -92,7 +92,7 @@ class Fixed(nn.Module):
     @torch.no_grad()
     def forward(self, image: Tensor) -> Tensor:
         if not self.loaded:
-            raise UnmaskError("harmonic triplets need the old network: give the best.safetensors of its run as start")
+            raise InputError("harmonic triplets need the old network: give the best.safetensors of its run as start")
         embedding: Tensor = self.module(image)
         return embedding
 
@@ -159,7 +159,7 @@ class FaceNet(Objective):
         try:
             state = load_file(weights)
         except (OSError, SafetensorError) as error:
-            raise UnmaskError(f"cannot read the weights {weights}: {error}") from error
+            raise InputError(f"cannot read the weights {weights}: {error}") from error
         prefix = "student."
         old = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         fill(self.old.module, old, str(weights))

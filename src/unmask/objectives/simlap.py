@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmask.base.objective import Objective, Views
+from unmask.errors import InputError
 from unmask.nn.contrastive import info_nce
 from unmask.nn.convnets import ConvNet
 from unmask.nn.heads import head, with_head
 from unmask.nn.precision import full
-from unmask.types import UnmaskError
 
 CARD = {
     "title": "SimLAP (arbitrary pairs)",
@@ -124,7 +124,7 @@ class SimLAP(Objective):
         """
         super().__init__()
         if classes < 3:
-            raise UnmaskError(f"SimLAP learns nothing of {classes} classes: take three or more, such as methods")
+            raise InputError(f"SimLAP learns nothing of {classes} classes: take three or more, such as methods")
         body = ConvNet(network)
         self.input = body.input(size)
         self.student = with_head(body, head((body.features, hidden, dim), last_norm="layer"))

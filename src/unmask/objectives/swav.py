@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from unmask.base.method import Engine
 from unmask.base.objective import Objective, Views
+from unmask.errors import InputError
 from unmask.nn.contrastive import soft_cross_entropy
 from unmask.nn.convnets import ConvNet
 from unmask.nn.gather import gather
@@ -26,7 +27,6 @@ from unmask.nn.heads import head
 from unmask.nn.precision import full
 from unmask.nn.queue import FeatureQueue
 from unmask.nn.sinkhorn import effective_prototypes, sinkhorn
-from unmask.types import UnmaskError
 
 CARD = {
     "title": "SwAV (swapped assignments between views)",
@@ -100,7 +100,7 @@ class SwAV(Objective):
 
     def loss(self, batch: Views) -> dict[str, Tensor]:
         if len(batch.images) < ASSIGNED:
-            raise UnmaskError(f"SwAV needs two views or more of each image, not {len(batch.images)}")
+            raise InputError(f"SwAV needs two views or more of each image, not {len(batch.images)}")
         with torch.no_grad():
             self.prototypes.copy_(F.normalize(self.prototypes, dim=1))
         embeddings = self.embed(batch.images)
