@@ -145,6 +145,8 @@ def test_following_masks_that_are_not_there_is_refused(tmp_path: Path) -> None:
         (tmp_path / "set" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "set" / path).write_bytes(b"1")
     index("folder", tmp_path / "set", tmp_path / "m.parquet")
-    result = CliRunner().invoke(app, ["faces", str(tmp_path / "m.parquet"), "-o", str(tmp_path / "c"), "--mask"])
+    result = CliRunner().invoke(
+        app, ["data", "extract", str(tmp_path / "m.parquet"), "-o", str(tmp_path / "c"), "--mask"]
+    )
     assert result.exit_code == 2
     assert "names a mask: leave out --mask" in result.stderr

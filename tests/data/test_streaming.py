@@ -192,7 +192,7 @@ def test_what_a_shard_must_not_hold_is_named(tmp_path: Path) -> None:
         ([("a.png", png), ("b.json", row)], "a.json is no row"),
         ([("a.png", png), ("a.json", b'{"label": 3}')], "a.json is no row of faces"),
         ([("a.png", png), ("a.exe", b"")], "'a.exe' is neither"),
-        ([("a.png", b"not a picture"), ("a.json", row)], "0.tar, a, the crop of 'd/p0/000', is no square image"),
+        ([("a.png", b"not a picture"), ("a.json", row)], "0.tar, a, the crop of 'd/p0/000', is damaged or no image"),
         ([("a.png", png), ("a.json", row), ("b.png", png), ("b.json", row)], "holds 2 crops, the index says 1"),
     ):
         shard(*members)

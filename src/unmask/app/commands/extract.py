@@ -78,7 +78,7 @@ def extract(
     The command is resumable: run it again after an interruption. A file without a crop gets a row with the reason.
     """
     with errors_in_a_line():
-        from unmask.data.extraction import cut, inherited, summary
+        from unmask.data.extraction import cut, inherited, masked, summary
         from unmask.data.manifest import Manifest
         from unmask.data.media_faces import Options
         from unmask.data.shards import pack
@@ -95,6 +95,9 @@ def extract(
             kept = inherited(opened).model_dump(include={"frames", "faces", "people", "mask"})
             options = options.model_copy(update=kept)
         options = Options.model_validate(options.model_dump() | given)
+        masks = masked(opened) if mask else None
+        if masks and masks[1] and not masks[0]:
+            raise InputError(f"no forged row of {manifest} names a mask: leave out --mask, or index a copy with masks")
         if on is On.ray:  # whose workers have other current folders
             from unmask.app.cluster import located
 
@@ -118,7 +121,7 @@ def extract(
             with counted(found.crops, quiet, "packing") as step:
                 pack(made, out / "shards", progress=lambda crops: step(crops, 0))
         if not quiet:
-            _show(made, found)
+            _show(made, found, masks)
     raise typer.Exit(3 if found.faulty else 0)
 
 
@@ -132,7 +135,7 @@ def _machines(
     return machines(address, jobs, out, seconds)
 
 
-def _show(made: Manifest, found: Summary) -> None:
+def _show(made: Manifest, found: Summary, masks: tuple[int, int] | None) -> None:
     from rich.table import Table
 
     from unmask.app.console import stdout
@@ -141,6 +144,8 @@ def _show(made: Manifest, found: Summary) -> None:
     table.columns[1].justify = "right"
     table.add_row("media", f"{found.media:,}")
     table.add_row("crops", f"{found.crops:,}")
+    if masks:
+        table.add_row("masks of forged media", f"{masks[0]:,} of {masks[1]:,}")
     for reason, n in found.reasons.items():
         table.add_row(f"no crop: {reason}", f"{n:,}")
     console = stdout()
