@@ -197,6 +197,6 @@ def confessed(provenance: Mapping[str, str]) -> tuple[str, ...]:
     """What a file itself says of a generator that made it, in sentences. Nobody writes that into a genuine image by
     accident, so it stands beside the verdict; that a file says nothing means nothing."""
     said = [text for key in ("declared", "generator") if (text := provenance.get(key))]
-    if model := provenance.get("generator_model"):
+    if said and (model := provenance.get("generator_model")):
         said[-1] += f" (model {model})"
     return tuple(f"The file itself says that a generator made it: {text}." for text in said)

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
@@ -20,7 +20,8 @@ from unmask._version import __version__
 from unmask.app.serve import assets, errors
 from unmask.app.serve.batching import Scoring
 from unmask.app.serve.db import Database
-from unmask.app.serve.errors import ProblemBody, RefusedError
+from unmask.app.serve.description import binary, described
+from unmask.app.serve.errors import RefusedError
 from unmask.app.serve.guard import Guard, Wrong, owner_of
 from unmask.app.serve.hooks import Hooks
 from unmask.app.serve.hub import Hub, heard
@@ -120,21 +121,9 @@ async def owner(request: Request) -> str:
 
 Here = Annotated[Service, Depends(service_of)]
 Owner = Annotated[str, Depends(owner)]
-_PROBLEM = {
-    "description": "What was wrong with the request, and what to do",
-    "content": {"application/problem+json": {"schema": ProblemBody.model_json_schema()}},
-}
-PROBLEM: dict[int | str, dict[str, Any]] = {"4XX": _PROBLEM, 422: _PROBLEM}
-
-
-def _gives(kind: str) -> dict[str, Any]:
-    """For routes whose answer is no JSON: how the description says so."""
-    return {"response_class": Response, "responses": {200: {"content": {kind: {}}, "description": "The content"}}}
-
-
 # Only for the description: `owner` is what checks.
 BEARER = HTTPBearer(auto_error=False, description="a token of this service, if it was started with --token-file")
-router = APIRouter(prefix="/v1", responses=PROBLEM, dependencies=[Depends(BEARER)])
+router = APIRouter(prefix="/v1", dependencies=[Depends(BEARER)])
 plain = APIRouter(include_in_schema=False)
 BODY = {
     "requestBody": {
@@ -174,6 +163,8 @@ BODY = {
 
 @router.post(
     "/scans",
+    name="create_scan",
+    tags=["scans"],
     openapi_extra=BODY,
     response_model=None,
     responses={200: {"model": Report}, 202: {"model": ScanView}},
@@ -192,7 +183,7 @@ async def create(request: Request, here: Here, owner: Owner) -> Response:
     return Response(view(scan, {}).model_dump_json(by_alias=True), 202, headers, "application/json")
 
 
-@router.get("/scans", summary="List scans, newest first")
+@router.get("/scans", name="list_scans", tags=["scans"], summary="List scans, newest first")
 def listing(
     here: Here,
     owner: Owner,
@@ -210,13 +201,19 @@ def listing(
     return ScanPage(items=[line(scan, faces.get(scan.id)) for scan in scans[:limit]], cursor=more)
 
 
-@router.get("/scans/{key}", summary="State, progress and report")
+@router.get("/scans/{key}", name="read_scan", tags=["scans"], summary="State, progress and report")
 def read(key: str, here: Here, owner: Owner) -> ScanView:
     scan = _mine(here, key, owner)
     return view(scan, here.store.pictures(scan.id))
 
 
-@router.delete("/scans/{key}", status_code=204, summary="Forget a scan, its file and its report")
+@router.delete(
+    "/scans/{key}",
+    name="delete_scan",
+    tags=["scans"],
+    status_code=204,
+    summary="Forget a scan, its file and its report",
+)
 def remove(key: str, here: Here, owner: Owner) -> Response:
     scan = _mine(here, key, owner)
     if scan.media:  # first: on a full disk it makes the space that the database needs for forgetting
@@ -227,14 +224,27 @@ def remove(key: str, here: Here, owner: Owner) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/scans/{key}/events", summary="Progress as server-sent events", **_gives("text/event-stream"))
+@router.get(
+    "/scans/{key}/events",
+    name="follow_scan",
+    tags=["scans"],
+    summary="Progress as server-sent events",
+    response_class=Response,
+    responses={200: {"description": "Events", "content": {"text/event-stream": {}}}},
+)
 async def events(key: str, here: Here, owner: Owner) -> StreamingResponse:
     """Events `progress` with {state, progress}; the last one is `end`."""
     await run_in_threadpool(_mine, here, key, owner)
     return StreamingResponse(_events(here, key, owner), media_type="text/event-stream")
 
 
-@router.get("/scans/{key}/report.html", summary="The report as one HTML file", response_class=HTMLResponse)
+@router.get(
+    "/scans/{key}/report.html",
+    name="read_report_page",
+    tags=["reports"],
+    summary="The report as one HTML file",
+    response_class=HTMLResponse,
+)
 def report_html(key: str, here: Here, owner: Owner) -> Response:
     scan = _mine(here, key, owner)
     report = with_pictures(_report(scan), here.store.pictures(scan.id))
@@ -245,14 +255,27 @@ def report_html(key: str, here: Here, owner: Owner) -> Response:
     return Response(html.render(report), 200, headers, "text/html")
 
 
-@router.get("/scans/{key}/report.json", response_model=Report, summary="The report as `unmask scan --json` writes it")
+@router.get(
+    "/scans/{key}/report.json",
+    name="read_report",
+    tags=["reports"],
+    response_model=Report,
+    summary="The report as `unmask scan --json` writes it",
+)
 def report_json(key: str, here: Here, owner: Owner) -> Response:
     scan = _mine(here, key, owner)
     text = _report(scan).model_dump_json(by_alias=True, indent=2) + "\n"
     return Response(text, 200, {"Content-Disposition": 'attachment; filename="report.json"'}, "application/json")
 
 
-@router.get("/scans/{key}/media", summary="The file as it was sent", **_gives("*/*"))
+@router.get(
+    "/scans/{key}/media",
+    name="read_media",
+    tags=["reports"],
+    summary="The file as it was sent",
+    response_class=Response,
+    responses=binary("application/octet-stream", *sorted(set(SHOWN.values()))),
+)
 def media(key: str, here: Here, owner: Owner) -> Response:
     scan = _mine(here, key, owner)
     path = here.settings.media / (scan.media or "")
@@ -268,7 +291,14 @@ def media(key: str, here: Here, owner: Owner) -> Response:
     )
 
 
-@router.get("/scans/{key}/faces/{track}/{kind}.jpg", summary="A face, or the heat map over it", **_gives("image/jpeg"))
+@router.get(
+    "/scans/{key}/faces/{track}/{kind}.jpg",
+    name="read_face",
+    tags=["reports"],
+    summary="A face, or the heat map over it",
+    response_class=Response,
+    responses=binary("image/jpeg"),
+)
 def picture(key: str, track: int, kind: Literal["face", "heat"], here: Here, owner: Owner) -> Response:
     scan = _mine(here, key, owner)
     jpeg = here.store.pictures(scan.id).get((track, HEAT if kind == "heat" else FACE))
@@ -277,7 +307,7 @@ def picture(key: str, track: int, kind: Literal["face", "heat"], here: Here, own
     return Response(jpeg, media_type="image/jpeg")
 
 
-@router.get("/detectors", summary="What judges here")
+@router.get("/detectors", name="list_detectors", tags=["detectors"], summary="What judges here")
 def detectors(here: Here, owner: Owner) -> list[Detector]:
     card, options = here.scanner.scorer.card, here.settings.options
     return [
@@ -328,7 +358,15 @@ def create_app(settings: Settings) -> FastAPI:
         await run_in_threadpool(service.stop)
 
     # No pages of documentation: they would load scripts from elsewhere.
-    app = FastAPI(title="unmask", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="unmask",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.openapi = lambda: described(app)  # type: ignore[method-assign]
     app.state.service = service
     errors.install(app)
     app.include_router(router)
