@@ -169,7 +169,7 @@ def test_contrast_and_gradient_against_loops_in_float64() -> None:
 
 @pytest.mark.parametrize("name", ["pixpro", "pixcontrast"])
 def test_places_are_compared_by_the_boxes_of_the_views(name: str, one_thread: None) -> None:
-    family, image = FAMILIES["objective"], torch.rand(2, 3, 96, 96)
+    family, image = FAMILIES["objective"], torch.rand(2, 3, 64, 64)
     torch.manual_seed(0)
     plain = {"transform": 0} if name == "pixpro" else {}  # the values are the projections: equal maps agree
     objective = family.create(name, family.card(name).small | plain).eval()
@@ -183,11 +183,11 @@ def test_places_are_compared_by_the_boxes_of_the_views(name: str, one_thread: No
     assert loss["same"] < loss["said to be mirrored"]
     assert loss["apart"] == 0
     with pytest.raises(UnmaskError, match="two views of one size"):
-        objective.loss(Views((image, image[..., :64, :64]), (box, box), index, index))
+        objective.loss(Views((image, image[..., :32, :32]), (box, box), index, index))
 
 
 def test_the_instance_branch_compares_whole_images(one_thread: None) -> None:
-    family, image = FAMILIES["objective"], torch.rand(4, 3, 96, 96)
+    family, image = FAMILIES["objective"], torch.rand(4, 3, 64, 64)
     objective = family.create("pixpro", family.card("pixpro").small | {"instance": 1.0})
     box = WHOLE.expand(4, -1)
     terms = objective.loss(Views((image, image), (box, box), torch.arange(4), torch.arange(4)))

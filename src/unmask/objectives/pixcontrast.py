@@ -33,7 +33,7 @@ CARD = {
     "task": "two crops of an image and their boxes -> maps in which each place knows its own",
     "licence": "Apache-2.0",
     "verified": "positive pairs against a brute-force search, loss by loops; from memory, the authors' code lacks it",
-    "small": {"network": "tiny-resnet", "size": 96, "width": 16, "hidden": 32},
+    "small": {"network": "tiny-resnet", "size": 64, "width": 16, "hidden": 32},
 }
 
 

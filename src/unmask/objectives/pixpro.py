@@ -35,7 +35,7 @@ CARD = {
     "task": "two crops of an image and their boxes -> maps that agree place by place",
     "licence": "Apache-2.0",
     "verified": "pairs against a brute-force search, propagation and loss by hand; no published weights or tables",
-    "small": {"network": "tiny-resnet", "size": 96, "width": 16, "hidden": 32},
+    "small": {"network": "tiny-resnet", "size": 64, "width": 16, "hidden": 32},
 }
 
 
