@@ -127,6 +127,8 @@ def test_simlap_refuses_two_classes_and_leaves_out_what_has_no_label() -> None:
     method, batch = create("simlap"), views()
     batch.label[:3] = -1
     assert all(torch.isfinite(term) for term in method.loss(batch).values())
+    batch.label.fill_(-1)
+    assert all(term == 0 for term in method.eval().loss(batch).values())
 
 
 def test_families_are_contrasted_over_synthetic_images_alone() -> None:

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmask.base.objective import Objective, Views
-from unmask.errors import InputError
 from unmask.nn.contrastive import info_nce
 from unmask.nn.convnets import ConvNet
 from unmask.nn.heads import head, with_head
 from unmask.nn.precision import full
+from unmask.types import UnmaskError
 
 CARD = {
     "title": "SimLAP (arbitrary pairs)",
@@ -124,7 +124,7 @@ class SimLAP(Objective):
         """
         super().__init__()
         if classes < 3:
-            raise InputError(f"SimLAP learns nothing of {classes} classes: take three or more, such as methods")
+            raise UnmaskError(f"SimLAP learns nothing of {classes} classes: take three or more, such as methods")
         body = ConvNet(network)
         self.input = body.input(size)
         self.student = with_head(body, head((body.features, hidden, dim), last_norm="layer"))
@@ -144,7 +144,8 @@ class SimLAP(Objective):
         other = pairing(label, self.classes, self.pairs)
         gate = self.gate(label, other) if self.gate else torch.ones_like(z)
         simlap = simlap_loss(z, label, other, gate, self.temperature, self.form)
-        return {"simlap": simlap, "cls": F.cross_entropy(self.classifier(feature.detach()), label)}
+        each = F.cross_entropy(self.classifier(feature.detach()), label, reduction="none")
+        return {"simlap": simlap, "cls": each.sum() / max(len(label), 1)}
 
 
 EPS = 1e-12
