@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unmask.base.detector import Batch, Detector
+from unmask.base.predict import predict, to_tensor
 from unmask.bundles import Scorer, read, write
-from unmask.bundles.distance import ExportWrapper, save
+from unmask.bundles.distance import fit_mahalanobis, save
 from unmask.exporting.onnx import write_onnx
 from unmask.registry import FAMILIES
 from unmask.train.engine import Engine
@@ -115,20 +116,22 @@ def test_a_bundle_of_it_answers_as_it_does(name: str, tmp_path: Path) -> None:
     """Saved and loaded, in torch and in ONNX: the same decisions on the same crops."""
     detector = create(name)
     trained(detector, pictures(detector, 4), torch.arange(4) % len(detector.classes), 1)  # statistics are no longer 0
-    boxed = ExportWrapper(detector).eval()
     crops = np.random.default_rng(0).integers(0, 256, (6, detector.input.size, detector.input.size, 3), np.uint8)
-    image = torch.from_numpy(crops.transpose(0, 3, 1, 2).copy()).float() / 255
+    image, features = to_tensor(crops), predict(detector, crops).features
+    exported = fit_mahalanobis(detector, features, np.arange(6) % 2).eval()
     with torch.inference_mode():
-        want = detector(image).logits.numpy()
+        want, distance = (t.numpy() for t in exported(image))
     files = {n: tmp_path / n for n in ("model.onnx", "model.safetensors")}
-    write_onnx(boxed, files["model.onnx"], image[:2])
-    save(boxed, str(files["model.safetensors"]))
+    write_onnx(exported, files["model.onnx"], image[:2])
+    save(exported, str(files["model.safetensors"]))
     options = FAMILIES["detector"].card(name).small
     card = Card(
         name="c", version="0", summary="", method=name, options=options, input=detector.input, licence="", files={}
     )
     write(tmp_path / "box", card.model_copy(update={"classes": detector.classes}), files)
     for runtime in ("onnx", "torch"):
-        logits = Scorer(read(tmp_path / "box"), runtime).logits(crops)
-        np.testing.assert_allclose(logits, want, atol=1e-3, rtol=1e-3)
-        assert (logits.argmax(1) == want.argmax(1)).all()
+        reading = Scorer(read(tmp_path / "box"), runtime).read(crops)
+        np.testing.assert_allclose(reading.logits, want, atol=1e-3, rtol=1e-3)
+        assert (reading.logits.argmax(1) == want.argmax(1)).all()
+        assert reading.features_distance is not None
+        np.testing.assert_allclose(reading.features_distance, distance, rtol=0.05)

@@ -20,6 +20,7 @@ def card_text(card: Card, weights_sha256: str) -> list[RenderableType]:
         Text(f"method {visible(card.method)}, licence {visible(card.licence)}"),
         Text(f"looks at {_looks_at(card)}"),
         Text(f"weights sha256 {weights_sha256}", "dim"),
+        *([Text(f"a delta: needs the encoder {visible(card.base.name)} of unmask pull")] if card.base else []),
         *_list("Trained on", card.trained_on),
         *_list("Limits", card.limits),
         *_list("Must not be used for", card.misuse),
