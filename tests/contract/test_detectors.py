@@ -118,7 +118,8 @@ def test_a_bundle_of_it_answers_as_it_does(name: str, tmp_path: Path) -> None:
     trained(detector, pictures(detector, 4), torch.arange(4) % len(detector.classes), 1)  # statistics are no longer 0
     crops = np.random.default_rng(0).integers(0, 256, (6, detector.input.size, detector.input.size, 3), np.uint8)
     image, features = to_tensor(crops), predict(detector, crops).features
-    exported = fit_mahalanobis(detector, features, np.arange(6) % 2).eval()
+    spread = np.abs(features).mean() * np.random.default_rng(1).normal(size=(100, features.shape[1]))
+    exported = fit_mahalanobis(detector, (features.mean(0) + spread).astype(np.float32), np.arange(100) % 2).eval()
     with torch.inference_mode():
         want, distance = (t.numpy() for t in exported(image))
     files = {n: tmp_path / n for n in ("model.onnx", "model.safetensors")}

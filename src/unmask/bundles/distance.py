@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from unmask.errors import BundleError
 
 DIRECTIONS = 48  # principal directions of the features in which distance is measured
-LEAST = 1e-3  # of the widest direction; narrower ones would enlarge the rounding of each runtime
+LEAST = 1e-3  # of the widest direction: narrower ones would enlarge what differs between runtimes ...
+ROUNDING = 1e-5  # ... as would those that are this small beside the features themselves
 LARGE = 4096  # numbers in a tensor, from which on its size matters
 
 
@@ -68,9 +69,10 @@ def fit_mahalanobis(
     classes, of = np.unique(label, return_inverse=True)
     centres = np.stack([features[label == k].mean(0) for k in classes])
     _, size, directions = np.linalg.svd(features - centres[of], full_matrices=False)
-    if not size[0] > 0:
+    kept = (size > LEAST * size[0]) & (size > ROUNDING * np.linalg.norm(features))
+    if not kept.any():
         raise BundleError("the detector gives every training face the same features: it has learnt nothing to export")
-    d = min(DIRECTIONS, int((size > LEAST * size[0]).sum()))  # fewer faces than directions span no more
+    d = min(DIRECTIONS, int(kept.sum()))  # fewer faces than directions span no more
     whiten = (directions[:d] / (size[:d, None] / np.sqrt(len(features))) / np.sqrt(d)).T.astype(np.float32)
     return MahalanobisWrapper(detector, torch.from_numpy(whiten), torch.from_numpy(centres.astype(np.float32) @ whiten))
 
