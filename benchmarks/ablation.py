@@ -31,8 +31,8 @@ from unmask.data.loader import FaceSet
 from unmask.data.manifest import FaceRow, Manifest, write
 from unmask.measure.protocol import Where
 from unmask.nn.backbones import BACKBONES
+from unmask.tasks.recipe import Recipe
 from unmask.train.loop import train
-from unmask.train.recipe import Recipe
 from unmask.train.run import BEST
 
 BACKBONE, SEEN, UNSEEN = "face-vit-128", "dfdc_faces224", "ffpp_c23_videos"

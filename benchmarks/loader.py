@@ -37,7 +37,7 @@ from unmask.data.samplers import shuffled
 from unmask.data.transforms import build
 from unmask.faces import FaceDetector, crop
 from unmask.media import open_media
-from unmask.train.batches import batches
+from unmask.tasks.loading import batches
 from unmask.types import Frame, InputSpec, Pixels
 
 STORED, WANTED = InputSpec(size=256, margin=1.3), InputSpec(size=224, margin=1.3)

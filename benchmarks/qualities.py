@@ -25,7 +25,7 @@ from unmask.data.manifest import Manifest
 from unmask.data.transforms import build
 from unmask.measure.interval import bootstrap
 from unmask.measure.metrics import auroc
-from unmask.train.batches import batches
+from unmask.tasks.loading import batches
 from unmask.train.loop import restore
 
 QUALITIES: dict[str, tuple[str, int]] = {  # a column -> kind and level of unmask.imageops.corruption

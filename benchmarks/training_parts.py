@@ -23,11 +23,12 @@ from torch import Tensor, nn
 
 from unmask.base.detector import Batch, Detector, Output, cross_entropy
 from unmask.measure.metrics import auroc
+from unmask.tasks.recipe import Recipe
+from unmask.tasks.settings import AdvScm, Difficulty
 from unmask.train import callbacks
 from unmask.train.callbacks.adv_scm import field, warped
 from unmask.train.callbacks.difficulty import Boosting, hardness
 from unmask.train.engine import Engine
-from unmask.train.recipe import AdvScm, Difficulty, Recipe
 
 Rows = tuple[Tensor, Tensor]  # features or images, labels
 

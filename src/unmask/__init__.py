@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from unmask.media import Limits, open_media
     from unmask.registry import card, create, names
     from unmask.scanning import scan
+    from unmask.tasks.recipe import Recipe
     from unmask.train.loop import train as fit
-    from unmask.train.recipe import Recipe
     from unmask.types import Card, FaceReport, FileReport, Finding, InputSpec, Report
 
 # ONNX Runtime (1.32, on Linux too) writes a device id to ~/.cache/Microsoft and reports to its makers, unless it is
@@ -66,7 +66,7 @@ _LAZY = {
     "Limits": "unmask.media",
     "Manifest": "unmask.data.manifest",
     "Output": "unmask.base.detector",
-    "Recipe": "unmask.train.recipe",
+    "Recipe": "unmask.tasks.recipe",
     "Report": "unmask.types",
     "Scorer": "unmask.bundles",
 }

@@ -63,7 +63,7 @@ class Family:
         Raises: UnmaskError for an unknown name or option, with the nearest known one, and for a value of a wrong type.
         """
         kind = self.kind(name)
-        return kind(**_checked(name, kind, dict(options or {})))
+        return kind(**checked(name, kind, dict(options or {})))
 
     def kind(self, name: str) -> type:
         """The one public class of a method's file. Raises: UnmaskError for an unknown name."""
@@ -164,7 +164,7 @@ def _family(kind: str) -> Family:
     return FAMILIES[kind]
 
 
-def _checked(method: str, kind: type, options: dict[str, Any]) -> dict[str, Any]:
+def checked(method: str, kind: type, options: dict[str, Any]) -> dict[str, Any]:
     """`options` as the constructor's annotations want them."""
     hints, parameters = get_type_hints(kind.__init__), list(inspect.signature(kind).parameters.values())  # type: ignore[misc]
     known = [p.name for p in parameters]

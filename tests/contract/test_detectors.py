@@ -20,8 +20,8 @@ from unmask.bundles import Scorer, read, write
 from unmask.bundles.distance import fit_mahalanobis, save
 from unmask.exporting.onnx import write_onnx
 from unmask.registry import FAMILIES
+from unmask.tasks.recipe import Recipe
 from unmask.train.engine import Engine
-from unmask.train.recipe import Recipe
 from unmask.types import Card, UnmaskError
 
 pytestmark = pytest.mark.parametrize("name", FAMILIES["detector"].names())

@@ -17,7 +17,7 @@ from unmask.data.loader import FaceSet, partners  # noqa: E402
 from unmask.data.manifest import Row, write  # noqa: E402
 from unmask.data.transforms import build  # noqa: E402
 from unmask.imageops.degradation import jpeg  # noqa: E402
-from unmask.train.batches import batches  # noqa: E402
+from unmask.tasks.loading import batches  # noqa: E402
 from unmask.types import InputSpec, Pixels, UnmaskError  # noqa: E402
 
 SPEC = InputSpec(size=32, margin=1.0)

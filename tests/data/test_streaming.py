@@ -24,7 +24,7 @@ from tests.data.crops import clips, face, lay, picture  # noqa: E402
 from unmask.data import shards, streaming  # noqa: E402
 from unmask.data.manifest import FaceRow, Manifest  # noqa: E402
 from unmask.data.streaming import ShardSet, code  # noqa: E402
-from unmask.train.batches import streamed  # noqa: E402
+from unmask.tasks.loading import streamed  # noqa: E402
 from unmask.types import InputSpec, Pixels, UnmaskError  # noqa: E402
 
 SPEC = InputSpec(size=32, margin=1.0)

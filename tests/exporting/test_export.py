@@ -24,8 +24,8 @@ from unmask.data.manifest import FaceRow, Manifest, write
 from unmask.exporting import bundle as exporting_bundle
 from unmask.exporting.bundle import export
 from unmask.exporting.parity import BOUNDS, check_parity, parity_crops
+from unmask.tasks.detection import rows
 from unmask.train.loop import create, restore, train
-from unmask.train.rows import rows
 from unmask.types import UnmaskError
 
 LORA = {"backbone": "tiny-dinov2", "adaptation": "lora", "rank": 2, "head": "linear"}

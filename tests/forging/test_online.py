@@ -20,10 +20,10 @@ from unmask.data.loader import FaceSet
 from unmask.data.manifest import FaceRow, Manifest, Writer, write
 from unmask.forging.landmarkers import landmarker
 from unmask.forging.online import ForgedSet
-from unmask.train.batches import batches
+from unmask.tasks.detection import rows
+from unmask.tasks.loading import batches
+from unmask.tasks.recipe import Recipe, load
 from unmask.train.loop import train
-from unmask.train.recipe import Recipe, load
-from unmask.train.rows import rows
 from unmask.types import InputSpec, UnmaskError
 
 SPEC = InputSpec(size=64)

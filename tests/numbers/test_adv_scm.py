@@ -11,8 +11,8 @@ from torch import Tensor
 
 from unmask.base.detector import Batch, Detector, Output
 from unmask.base.method import Engine
+from unmask.tasks.settings import AdvScm
 from unmask.train.callbacks.adv_scm import Adversary, Warp, field, inconsistency, warped
-from unmask.train.recipe import AdvScm
 from unmask.types import UnmaskError
 
 BOUNDS = AdvScm()

@@ -10,10 +10,11 @@ from accelerate import Accelerator
 from torch.nn import functional as F
 
 from unmask.base.detector import Batch, Detector, Output, cross_entropy
+from unmask.tasks.recipe import Recipe
+from unmask.tasks.settings import Difficulty
 from unmask.train import callbacks
 from unmask.train.callbacks.difficulty import Boosting, hardness, mean_by, moved, weights
 from unmask.train.engine import Engine
-from unmask.train.recipe import Difficulty, Recipe
 from unmask.types import UnmaskError
 
 

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from unmask.base.detector import Batch
 from unmask.detectors.qad import QAD, dependence, gram, hsic, levelled, normalised_hsic, pushed
+from unmask.tasks.recipe import Recipe
 from unmask.train.engine import Engine
-from unmask.train.recipe import Recipe
 from unmask.types import UnmaskError
 
 

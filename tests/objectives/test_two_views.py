@@ -15,8 +15,8 @@ from torch import nn
 from unmask import registry
 from unmask.base.method import roles
 from unmask.base.objective import Objective, Views
+from unmask.tasks.recipe import Recipe
 from unmask.train.engine import Engine
-from unmask.train.recipe import Recipe
 from unmask.types import UnmaskError
 
 RECIPE = {"name": "two-views", "method": "any", "length": "8 steps", "optimizer": {"name": "sgd", "lr": 0.1}}

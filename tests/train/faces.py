@@ -9,7 +9,7 @@ import cv2
 
 from tests.data.crops import face, picture
 from unmask.data.manifest import FaceRow, write
-from unmask.train.recipe import Recipe
+from unmask.tasks.recipe import Recipe
 
 SIZE = 64
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from unmask.tasks.recipe import Recipe
 from unmask.train.loop import train
-from unmask.train.recipe import Recipe
 
 # Of processes that train: one thread each, and a crash in compiled code tells where in Python it was.
 ALONE = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}

@@ -11,10 +11,11 @@ import yaml
 from tests.conftest import REPOSITORY
 from unmask.data import datasets
 from unmask.registry import FAMILIES
+from unmask.tasks.recipe import Recipe, load
+from unmask.tasks.selection import transform
+from unmask.tasks.settings import AdvScm, Data, Difficulty, Optimizer, Sampler, Schedule, Span, Words
 from unmask.train.loop import create
 from unmask.train.optim import Average, Sharpness, optimizer, rate
-from unmask.train.recipe import AdvScm, Data, Difficulty, Optimizer, Recipe, Sampler, Schedule, Span, Words, load
-from unmask.train.rows import transform
 from unmask.types import UnmaskError
 
 SHIPPED = sorted((REPOSITORY / "recipes").rglob("*.yaml"))

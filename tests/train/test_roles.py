@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from unmask.base.method import Group, Method, roles
 from unmask.nn.momentum import MomentumEncoder
 from unmask.nn.queue import FeatureQueue
+from unmask.tasks.settings import Optimizer
 from unmask.train.checkpoint import frozen, learnt
 from unmask.train.optim import LARS, decay_at, groups
-from unmask.train.recipe import Optimizer
 from unmask.types import UnmaskError
 
 

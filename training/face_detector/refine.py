@@ -19,8 +19,8 @@ from training.face_detector.closeups import Closeups, batch
 from training.face_detector.refinement_net import RefineNet
 from unmask.faces.align import TEMPLATES
 from unmask.faces.refinement import SPEC
+from unmask.tasks.settings import Schedule, Span
 from unmask.train.optim import Average, rate
-from unmask.train.recipe import Schedule, Span
 
 Batch = tuple[Tensor, Tensor, Tensor]
 NARROW = 0.12  # of the crop's side: eyes that are nearer are those of a face seen from the side

@@ -27,8 +27,8 @@ from training.landmarker.views import batch, mean_shape
 from unmask.data.manifest import Split
 from unmask.faces import FaceDetector
 from unmask.faces.regions import LEFT_EYE, RIGHT_EYE
+from unmask.tasks.settings import Schedule, Span
 from unmask.train.optim import Average, rate
-from unmask.train.recipe import Schedule, Span
 
 
 @dataclass(frozen=True)

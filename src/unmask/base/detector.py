@@ -22,6 +22,7 @@ class Batch:
     method: Tensor | None = None  # (B,) what made it
     index: Tensor | None = None  # (B,) row of the data set
     views: Tensor | None = None  # (B, V, 3, H, W) each image once more in V ways, as the recipe's `views` say
+    mask: Tensor | None = None  # (B, H, W) how much of each pixel was forged, 0..1; NaN where it is not known
     weigh: Callable[[Tensor], Tensor] | None = None  # logits (k B, K) -> how much each image counts, (B,), mean 1
 
 

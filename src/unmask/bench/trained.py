@@ -28,9 +28,10 @@ from unmask.data.manifest import Manifest, Writer
 from unmask.errors import RecipeError
 from unmask.measure.protocol import Mask
 from unmask.registry import FAMILIES
-from unmask.train import recipe as recipes
+from unmask.tasks import recipe as recipes
+from unmask.tasks.recipe import Recipe
+from unmask.tasks.settings import Data
 from unmask.train.loop import finished, restore
-from unmask.train.recipe import Data, Recipe
 from unmask.train.run import BEST, FROZEN, Folder, sha256
 from unmask.types import Pixels
 

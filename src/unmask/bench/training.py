@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from unmask.journal import lock
+from unmask.tasks.recipe import Recipe
 from unmask.train.loop import finished, train
-from unmask.train.recipe import Recipe
 from unmask.types import UnmaskError
 from unmask.workers import Worker, ask_all, serve
 

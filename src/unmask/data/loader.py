@@ -2,7 +2,7 @@
 
 An item is read, changed by the transform, and only then cut to the detector's input, so that a turned or shifted face
 still stands in image. What cannot be read is an error that names the file; another sample never takes its place.
-`unmask.data.samplers` says which rows make a batch, `unmask.train.batches` makes `bases.Batch` of them.
+`unmask.data.samplers` says which rows make a batch, `unmask.tasks.loading` makes `bases.Batch` of them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,12 +21,14 @@ from torch.utils.data import Dataset
 
 from unmask.data.fitting import check, fit, read
 from unmask.data.manifest import Manifest
+from unmask.data.transforms import Chain
 from unmask.errors import ManifestError
 from unmask.types import InputSpec, Pixels
 
 Transform = Callable[[Pixels, np.random.Generator], Pixels]
 Key = int | Sequence[int]
 NO_VIEWS = np.empty((0, 0, 0, 3), np.uint8)
+NO_MASK = np.empty((0, 0), np.uint8)
 _COLUMNS = (
     "relpath", "reason", "label", "group_id", "method", "dataset", "media_id", "pair_key", "frame", "box", "margin",
     "template",
@@ -42,6 +45,8 @@ class Item(NamedTuple):
     pair: int  # equal for a real crop and the forgeries made from it, -1 = of no pair
     method: int  # code of what made it
     views: Pixels = NO_VIEWS  # (V, S, S, 3) what `image` becomes by each of `FaceSet.views`
+    mask: Pixels = NO_MASK  # (S, S) how much of each pixel was forged, 0..255; where nobody asked for masks, nothing
+    masked: bool = False  # whether the mask is known
 
 
 class FaceSet(Dataset[Item]):
@@ -64,9 +69,12 @@ class FaceSet(Dataset[Item]):
         where: NDArray[np.bool_] | None = None,
         transform: Transform | None = None,
         views: Sequence[Transform] = (),
+        masks: bool = False,
     ) -> None:
         """
         Args:
+            masks: give the mask of each crop too: nothing of a real one, the stored one of a forgery where there is
+                one of the crop's size.
             where: a mask over all rows of the manifest; None = all.
             transform: changes the crop as it is stored, before it is cut to `spec`.
             views: each makes another image of what `transform` left, as stored too: the same draw of it in all of
@@ -74,17 +82,19 @@ class FaceSet(Dataset[Item]):
         Raises: UnmaskError for a manifest of media, a mask of another length, and crops that cannot give `spec`.
         """
         self.manifest, self.spec, self.transform, self.views = Manifest(manifest), spec, transform, tuple(views)
+        self.masks = masks
         if self.manifest.kind != "faces":
             raise ManifestError(f"{manifest} lists media, not faces: run `unmask data extract` first")
         if where is not None and where.shape != (len(self.manifest),):
             raise ManifestError(f"a mask of shape {where.shape} does not fit {len(self.manifest)} rows of {manifest}")
-        table = self.manifest.table(_COLUMNS)
+        table = self.manifest.table((*_COLUMNS, *(["mask_relpath"] if masks else [])))
         wanted = np.ones(len(table), np.bool_) if where is None else where
         has_crop = pc.equal(table["reason"], "").to_numpy(zero_copy_only=False)
         self.row = np.flatnonzero(wanted & has_crop).astype(np.int32)
         self.left_out = int(wanted.sum()) - len(self.row)
         table = table.take(pa.array(self.row))
         self._paths, self._starts = _flat(table["relpath"])
+        self._masks = _flat(table["mask_relpath"]) if masks else None
         self.label = table["label"].fill_null(-1).to_numpy().astype(np.int8)
         self.group, _ = _codes(table["group_id"])
         self.media, _ = _codes(table["media_id"])
@@ -109,7 +119,9 @@ class FaceSet(Dataset[Item]):
         Raises: UnmaskError that names the file, if it cannot be read.
         """
         i, *seed = (key, key) if isinstance(key, int | np.integer) else key
-        return self.item(int(i), self.stored(int(i)), seed)
+        at = int(i)
+        image = self.stored(at)
+        return self.item(at, image, seed, self.stored_mask(at, image.shape[0]) if self.masks else None)
 
     def untransformed(self) -> FaceSet:
         """The same crops as they are stored: no augmentation, no views."""
@@ -121,16 +133,40 @@ class FaceSet(Dataset[Item]):
         """A crop as it lies on disk. Raises: UnmaskError that names the file, if it cannot be read."""
         return read(self.path(i), f"row {self.row[i]} of {self.manifest.path}")
 
-    def item(self, i: int, image: Pixels, seed: Sequence[int]) -> Item:
-        """The item `i`, its crop, or what was made of it, changed by the transform's draw and cut to the input."""
-        rng = np.random.default_rng([int(s) for s in seed])
+    def stored_mask(self, i: int, side: int) -> Pixels | None:
+        """(side, side), 0..255: of a real crop nothing is forged; None where a forgery has no mask of this size."""
+        if self.label[i] == 0:
+            return np.zeros((side, side), np.uint8)
+        assert self._masks is not None
+        paths, starts = self._masks
+        if starts[i] == starts[i + 1]:
+            return None
+        text = paths[starts[i] : starts[i + 1]].tobytes().decode()
+        found = cv2.imread(str(self.manifest.file(self.datasets[self.dataset[i]], text)), cv2.IMREAD_GRAYSCALE)
+        return np.asarray(found, np.uint8) if found is not None and found.shape == (side, side) else None
+
+    def item(self, i: int, image: Pixels, seed: Sequence[int], mask: Pixels | None = None) -> Item:
+        """The item `i`, its crop, or what was made of it, changed by the transform's draw and cut to the input.
+
+        Args:
+            mask: (S, S) of the crop as it is stored; it moves as the transform moves the crop.
+        """
+        numbers = [int(s) for s in seed]
+        rng = np.random.default_rng(numbers)
+        if mask is not None:
+            mask = _moved_mask(mask, self.transform, image, np.random.default_rng(numbers))
         if self.transform is not None:
             image = self.transform(image, rng)
         ways = [image, *(view(image, rng) for view in self.views)]
         image, *views = (np.ascontiguousarray(fit(way, self.spec, float(self.margin[i]))) for way in ways)
         columns = (self.label, self.group, self.pair, self.method)
         label, group, pair, method = (int(column[i]) for column in columns)
-        return Item(image, label, i, group, pair, method, np.stack(views) if views else NO_VIEWS)
+        shown = NO_MASK
+        if self.masks:
+            whole = np.zeros(image.shape[:2], np.uint8)
+            shown = whole if mask is None else np.ascontiguousarray(fit(mask, self.spec, float(self.margin[i])))
+        more = np.stack(views) if views else NO_VIEWS
+        return Item(image, label, i, group, pair, method, more, shown, self.masks and mask is not None)
 
     def path(self, i: int) -> Path:
         """Where a crop lies. Raises: UnmaskError for a path that leaves the root of its data set."""
@@ -143,6 +179,21 @@ class FaceSet(Dataset[Item]):
             worst = int(chosen[self.margin[chosen].argmin()])
             margin = round(float(self.margin[worst]), 6)
             check(self.spec, margin if margin >= 0 else None, name, str(self.path(worst)))
+
+
+def _moved_mask(mask: Pixels, transform: Transform | None, image: Pixels, rng: np.random.Generator) -> Pixels:
+    """The mask as a chain of steps moves it, by the same draw: three points tell where everything goes."""
+    if not isinstance(transform, Chain):
+        return mask
+    side = float(mask.shape[0])
+    corners = np.array([[0, 0], [side, 0], [0, side]], np.float32)
+    _, moved = transform.with_points(image, corners, rng)
+    assert moved is not None
+    if np.array_equal(moved, corners):
+        return mask
+    half = np.float32(0.5)  # points count from the image's corner, OpenCV from the middle of its first pixel
+    matrix = cv2.getAffineTransform(corners - half, np.asarray(moved, np.float32) - half)
+    return np.asarray(cv2.warpAffine(mask, matrix, mask.shape[::-1], flags=cv2.INTER_LINEAR), np.uint8)
 
 
 def partners(

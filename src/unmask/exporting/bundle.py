@@ -29,11 +29,11 @@ from unmask.measure.calibration import calibrate
 from unmask.measure.interval import bootstrap
 from unmask.measure.metrics import auroc, eer
 from unmask.measure.units import Level, Units, units
+from unmask.tasks.detection import rows
+from unmask.tasks.recipe import Recipe
+from unmask.tasks.scores import scored
 from unmask.train.loop import restore
-from unmask.train.recipe import Recipe
-from unmask.train.rows import rows
 from unmask.train.run import Folder
-from unmask.train.validate import scored
 from unmask.types import Calibration, Card, DataTerms, Metric
 
 LEVELS: tuple[Level, ...] = ("frame", "video")

@@ -99,15 +99,16 @@ class ForgedSet(Dataset[Item]):
         which, at = divmod(int(i), len(self.faces))
         image = self.faces.stored(at)
         if not which:
-            item = self.faces.item(at, image, seed)
+            known = self.faces.stored_mask(at, image.shape[0]) if self.faces.masks else None
+            item = self.faces.item(at, image, seed, known)
             pair = at if item.label == 0 else item.pair
             return item._replace(pair=pair, method=int(self._stored[item.method]))
         if self.among[at] < 0:
             raise ManifestError(f"{self.faces.path(at)} is not a real face: nothing is forged from it")
         beside, g = divmod(which - 1, len(self.makers))
         draw = len(self.faces) * (1 + g) + at  # the same for a forgery and for what is shown beside it
-        made = self._made_of(g, at, image, [*map(int, seed), draw], beside=bool(beside))
-        item = self.faces.item(at, made, seed)
+        made, mask = self._made_of(g, at, image, [*map(int, seed), draw], beside=bool(beside))
+        item = self.faces.item(at, made, seed, mask if self.faces.masks else None)
         method = self._stored[item.method] if beside else self._made[g]
         return item._replace(label=1 - beside, at=int(i), pair=at, method=int(method))
 
@@ -132,17 +133,18 @@ class ForgedSet(Dataset[Item]):
         codes = (pair.astype(np.int32), method.astype(np.int32), faces.dataset[source])
         return Rows(at, label.astype(np.int8), faces.group[source], *codes)
 
-    def _made_of(self, g: int, at: int, image: Pixels, seed: Sequence[int], *, beside: bool) -> Pixels:
-        """A forgery of a crop, or the crop as it is shown beside one."""
+    def _made_of(self, g: int, at: int, image: Pixels, seed: Sequence[int], *, beside: bool) -> tuple[Pixels, Pixels]:
+        """A forgery of a crop, or the crop as it is shown beside one, and the mask of what was forged, 0..255."""
         i, maker, why = int(self.among[at]), self.makers[g], ""
         face, donors = self.reals.landmarks(i, image), self.reals.donors(i)
         for attempt in range(TRIES):
             rng = np.random.default_rng([*seed, attempt])
             try:
                 if not beside:
-                    return maker(image, face, rng, donors).image
+                    forged = maker(image, face, rng, donors)
+                    return forged.image, (forged.mask * 255).round().astype(np.uint8)
                 shown = maker.companion(image, face, rng, donors)
-                return image if shown is None else shown
+                return image if shown is None else shown, np.zeros(image.shape[:2], np.uint8)
             except Unforgeable as error:
                 why = str(error)
         name = list(self.shares)[g]

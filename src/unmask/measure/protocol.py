@@ -45,10 +45,10 @@ class Where(Plain):
     split: tuple[str, ...] = ()
     not_method: tuple[str, ...] = Field((), description="forgeries to leave out")
 
-    def mask(self, table: pa.Table) -> Mask:
-        """(N,), True for labelled rows that are chosen."""
+    def mask(self, table: pa.Table, *, labelled: bool = True) -> Mask:
+        """(N,), True for rows that are chosen; `labelled`: of those that have a label."""
         label = pc.fill_null(table["label"], -1)
-        kept = _array(pc.greater_equal(label, 0))
+        kept = _array(pc.greater_equal(label, 0 if labelled else -1))
         real = _array(pc.equal(label, 0))
         for name in ("dataset", "compression", "media_type", "split", "method", "family"):
             if wanted := getattr(self, name):

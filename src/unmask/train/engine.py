@@ -13,13 +13,13 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from unmask.base.method import Method, roles
+from unmask.errors import UnmaskError
 from unmask.nn.gather import gather
+from unmask.tasks.recipe import Recipe
 from unmask.train import checkpoint
 from unmask.train.callbacks.callback import Callback, Step
 from unmask.train.checkpoint import State
 from unmask.train.optim import Average, Sharpness, average_gradients, decay_at, optimizer, set_rates
-from unmask.train.recipe import Recipe
-from unmask.types import UnmaskError
 
 
 def seeded(*numbers: int) -> None:

@@ -15,23 +15,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from unmask.base.detector import Batch, Detector
+from unmask.base.detector import Detector
+from unmask.base.method import Method
 from unmask.errors import CheckpointError, RecipeError
-from unmask.registry import FAMILIES
+from unmask.tasks import task
+from unmask.tasks.recipe import Recipe
+from unmask.tasks.task import Compute, Rows
 from unmask.train import callbacks, checkpoint
-from unmask.train.batches import batches
 from unmask.train.engine import Engine, seeded
 from unmask.train.optim import rate
-from unmask.train.recipe import Recipe
-from unmask.train.rows import Rows, rows
 from unmask.train.run import BEST, FROZEN, LAST, Folder, sha256
-from unmask.train.validate import measured, read
 
 INITIAL = 2**32 - 1  # in the place of a step's number, for the random weights before the first one
 
@@ -52,23 +52,18 @@ class Progress:
 Report = Callable[[int, int, dict[str, float] | None], None]  # steps done, steps in all, the row of a validation
 
 
-def create(recipe: Recipe) -> Detector:
-    """The detector of a recipe with the weights it starts from."""
-    seeded(recipe.seed, INITIAL)
-    detector: Detector = FAMILIES["detector"].create(recipe.method, recipe.options)
-    if recipe.start:
-        begin(detector, recipe.method, Path(recipe.start))
-    return detector
-
-
-def begin(detector: Detector, method: str, start: Path) -> None:
-    """Loads starting weights: all of them from a bundle's `model.safetensors`, or an encoder, where the method has one.
+def create(recipe: Recipe) -> Method[Any]:
+    """The method of a recipe with the weights it starts from: those of a bundle's `model.safetensors`, or an encoder's.
 
     Raises: UnmaskError for a file that cannot be read or does not fit, and a method without an encoder.
     """
-    if whole := checkpoint.boxed(start):
-        return checkpoint.fill(detector.state_dict(), whole, str(start))
-    return detector.load_pretrained(start)
+    seeded(recipe.seed, INITIAL)
+    method = task(recipe).build(recipe)
+    if recipe.start and (whole := checkpoint.boxed(Path(recipe.start))):
+        checkpoint.fill(method.state_dict(), whole, recipe.start)
+    elif recipe.start:
+        method.load_pretrained(Path(recipe.start))
+    return method
 
 
 def train(
@@ -95,16 +90,17 @@ def train(
     accelerator = Accelerator(cpu=cpu)
     if recipe.batch % accelerator.num_processes:
         raise RecipeError(f"a batch of {recipe.batch} cannot be shared by {accelerator.num_processes} processes")
-    detector = create(recipe).to(accelerator.device)
-    faces = rows(recipe, data, detector.input)
+    recipe = task(recipe).resolved(recipe, data)
+    method = create(recipe).to(accelerator.device)
+    rows = task(recipe).rows(recipe, data, method)
     folder = Folder(out)
-    asked = (recipe, faces.train.manifest.digest, sha256(Path(recipe.start)) if recipe.start else "")
+    asked = (recipe, rows.manifest.digest, sha256(Path(recipe.start)) if recipe.start else "")
     if accelerator.is_main_process:
         folder.open(*asked)
-        if unseen := faces.unseen(recipe):
-            say(unseen)
+        if note := rows.note():
+            say(note)
     accelerator.wait_for_everyone()
-    loop = Loop(recipe, faces, detector, folder, accelerator, workers, report)
+    loop = Loop(recipe, rows, method, folder, accelerator, workers, report)
     loop.resume()
     if tensorboard and accelerator.is_main_process:
         folder.draw(loop.progress.step)
@@ -117,23 +113,23 @@ class Loop:
     def __init__(
         self,
         recipe: Recipe,
-        faces: Rows,
-        detector: Detector,
+        rows: Rows,
+        method: Method[Any],
         folder: Folder,
         accelerator: Accelerator,
         workers: int,
         report: Report | None,
     ) -> None:
-        self.recipe, self.faces, self.detector, self.folder = recipe, faces, detector, folder
+        self.recipe, self.rows, self.method, self.folder = recipe, rows, method, folder
         self.accelerator, self.workers = accelerator, workers
         self.report = report if accelerator.is_main_process else None
         self.progress = Progress()
-        self.per_epoch = len(faces.plan(recipe, 0)) // recipe.accumulate
+        self.per_epoch = len(rows.plan(0)) // recipe.accumulate
         if not self.per_epoch:
             raise RecipeError(f"an epoch has fewer batches than accumulate ({recipe.accumulate}): choose a smaller one")
         self.steps = max(1, recipe.length.steps(self.per_epoch))
-        rules = callbacks.chosen(recipe, detector, accelerator, rows=len(faces.train), steps=self.steps)
-        self.engine = Engine(detector, recipe, accelerator, steps=self.steps, per_epoch=self.per_epoch, callbacks=rules)
+        rules = callbacks.chosen(recipe, method, accelerator, rows=len(rows), steps=self.steps)
+        self.engine = Engine(method, recipe, accelerator, steps=self.steps, per_epoch=self.per_epoch, callbacks=rules)
         self.every = max(1, recipe.validate_.steps(self.per_epoch))
         self.save = max(1, recipe.save.steps(self.per_epoch)) if recipe.save else None
         self.sums: dict[str, Tensor] = {}  # of this process, on its device: reading them each step would make it wait
@@ -141,7 +137,7 @@ class Loop:
 
     def resume(self) -> None:
         """Take up what the folder holds, if anything. Raises: UnmaskError for checkpoints of another model."""
-        frozen = checkpoint.frozen(self.detector)
+        frozen = checkpoint.frozen(self.method)
         if frozen and not (self.folder / FROZEN).is_file():
             self._write(FROZEN, frozen, {})
         last = self.folder / LAST
@@ -171,15 +167,15 @@ class Loop:
                 break
         return now
 
-    def _groups(self) -> Iterator[list[Batch]]:
+    def _groups(self) -> Iterator[list[Any]]:
         """From where the run stands to its end: the batches of each step."""
         now, share = self.progress, self.recipe.accumulate
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         while not now.over and now.step < self.steps:
             epoch, done = divmod(now.step, self.per_epoch)
-            plan = self.faces.plan(self.recipe, epoch)
+            plan = self.rows.plan(epoch)
             keys = list(islice(plan.batches(done * share, rank, world), (self.per_epoch - done) * share))
-            stream = batches(self.faces.train, keys, workers=self.workers, device=self.accelerator.device)
+            stream = self.rows.batches(keys, workers=self.workers, device=self.accelerator.device)
             while group := list(islice(stream, share)):
                 yield group
                 if now.step == self.steps:
@@ -210,15 +206,13 @@ class Loop:
         current = {name: value.clone() for name, value in engine.state.items()} if engine.average else {}
         if engine.average:
             checkpoint.fill(engine.state, engine.average.mean, "the average")
-        found = read(
-            self.detector,
-            self.faces.validate,
-            self.accelerator,
-            batch=max(1, recipe.batch // self.accelerator.num_processes),
-            workers=self.workers,
-            bf16=recipe.precision == "bf16",
-        )
-        numbers = measured(self.faces.validate, found)
+        share = max(1, recipe.batch // self.accelerator.num_processes)
+        compute = Compute(self.accelerator, share, self.workers, bf16=recipe.precision == "bf16")
+        numbers = self.rows.measure(self.method, compute)
+        if recipe.best not in numbers:
+            raise RecipeError(
+                f"best: {recipe.best} cannot be measured on these validation rows; there is {', '.join(numbers)}"
+            )
         value = numbers[recipe.best]
         better = now.best is None or (value < now.best if recipe.lower_is_better else value > now.best)
         now.waited = 0 if better else now.waited + 1
@@ -265,14 +259,31 @@ def finished(folder: Path) -> Progress | None:
 
 
 def restore(folder: Path) -> tuple[Detector, Recipe]:
-    """The detector of a run with its best weights, on the CPU. Raises: UnmaskError where there are none yet."""
+    """The detector of a run with its best weights, on the CPU.
+
+    Raises: UnmaskError where there are none yet, and for a run that trained no detector.
+    """
+    method, recipe = restored(folder)
+    if not isinstance(method, Detector):
+        raise CheckpointError(
+            f"{folder} pre-trained an encoder, and no detector: `unmask export {folder}` writes it to a file that a "
+            "detector's recipe starts from"
+        )
+    return method, recipe
+
+
+def restored(folder: Path) -> tuple[Method[Any], Recipe]:
+    """The method of a run, teachers and queues included, with its best weights, on the CPU.
+
+    Raises: UnmaskError where there are none yet.
+    """
     run = Folder(folder)
     recipe = run.recipe()
     if not (run / BEST).is_file():
         raise CheckpointError(f"{folder} has no best weights yet: train it until its first validation")
-    detector: Detector = FAMILIES["detector"].create(recipe.method, recipe.options)
-    if frozen := checkpoint.frozen(detector):
+    method = task(recipe).build(recipe)
+    if frozen := checkpoint.frozen(method):
         checkpoint.fill(frozen, checkpoint.load(run / FROZEN)[0], str(run / FROZEN))
     held, _ = checkpoint.load(run / BEST)
-    checkpoint.fill(checkpoint.learnt(detector), held, str(run / BEST))
-    return detector.eval(), recipe
+    checkpoint.fill(checkpoint.learnt(method), held, str(run / BEST))
+    return method.eval(), recipe

@@ -12,9 +12,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from unmask.base.method import Group, Method, roles
+from unmask.errors import RecipeError
 from unmask.nn.backbones import Encoder
-from unmask.train.recipe import Optimizer, Schedule
-from unmask.types import UnmaskError
+from unmask.tasks.settings import Optimizer, Schedule
 
 
 def optimizer(recipe: Optimizer, method: nn.Module) -> torch.optim.Optimizer:
@@ -48,7 +48,7 @@ def groups(recipe: Optimizer, method: nn.Module) -> list[dict[str, Any]]:
     for group in [*asked, *(Group((name,), g.lr, g.weight_decay) for name, g in recipe.groups.items())]:
         chosen = [n for n in weights if any(n == w or n.startswith(f"{w}.") for w in group.weights)]
         if not chosen:
-            raise UnmaskError(f"optimizer.groups: no weight that trains is named {', '.join(group.weights)}")
+            raise RecipeError(f"optimizer.groups: no weight that trains is named {', '.join(group.weights)}")
         scale |= {n: (scale[n][0] * group.lr, scale[n][1] * group.weight_decay) for n in chosen}
     if recipe.layer_decay is not None:
         scale |= {n: (scale[n][0] * f, scale[n][1]) for n, f in layer_factors(method, recipe.layer_decay).items()}
@@ -87,7 +87,7 @@ def layer_factors(method: nn.Module, decay: float) -> dict[str, float]:
             layer = blocks.get(name, 0 if place < first else last + 1)
             found[f"{at}.body.{name}"] = decay ** (last + 1 - layer)
     if not found:
-        raise UnmaskError("optimizer.layer_decay needs a transformer encoder with blocks: leave it out")
+        raise RecipeError("optimizer.layer_decay needs a transformer encoder with blocks: leave it out")
     return found
 
 

@@ -25,7 +25,7 @@ import yaml
 
 from unmask._version import __version__
 from unmask.errors import CheckpointError, MissingExtraError
-from unmask.train.recipe import Recipe
+from unmask.tasks.recipe import Recipe
 
 RECIPE, RUN, ENVIRONMENT = "recipe.yaml", "run.json", "environment.json"
 BEST, LAST, FROZEN = "best.safetensors", "last.safetensors", "frozen.safetensors"

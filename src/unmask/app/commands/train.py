@@ -56,7 +56,7 @@ def train(
     Several processes: torchrun --nproc-per-node 2 -m unmask train ...
     """
     with errors_in_a_line():
-        from unmask.train import recipe as recipes
+        from unmask.tasks import recipe as recipes
         from unmask.train.loop import train as run
 
         chosen = recipes.load(recipe, changes or ())

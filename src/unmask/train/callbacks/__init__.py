@@ -10,8 +10,8 @@ from typing import Any
 from accelerate import Accelerator
 
 from unmask.base.method import Method
+from unmask.tasks.recipe import LabelledRecipe, Recipe
 from unmask.train.callbacks.callback import Callback
-from unmask.train.recipe import Recipe
 
 
 def chosen(
@@ -28,6 +28,8 @@ def chosen(
     from unmask.train.callbacks.difficulty import Boosting
 
     found: list[Callback] = []
+    if not isinstance(recipe, LabelledRecipe):
+        return found
     if recipe.difficulty:
         found.append(Boosting(recipe.difficulty, rows, steps, accelerator))
     if recipe.adv_scm:

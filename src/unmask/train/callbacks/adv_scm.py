@@ -25,12 +25,12 @@ from torch.nn import functional as F
 from unmask.base.detector import Batch, Detector, Output
 from unmask.base.method import Engine, Method
 from unmask.errors import RecipeError
+from unmask.tasks.settings import AdvScm
 from unmask.train import checkpoint
 from unmask.train.callbacks import callback
 from unmask.train.callbacks.callback import Callback
 from unmask.train.checkpoint import State
 from unmask.train.optim import average_gradients
-from unmask.train.recipe import AdvScm
 
 WIDTHS = (16, 32, 64, 64)  # of A's four convolutions
 

@@ -21,10 +21,10 @@ from torch.nn import functional as F
 
 from unmask.base.detector import Batch
 from unmask.errors import RecipeError
+from unmask.tasks.settings import Difficulty
 from unmask.train import checkpoint
 from unmask.train.callbacks.callback import Callback, Engine, Step
 from unmask.train.checkpoint import State
-from unmask.train.recipe import Difficulty
 
 
 class Boosting(Callback):

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import cv2
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from unmask.base.detector import Batch
 from unmask.base.predict import to_tensor
 from unmask.data.loader import FaceSet, Item, Key
 from unmask.data.streaming import ShardSet
+from unmask.errors import UnmaskError
 from unmask.forging.online import ForgedSet
-from unmask.types import UnmaskError
+
+B = TypeVar("B")
 
 
 def batches(
@@ -26,7 +28,20 @@ def batches(
 
     Raises: UnmaskError that names the file, if one cannot be read.
     """
-    yield from _loaded(DataLoader(faces, batch_sampler=keys, **_how(workers, device)), device)  # type: ignore[arg-type]
+    yield from loaded(faces, keys, batch_of, workers=workers, device=device)
+
+
+def loaded(
+    rows: Dataset[Any],
+    keys: Iterable[Sequence[Key]],
+    collated: Callable[[Any, torch.device | str], B],
+    *,
+    workers: int = 0,
+    device: torch.device | str = "cpu",
+) -> Iterator[B]:
+    """The same of any data set. `collated`: torch's collation of its items, and the device -> the batch."""
+    loader = DataLoader(rows, batch_sampler=keys, **_how(workers, device))  # type: ignore[arg-type]
+    yield from _loaded(loader, collated, device)
 
 
 def streamed(shards: ShardSet, batch: int, *, workers: int = 0, device: torch.device | str = "cpu") -> Iterator[Batch]:
@@ -34,7 +49,7 @@ def streamed(shards: ShardSet, batch: int, *, workers: int = 0, device: torch.de
 
     Raises: UnmaskError that names the shard, if one cannot be read.
     """
-    yield from _loaded(DataLoader(shards, batch_size=batch, **_how(workers, device)), device)
+    yield from _loaded(DataLoader(shards, batch_size=batch, **_how(workers, device)), batch_of, device)
 
 
 def _how(workers: int, device: torch.device | str) -> dict[str, Any]:
@@ -46,10 +61,12 @@ def _alone(worker: int) -> None:
     cv2.setNumThreads(0)  # OpenCV's threads do not survive a fork, and each worker is a thread's worth of work
 
 
-def _loaded(loader: DataLoader[Item], device: torch.device | str) -> Iterator[Batch]:
+def _loaded(
+    loader: DataLoader[Any], collated: Callable[[Any, torch.device | str], B], device: torch.device | str
+) -> Iterator[B]:
     try:
         for items in loader:
-            yield batch_of(items, device)
+            yield collated(items, device)
     except UnmaskError as error:  # a worker's error comes with its traceback
         said = str(error.with_traceback(None)).strip().rpartition("\n")[2]  # its frames would keep the workers waiting
         raise type(error)(re.sub(r"^[\w.]+Error: ", "", said)) from None
@@ -62,6 +79,9 @@ def batch_of(items: Item, device: torch.device | str = "cpu") -> Batch:
         return torch.as_tensor(x).to(device, non_blocking=True)
 
     columns: dict[str, Any] = {name: there(getattr(items, name)) for name in ("label", "group", "pair", "method")}
-    views = torch.as_tensor(items.views)
+    views, masks = torch.as_tensor(items.views), torch.as_tensor(items.mask)
     more = to_tensor(views, device) if views.numel() else None
-    return Batch(to_tensor(items.image, device), index=there(items.at), views=more, **columns)
+    mask = there(masks).float().div_(255) if masks.numel() else None
+    if mask is not None:
+        mask[~there(items.masked)] = float("nan")
+    return Batch(to_tensor(items.image, device), index=there(items.at), views=more, mask=mask, **columns)

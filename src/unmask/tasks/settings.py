@@ -1,24 +1,16 @@
-"""A recipe: all that decides what a training run comes to, besides its data. YAML, checked key by key.
-
-Values given on the command line (`optimizer.lr=1e-4`) are laid over the file's. A misspelt key is an error that names
-the nearest right one: a run of three days that silently ignored a key would be worse than none.
-"""
+"""Parts of recipes that tasks share: lengths, filters, samplers, optimisers, schedules, words for a card."""
 
 from __future__ import annotations
 
-import difflib
 import re
-import types
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
-from unmask.errors import RecipeError
 from unmask.measure.protocol import Where
 from unmask.types import DataTerms, Plain
+
+Transforms = str | tuple[dict[str, dict[str, Any] | None], ...]
 
 
 class Span(Plain):
@@ -167,6 +159,28 @@ class AdvScm(Plain):
     grid: int = Field(4, ge=2, le=16, description="points of the bending grid along a side")
 
 
+class View(Plain):
+    """How views are made of each image when an encoder is pre-trained. `count` of them, each by a draw of its own."""
+
+    count: int = Field(2, ge=1)
+    size: int | None = Field(None, ge=8, le=2048, description="side in pixels; none = that of the method's input")
+    crop: tuple[float, float] | None = Field(
+        (0.2, 1.0), description="area of a random crop as a share of the image's; none = the method's own crop"
+    )
+    ratio: tuple[float, float] = Field((3 / 4, 4 / 3), description="of a random crop, width over height")
+    flip: float = Field(0.5, ge=0, le=1, description="probability of mirroring")
+    transforms: Transforms = Field("none", description="of the crop, before it is mirrored; nothing that moves pixels")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> View:
+        for name, ends in (("crop", self.crop), ("ratio", self.ratio)):
+            if ends is not None and not 0 < ends[0] <= ends[1]:
+                raise ValueError(f"{name} is two numbers above 0, the lower first")
+        if self.crop is not None and self.crop[1] > 1:
+            raise ValueError("crop is a share of the image's area, at most 1")
+        return self
+
+
 class Words(Plain):
     """What the card of an exported bundle says that no file knows."""
 
@@ -176,123 +190,3 @@ class Words(Plain):
     limits: tuple[str, ...] = ()
     misuse: tuple[str, ...] = ()
     terms: tuple[DataTerms, ...] = Field((), description="data sets and starting weights: use and terms of each")
-
-
-Best = Literal[
-    "video_auroc", "frame_auroc", "video_average_precision", "frame_average_precision", "video_eer", "frame_eer", "loss"
-]
-
-
-Transforms = str | tuple[dict[str, dict[str, Any] | None], ...]
-
-
-class Recipe(Plain):
-    """One run. The defaults of a key are shown in docs/train.md."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
-    about: str = ""
-    method: str = Field(description="a name that `unmask methods` lists")
-    options: dict[str, Any] = Field(default_factory=dict, description="of the method's constructor")
-    start: str | None = Field(
-        None,
-        description="weights to start from: an encoder of `unmask import encoder`, or a bundle's model.safetensors",
-    )
-    data: Data = Data()
-    sampler: Sampler = Sampler()
-    transforms: Transforms = Field(
-        "none", description='of training crops: "degrade", a preset or a list of steps of `unmask.data.transforms`'
-    )
-    forge: dict[str, Forging] = Field(
-        default_factory=dict, description="generator -> share of the real crops that get a forged twin in each epoch"
-    )
-    landmarks: str = Field("embedded", description="what finds dense points to forge by, see `landmarkers`")
-    views: tuple[Transforms, ...] = Field((), description="each crop comes in these ways too, beside itself")
-    batch: int = Field(32, ge=1, description="images of a batch, over all processes together")
-    accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
-    length: Length
-    optimizer: Optimizer
-    schedule: Schedule = Schedule()
-    clip: float | None = Field(None, gt=0, description="largest norm of the gradient")
-    ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights, which are then validated")
-    sam: float | None = Field(None, gt=0, description="radius of sharpness-aware minimisation")
-    difficulty: Difficulty | None = Field(None, description="momentum difficulty boosting: hard rows count more")
-    adv_scm: AdvScm | None = Field(None, description="train against an adversary that moves the face")
-    precision: Literal["fp32", "bf16"] = "fp32"
-    seed: int = Field(0, ge=0)
-    validate_: Length = Field(EPOCH, alias="validate", description="how often")
-    save: Length | None = Field(None, description="how often a checkpoint is written besides, between validations")
-    best: Best = "video_auroc"
-    patience: int | None = Field(None, ge=1, description="stop after so many validations without a better one")
-    card: Words = Words()
-
-    @property
-    def lower_is_better(self) -> bool:
-        return self.best in ("video_eer", "frame_eer", "loss")
-
-    def as_yaml(self) -> str:
-        """All keys with their values, defaults too."""
-        return yaml.safe_dump(self.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True)
-
-
-def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe file, and "dotted.key=value" laid over it; values are YAML.
-
-    Raises: UnmaskError for a file that cannot be read, and for keys and values that do not fit.
-    """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path} cannot be read as a recipe: {error}") from None
-    if not isinstance(values, dict):
-        raise RecipeError(f"{path} is no recipe: it holds no keys")
-    for override in overrides:
-        _lay(values, override)
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        raise RecipeError(
-            f"{path}: {'; '.join(_fault(e['loc'], e['type'], e['msg']) for e in error.errors())}"
-        ) from None
-
-
-def _lay(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not all(key.split(".")):
-        raise RecipeError(f"{override!r} changes no key of a recipe: write dotted.key=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise RecipeError(f"the value of {override!r} is no YAML: quote it") from None
-    *parents, last = key.split(".")
-    for parent in parents:
-        inner = values.setdefault(parent, {})
-        if not isinstance(inner, dict):
-            raise RecipeError(f"{override!r}: {parent} holds a value, not keys")
-        values = inner
-    values[last] = value
-
-
-def _fault(where: tuple[int | str, ...], kind: str, message: str) -> str:
-    key = ".".join(map(str, where)) or "file"
-    if kind != "extra_forbidden":
-        return f"{key}: {message.removeprefix('Value error, ')}"
-    known = _keys(Recipe, where[:-1])
-    near = difflib.get_close_matches(str(where[-1]), known, 1, 0.5)
-    return f"unknown key {key!r}, " + (f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}")
-
-
-def _keys(model: type[BaseModel], where: Sequence[int | str]) -> list[str]:
-    """Keys of the part of a recipe that stands at `where`."""
-    for step in where:
-        fields = {f.alias or n: f.annotation for n, f in model.model_fields.items()}
-        found = next(_models(fields.get(str(step))), None)  # an index into a list, or a union's tag, changes nothing
-        model = found or model
-    return [f.alias or n for n, f in model.model_fields.items()]
-
-
-def _models(annotation: Any) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    elif get_origin(annotation) in (Union, types.UnionType, tuple, list):
-        for inner in get_args(annotation):
-            yield from _models(inner)

@@ -1,0 +1,66 @@
+"""A network's answers to the rows of a set, shared by all processes, and detectors' scores as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import torch
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from unmask.base.detector import Detector
+from unmask.bundles.calibration import log_odds
+from unmask.data.loader import FaceSet
+from unmask.errors import UnmaskError
+from unmask.measure.scores import COLUMNS
+from unmask.tasks.loading import batches
+from unmask.tasks.task import Compute
+
+
+@torch.no_grad()
+def answers(answer: Callable[[Tensor], Tensor], faces: FaceSet, compute: Compute) -> Tensor:
+    """(N, K) float64 on the CPU, row by row what `answer` makes of (B, 3, S, S); each process gets all of them.
+
+    Raises: UnmaskError for answers that are not finite.
+    """
+    rank, world = compute.accelerator.process_index, compute.accelerator.num_processes
+    mine = list(range(rank, len(faces), world))
+    keys = [mine[i : i + compute.batch] for i in range(0, len(mine), compute.batch)]
+    device, found = compute.accelerator.device, []
+    for part in batches(faces, keys, workers=compute.workers, device=device):
+        with torch.autocast(device.type, torch.bfloat16, enabled=compute.bf16):
+            found.append(answer(part.image).double().cpu())
+    here = torch.cat(found) if found else None
+    everywhere: list[Any] = [here] if world == 1 else gather_object([here])
+    width = next(x.shape[1] for x in everywhere if x is not None)
+    whole = torch.empty(len(faces), width, dtype=torch.double)
+    for one, values in enumerate(everywhere):
+        if values is not None:
+            whole[one::world] = values
+    if not torch.isfinite(whole).all():
+        raise UnmaskError("the network's answers are not finite any more: lower optimizer.lr, or set clip")
+    return whole
+
+
+def logits(detector: Detector, faces: FaceSet, compute: Compute) -> Tensor:
+    """(N, K) of a detector, which is left in evaluation mode."""
+    detector.eval()
+    return answers(lambda image: detector(image).logits, faces, compute)
+
+
+def scored(faces: FaceSet, score: Any) -> pa.Table:
+    """The crops and their log-odds (N,) as a scores table (`unmask.measure.scores`)."""
+    said = {
+        "score": pa.array(score),
+        "probability": pa.nulls(len(score), pa.float64()),
+        "state": pa.array(["scored"] * len(score)),
+    }
+    table = faces.manifest.table([n for n in COLUMNS.names if n not in said]).take(pa.array(faces.row))
+    return pa.table({n: said[n] if n in said else table[n] for n in COLUMNS.names}).cast(COLUMNS)
+
+
+def score_of(found: Tensor, classes: tuple[str, ...]) -> Any:
+    """Logits (N, K) -> log-odds of a forgery (N,), float64."""
+    return log_odds(found.numpy(), classes).astype("float64")

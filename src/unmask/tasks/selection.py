@@ -1,0 +1,107 @@
+"""Which crops of a face manifest train and which validate, and in which batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from unmask.data import samplers, transforms
+from unmask.data.loader import Transform
+from unmask.data.manifest import Manifest
+from unmask.data.samplers import Plan
+from unmask.errors import ManifestError, RecipeError
+from unmask.imageops.degradation import degrade
+from unmask.measure.pooling import combined
+from unmask.measure.protocol import Where
+from unmask.tasks.recipe import LabelledRecipe, Recipe
+from unmask.tasks.settings import Transforms
+
+VIDEO = ("dataset", "method", "compression", "media_id")
+Mask = NDArray[np.bool_]
+Codes = NDArray[np.integer]
+
+
+def table_of(data: Path) -> pa.Table:
+    """All columns of a face manifest. Raises: UnmaskError for a manifest of media files."""
+    manifest = Manifest(data)
+    if manifest.kind != "faces":
+        raise ManifestError(f"{data} lists media, not faces: run `unmask data extract` first")
+    return manifest.table(list(manifest.arrow_schema.names))
+
+
+def masks(table: pa.Table, recipe: Recipe, *, labelled: bool = True) -> tuple[Mask, Mask]:
+    """Rows that train, and rows that validate, (N,) each; `labelled`: only those that are known as real or fake."""
+    train = _mask(table, recipe.data.train, recipe, labelled) & ~_flagged(table, recipe.data.leave_out)
+    validate = _mask(table, recipe.data.validate_, recipe, labelled)
+    return train, validate
+
+
+def apart(table: pa.Table, train: Mask, validate: Mask) -> None:
+    """Raises: UnmaskError where leakage groups stand on both sides."""
+    group = np.asarray(table["group_id"].to_pylist(), str)
+    both = set(group[train]) & set(group[validate])
+    if both:
+        raise RecipeError(
+            f"{len(both)} leakage groups stand in data.train and in data.validate, for one {str(min(both))!r}: "
+            "the best checkpoint would be chosen on what it was trained on"
+        )
+
+
+class Columns(Protocol):
+    """What samplers look at, (N,) each."""
+
+    label: NDArray[np.int8]
+    group: NDArray[np.int32]
+    pair: NDArray[np.int32]
+    method: NDArray[np.int32]
+    dataset: NDArray[np.int32]
+
+
+def planned(recipe: LabelledRecipe, faces: Columns, epoch: int, label: Codes | None = None) -> Plan:
+    """The batches of one epoch. `label`: (N,) classes other than real and fake."""
+    label = faces.label if label is None else label
+    kind, seed = recipe.sampler, recipe.seed
+    group = faces.group if kind.spread_groups else None
+    if kind.name == "by_class":
+        return samplers.by_class(label, recipe.batch, seed, epoch, group=group)
+    if kind.name == "by_method":
+        return samplers.by_method(label, faces.method, recipe.batch, seed, epoch, group=group)
+    if kind.name == "paired":
+        kin = faces.dataset if kind.orphans else None
+        return samplers.paired(label, faces.pair, recipe.batch, seed, epoch, every=kind.every, group=group, orphans=kin)
+    if kind.name == "grouped":
+        return samplers.grouped(label, faces.pair, faces.method, recipe.batch, seed, epoch, group=group)
+    return samplers.shuffled(len(label), recipe.batch, seed, epoch, group=group)
+
+
+def transform(steps: Transforms) -> Transform | None:
+    """Raises: UnmaskError for an unknown name or step."""
+    if steps == "degrade":  # what the embedded detector is trained with; presets stand in data.transforms
+        return degrade
+    return transforms.build(steps) if steps != "none" else None
+
+
+def _mask(table: pa.Table, where: Where, recipe: Recipe, labelled: bool) -> Mask:
+    mask: Mask = where.mask(table, labelled=labelled) & np.asarray([not r for r in table["reason"].to_pylist()], bool)
+    if recipe.data.frames is None:
+        return mask
+    clip = combined([table[c] for c in VIDEO])[0]
+    kept = np.zeros(len(mask), bool)
+    chosen = np.flatnonzero(mask)
+    rng = np.random.default_rng(recipe.seed)
+    order = chosen[np.lexsort((table["frame"].to_numpy()[chosen], clip[chosen]))]
+    for members in np.split(order, np.flatnonzero(np.diff(clip[order])) + 1):
+        n = min(recipe.data.frames, len(members))
+        even = ((np.arange(n) + 0.5) * len(members) / n).astype(int)
+        kept[members[even if recipe.data.pick == "even" else rng.permutation(len(members))[:n]]] = True
+    return kept
+
+
+def _flagged(table: pa.Table, flags: Sequence[str]) -> Mask:
+    """(N,), True for rows with one of the flags."""
+    return np.array([not set(flags).isdisjoint(of or ()) for of in table["flags"].to_pylist()], bool)
