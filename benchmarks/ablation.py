@@ -3,7 +3,7 @@
     python benchmarks/ablation.py --faces faces.parquet --encoder encoder.safetensors --out OUT [--share 0/2]
 
 `faces.parquet`: crops of the research collection (`unmask data index`, `extract`). `encoder.safetensors`: what
-`python -m training.small_encoder` writes. Learning rates are chosen on validation actors with the first seed, so is
+`recipes/face-encoder-tiny.yaml` trains. Learning rates are chosen on validation actors with the first seed, so is
 each run's checkpoint; test rows stand in a manifest of their own, which only finished runs are measured on. Started
 again, it goes on where it was. `--share 1/3` does every third of the runs, for several processes. The process that
 finds all runs done writes OUT/table.md.
@@ -234,7 +234,7 @@ def floor(out: Path, seed: int) -> Scored:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=sys.modules[__name__].__doc__)
     parser.add_argument("--faces", type=Path, required=True, help="manifest of crops, 128 pixels or more, margin 1.3")
-    parser.add_argument("--encoder", type=Path, required=True, help="what training.small_encoder wrote")
+    parser.add_argument("--encoder", type=Path, required=True, help="the export of recipes/face-encoder-tiny.yaml")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--share", default="0/1", help="I/N: do the I-th of N parts of the runs")

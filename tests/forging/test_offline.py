@@ -9,7 +9,6 @@ import pytest
 
 cv2 = pytest.importorskip("cv2")
 
-from training.crops import WIDE  # noqa: E402
 from unmask.base.generator import Unforgeable  # noqa: E402
 from unmask.faces import FaceDetector, crop  # noqa: E402
 from unmask.generators.sbi import MESH_OVAL, self_blend  # noqa: E402
@@ -21,7 +20,9 @@ from unmask.types import Floats, Pixels  # noqa: E402
 def face() -> Pixels:
     """The wide crop of a public-domain portrait."""
     picture = pytest.importorskip("skimage.data").astronaut()
-    return crop(picture, max(FaceDetector.load().find(picture), key=lambda f: f.side), WIDE).image
+    return crop(
+        picture, max(FaceDetector.load().find(picture), key=lambda f: f.side), InputSpec(size=256, margin=1.25)
+    ).image
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,8 @@ from unmask.base.detector import Batch, Detector
 from unmask.base.method import Engine
 from unmask.data.manifest import FaceRow, Manifest, write
 from unmask.registry import FAMILIES
+from unmask.tasks import detection
+from unmask.tasks.task import Compute
 from unmask.train import loop
 from unmask.train.checkpoint import frozen, learnt
 from unmask.train.loop import restore, train
@@ -52,10 +54,8 @@ def test_it_learns_and_keeps_what_validation_likes_best(data: Path, tmp_path: Pa
     table = list(csv.DictReader((tmp_path / "run" / "metrics.csv").open(encoding="utf-8")))
     assert [float(row["val_loss"]) for row in table] == [row["val_loss"] for row in found]
     detector, _ = restore(tmp_path / "run")
-    again = loop.read(
-        detector, loop.rows(recipe(), data, detector.input).validate, loop.Accelerator(cpu=True), batch=10
-    )
-    assert again.loss == pytest.approx(best["val_loss"], abs=1e-6)
+    again = detection.rows(recipe(), data, detector.input).measure(detector, Compute(loop.Accelerator(cpu=True), 10))
+    assert again["loss"] == pytest.approx(best["val_loss"], abs=1e-6)
 
 
 def test_a_killed_run_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_data_that_would_mislead_is_refused(data: Path, tmp_path: Path) -> None:
         train(recipe(), path, tmp_path / "a", cpu=True)
     torn = [r.model_copy(update={"flags": ("straddles-source",)}) if r.split == "train" else r for r in leaking]
     path = write(tmp_path / "torn.parquet", [*manifest, *torn], manifest.roots, FaceRow).path
-    assert len(loop.rows(recipe(), path, loop.create(recipe()).input).train) == 30  # the flagged ones stay out
+    assert len(detection.rows(recipe(), path, loop.create(recipe()).input).train) == 30  # the flagged ones stay out
     with pytest.raises(UnmaskError, match=r"data\.validate must leave real and forged rows .* it leaves 0 rows"):
         train(recipe(data={"validate": {"split": ["test"]}}), data, tmp_path / "b", cpu=True)
     assert not (tmp_path / "a").exists()

@@ -10,10 +10,10 @@ import yaml
 
 from tests.conftest import REPOSITORY
 from unmask.data import datasets
-from unmask.registry import FAMILIES
-from unmask.tasks.recipe import Recipe, load
+from unmask.tasks import task
+from unmask.tasks.recipe import RECIPES, Recipe, load
 from unmask.tasks.selection import transform
-from unmask.tasks.settings import AdvScm, Data, Difficulty, Optimizer, Sampler, Schedule, Span, Words
+from unmask.tasks.settings import AdvScm, Data, Difficulty, Optimizer, Sampler, Schedule, Span, View, Words
 from unmask.train.loop import create
 from unmask.train.optim import Average, Sharpness, optimizer, rate
 from unmask.types import UnmaskError
@@ -33,9 +33,10 @@ def test_every_shipped_recipe_fits_and_builds(path: Path) -> None:
     recipe = load(path, ["start=null"])
     assert recipe.name == path.stem
     with torch.device("meta"):  # the large ones would take gigabytes
-        detector = FAMILIES["detector"].create(recipe.method, recipe.options)
-    assert optimizer(recipe.optimizer, detector).param_groups
-    for steps in (recipe.transforms, *recipe.views):
+        method = task(recipe).build(recipe)
+    assert optimizer(recipe.optimizer, method).param_groups
+    views = [view.transforms if isinstance(view, View) else view for view in getattr(recipe, "views", ())]
+    for steps in (recipe.transforms, *views):
         transform(steps)
 
 
@@ -162,7 +163,10 @@ def test_the_page_lists_every_key() -> None:
     page = (REPOSITORY / "docs" / "train.md").read_text("utf-8")
     inner = {"data": Data, "sampler": Sampler, "optimizer": Optimizer, "schedule": Schedule, "card": Words}
     inner |= {"difficulty": Difficulty, "adv_scm": AdvScm}
-    for name, field in Recipe.model_fields.items():
+    for key, part in View.model_fields.items():
+        assert f"`views.{part.alias or key}`" in page or f"`.{key}`" in page, key
+    fields = [item for kind in RECIPES.values() for item in kind.model_fields.items()]
+    for name, field in fields:
         assert f"`{field.alias or name}" in page, name
         for key, part in inner[name].model_fields.items() if name in inner else ():
             assert any(f"`{before}{part.alias or key}`" in page for before in (f"{name}.", ".", "")), (name, key)

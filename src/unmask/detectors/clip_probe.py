@@ -84,7 +84,7 @@ class ClipProbe(Detector):
         """Load a published CLIP: model.safetensors of transformers' layout, with config.json beside it.
 
         Zero-shot needs its tokeniser there too. A linear probe on a small encoder that knows no sentences also starts
-        from a file that `unmask import encoder` or `training.small_encoder` wrote.
+        from a file that `unmask import encoder`, or `unmask export` of a pre-training run, wrote.
 
         Raises: UnmaskError for other files, and where the tokeniser is missing.
         """

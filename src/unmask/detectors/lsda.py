@@ -129,14 +129,13 @@ class LSDA(Detector):
         return fused.view_as(z)
 
     def load_pretrained(self, weights: Path) -> None:
-        """Load what `python -m training.identity` wrote: `real.*`, and `image.*`, ImageNet's, where it has them.
+        """Load the teacher of real faces: what `unmask export` made of an `arcface` run, or `training.lsda_start` of
+        published weights: `real.*`, and `image.*`, ImageNet's, where it has them.
 
         Raises: UnmaskError for a file that cannot be read, or whose tensors do not fit; they are named.
         """
         real, image = (_part(weights, name) for name in ("real.", "image."))
-        if not real:
-            raise BundleError(f"{weights} has no real.* weights: write it with python -m training.identity")
-        self.real.load(real, str(weights))
+        self.real.load(real or _part(weights, ""), str(weights))
         for maps in (self.student, *self.forged) if image else ():
             assert isinstance(maps, _Maps)
             maps.body.fill(image, str(weights))

@@ -232,7 +232,7 @@ BACKBONES = {
     "clip-vit-l-14-gelu": clip(224, 14, 1024, 24, 16, "gelu"),
     # No published weights: small enough for a CPU and for tests.
     "tiny-vit": clip(96, 12, 192, 6, 3),
-    "face-vit-128": clip(128, 16, 128, 6, 2),  # `training.small_encoder` trains one
+    "face-vit-128": clip(128, 16, 128, 6, 2),  # `recipes/face-encoder-tiny.yaml` trains one
     "tiny-pe": perception("vit_pe_core_tiny_patch16_384", 192, 64),
     "tiny-dinov2": dinov2(56, 64, 2, 2, 56),
     "tiny-dinov3": dinov3(64, 64, 2, 2),

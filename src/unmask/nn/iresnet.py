@@ -27,7 +27,7 @@ class Size:
 SIZES = {
     "iresnet-50": Size((3, 4, 14, 3), (64, 128, 256, 512)),
     "iresnet-100": Size((3, 13, 30, 3), (64, 128, 256, 512)),
-    # No published weights: `training.identity` trains the first in minutes, the second is for tests. No stage has
+    # No published weights: `recipes/arcface-tiny.yaml` trains the first, the second is for tests. No stage has
     # fewer than 16 channels: a strided 1 x 1 map's gradient for 8, channels last, crashes on CPUs (torch 2.14).
     "small-iresnet": Size((1, 1, 1, 1), (16, 32, 64, 128)),
     "tiny-iresnet": Size((1, 1, 1, 1), (16, 16, 32, 32)),

@@ -116,8 +116,10 @@ class PretrainingRows:
         group = faces.group if kind.spread_groups else None
         if kind.name == "by_class":
             return samplers.by_class(self.train.label, recipe.batch, recipe.seed, epoch, group=group)
+        if kind.name == "pk":
+            return samplers.pk(self.train.label, kind.per_class, recipe.batch, recipe.seed, epoch)
         if kind.name != "shuffled":
-            raise RecipeError(f"sampler.name {kind.name!r} pairs real and forged rows: use shuffled or by_class")
+            raise RecipeError(f"sampler.name {kind.name!r} pairs real and forged rows: use shuffled, by_class or pk")
         return samplers.shuffled(len(faces), recipe.batch, recipe.seed, epoch, group=group)
 
     def batches(

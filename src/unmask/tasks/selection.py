@@ -69,6 +69,8 @@ def planned(recipe: LabelledRecipe, faces: Columns, epoch: int, label: Codes | N
     group = faces.group if kind.spread_groups else None
     if kind.name == "by_class":
         return samplers.by_class(label, recipe.batch, seed, epoch, group=group)
+    if kind.name == "pk":
+        return samplers.pk(label, kind.per_class, recipe.batch, seed, epoch)
     if kind.name == "by_method":
         return samplers.by_method(label, faces.method, recipe.batch, seed, epoch, group=group)
     if kind.name == "paired":

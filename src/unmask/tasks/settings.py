@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
+import numpy as np
+import pyarrow as pa
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
-from unmask.measure.protocol import Where
+from unmask.measure.protocol import Mask, Where
 from unmask.types import DataTerms, Plain
 
 Transforms = str | tuple[dict[str, dict[str, Any] | None], ...]
@@ -43,11 +45,27 @@ def _of_split(split: str) -> BeforeValidator:
     return BeforeValidator(lambda where: {"split": [split], **where} if isinstance(where, dict) else where)
 
 
+class Filter(Where):
+    """A protocol's filter, and one for real or forged rows alone."""
+
+    label: tuple[Literal["real", "fake"], ...] = Field((), description="none = both")
+
+    def mask(self, table: pa.Table, *, labelled: bool = True) -> Mask:
+        """(N,), True for rows that are chosen."""
+        kept = super().mask(table, labelled=labelled)
+        if self.label:
+            kept &= np.isin(table["label"].fill_null(-1).to_numpy(), [LABELS[name] for name in self.label])
+        return kept
+
+
+LABELS = {"real": 0, "fake": 1}
+
+
 class Data(Plain):
     """Which rows of the face manifest take part."""
 
-    train: Annotated[Where, _of_split("train")] = Where(split=("train",))
-    validate_: Annotated[Where, _of_split("val")] = Field(Where(split=("val",)), alias="validate")
+    train: Annotated[Filter, _of_split("train")] = Filter(split=("train",))
+    validate_: Annotated[Filter, _of_split("val")] = Field(Filter(split=("val",)), alias="validate")
     leave_out: tuple[str, ...] = Field(
         ("duplicate", "resembles-held-out", "straddles-source", "straddles-identity"),
         description="training rows that carry one of these flags are left out",
@@ -59,7 +77,8 @@ class Data(Plain):
 class Sampler(Plain):
     """How rows come together in batches, see `unmask.data.samplers`."""
 
-    name: Literal["shuffled", "by_class", "by_method", "paired", "grouped"] = "shuffled"
+    name: Literal["shuffled", "by_class", "by_method", "paired", "grouped", "pk"] = "shuffled"
+    per_class: int = Field(4, ge=2, description="pk: images of each class in a batch, which holds batch / per_class")
     every: Literal["fake", "real"] = Field("fake", description="paired: what of the two comes once in an epoch")
     spread_groups: bool = Field(False, description="no more of a leakage group in a batch than its fair share")
     orphans: bool = Field(

@@ -1,0 +1,34 @@
+"""A pre-training run becomes an encoder's file, which recipes of detectors and objectives start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import nn
+
+from unmask.base.objective import Objective
+from unmask.errors import CheckpointError
+from unmask.train.loop import restored
+
+FILE = "encoder.safetensors"
+
+
+def export_encoder(run: Path, out: Path) -> Path:
+    """Write the encoder of a run's best weights, without heads, teachers and queues, to `out`/encoder.safetensors.
+
+    The tensors have the names of the library that the encoder is of (timm, transformers), and the file says which
+    backbone they are of.
+
+    Raises: UnmaskError for a run that trained a detector, or has no best weights yet.
+    """
+    method, _ = restored(run)
+    if not isinstance(method, Objective):
+        raise CheckpointError(f"{run} trained a detector: export it as a bundle")
+    encoder = method.encoder
+    body = encoder.body if isinstance(getattr(encoder, "body", None), nn.Module) else encoder
+    name = str(getattr(encoder, "name", type(encoder).__name__))
+    out.mkdir(parents=True, exist_ok=True)
+    state = {key: value.contiguous() for key, value in body.state_dict().items()}
+    save_file(state, out / FILE, {"backbone": name})
+    return out / FILE
