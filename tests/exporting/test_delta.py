@@ -13,6 +13,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 from safetensors.numpy import load_file
+from unmask.train.rows import rows
 
 from tests.train.faces import recipe
 from unmask.base.predict import predict
@@ -21,7 +22,6 @@ from unmask.exporting.bundle import export
 from unmask.exporting.parity import parity_crops
 from unmask.nn.backbones import Encoder, save
 from unmask.train.loop import restore, train
-from unmask.train.rows import rows
 from unmask.types import Pixels, UnmaskError
 
 TUNED = {"backbone": "tiny-dinov2", "adaptation": "ln", "head": "linear"}

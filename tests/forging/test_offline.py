@@ -13,7 +13,7 @@ from unmask.base.generator import Unforgeable  # noqa: E402
 from unmask.faces import FaceDetector, crop  # noqa: E402
 from unmask.generators.sbi import MESH_OVAL, self_blend  # noqa: E402
 from unmask.imageops.degradation import degrade, jpeg, levels, noisy, resized  # noqa: E402
-from unmask.types import Floats, Pixels  # noqa: E402
+from unmask.types import Floats, InputSpec, Pixels  # noqa: E402
 
 
 @pytest.fixture(scope="module")

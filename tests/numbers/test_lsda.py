@@ -180,7 +180,7 @@ def test_it_starts_from_a_teacher_that_knows_people_and_from_imagenet(tmp_path: 
     for part in (detector.student, *detector.forged):
         torch.testing.assert_close(part.body.body.state_dict(), network.body.state_dict())  # type: ignore[union-attr]
     save_file(image, tmp_path / "none.safetensors")
-    with pytest.raises(UnmaskError, match="none.safetensors does not fit: missing: "):
+    with pytest.raises(UnmaskError, match=r"none\.safetensors does not fit: missing: "):
         detector.load_pretrained(tmp_path / "none.safetensors")
     (tmp_path / "junk.safetensors").write_bytes(b"junk")
     with pytest.raises(UnmaskError, match="cannot read the weights"):

@@ -29,7 +29,7 @@ from unmask.errors import RecipeError
 from unmask.measure.protocol import Mask
 from unmask.registry import FAMILIES
 from unmask.tasks import recipe as recipes
-from unmask.tasks.recipe import Recipe
+from unmask.tasks.recipe import DetectionRecipe
 from unmask.tasks.settings import Data
 from unmask.train.loop import finished, restore
 from unmask.train.run import BEST, FROZEN, Folder, sha256
@@ -44,6 +44,17 @@ UNHASHED_KEYS = {
     "seed",
     "start",
 }  # keys of a recipe that change no weight, or are hashed otherwise
+YOUNGER: dict[str, dict[str, object]] = {  # keys that are younger than the tables, where they say what was so before
+    "": {"task": "detection", "masks": False},
+    "sampler": {"orphans": False, "per_class": 4},
+    "optimizer": {
+        "weight_decay_end": None,
+        "decay_vectors": True,
+        "layer_decay": None,
+        "groups": {},
+        "trust": 1e-3,
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,10 @@ class TrainedRecipe:
 
     def __init__(self, path: Path, manifest: Manifest, table: pa.Table, out: Path, seeds: Sequence[int] = ()) -> None:
         """`seeds`: one training for each; empty = the recipe's own. Raises: UnmaskError for what is no recipe."""
-        self.recipe = recipes.load(path)
+        recipe = recipes.load(path)
+        if not isinstance(recipe, DetectionRecipe):
+            raise RecipeError(f"{path} is a recipe of {recipe.task}: a table's columns tell real from fake")
+        self.recipe = recipe
         self.label, self.seeds = self.recipe.name, tuple(seeds) or (self.recipe.seed,)
         self.manifest, self.table, self.out = manifest, table, out
         self.crop = np.asarray([not r for r in table["reason"].to_pylist()], bool)
@@ -74,17 +88,19 @@ class TrainedRecipe:
         """Of all in the recipe that decides what it learns from given rows, but for the seed."""
         return self._sha256(self.recipe)
 
-    def _sha256(self, recipe: Recipe) -> str:
+    def _sha256(self, recipe: DetectionRecipe) -> str:
         data = recipe.data.model_dump(mode="json", exclude={"train", "validate_"})
         said = recipe.model_dump(mode="json", exclude=UNHASHED_KEYS) | {"data": data}
         said["start"] = sha256(Path(recipe.start)) if recipe.start else ""
         if not recipe.forge:
             said["landmarks"] = CANONICAL_LANDMARKS
-        if not recipe.sampler.orphans:
-            del said["sampler"]["orphans"]  # which is younger than the tables
+        for part, keys in YOUNGER.items():
+            held = said[part] if part else said
+            for key in (k for k, default in keys.items() if held[k] == default):
+                del held[key]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
-    def _without(self, held_out: Sequence[str]) -> Recipe:
+    def _without(self, held_out: Sequence[str]) -> DetectionRecipe:
         """The recipe, which makes none of these forgeries while it trains."""
         kept = {name: how for name, how in self.recipe.forge.items() if name not in self._unmade(held_out)}
         return self.recipe.model_copy(update={"forge": kept})

@@ -30,7 +30,7 @@ from unmask.measure.interval import bootstrap
 from unmask.measure.metrics import auroc, eer
 from unmask.measure.units import Level, Units, units
 from unmask.tasks.detection import rows
-from unmask.tasks.recipe import Recipe
+from unmask.tasks.recipe import DetectionRecipe, Recipe
 from unmask.tasks.scores import scored
 from unmask.train.loop import restore
 from unmask.train.run import Folder
@@ -79,6 +79,10 @@ def export(
     Raises: UnmaskError for other data, and where the exported model answers otherwise than the torch model.
     """
     detector, recipe = restore(run)
+    if not isinstance(recipe, DetectionRecipe):
+        raise BundleError(
+            f"{run} is a run of {recipe.task}, and bundles answer real or fake: use its run folder (`unmask.restore`)"
+        )
     facts = Folder(run).facts()
     if facts["data"] != Manifest(data).digest:
         raise ManifestError(f"{data} is not the manifest that {run} was trained with: its digest differs")

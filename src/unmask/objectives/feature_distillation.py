@@ -4,8 +4,8 @@ The idea in three sentences. For each cell of a grid the student's patch token m
 channels at four depths, from edges to parts of a face. Its class token must give the same over the whole face. Spread
 keeps texture, which a mean over the cell loses.
 
-After FitNets (Romero et al., ICLR 2015, arXiv 1412.6550); taps, targets and their standardisation are ours. It stands in
-for CLIP where no large pre-trained encoder can be had.
+After FitNets (Romero et al., ICLR 2015, arXiv 1412.6550); taps, targets and their standardisation are ours. It stands
+in for CLIP where no large pre-trained encoder can be had.
 """
 
 from __future__ import annotations

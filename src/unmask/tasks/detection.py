@@ -103,7 +103,7 @@ def metrics(table: pa.Table) -> dict[str, float]:
     """Of a scores table: AUROC, average precision and EER, by frame and by video."""
     numbers = {}
     for level in ("frame", "video"):
-        found = units(table, level)  # type: ignore[arg-type]
+        found = units(table, level)
         for name, metric in METRICS.items():
             numbers[f"{level}_{name}"] = metric(found.label, found.score)
     return numbers

@@ -187,7 +187,7 @@ def named(table: pa.Table, column: str) -> NDArray[np.str_]:
     if column == "none":
         return np.full(len(table), "", str)
     fake = table["label"].fill_null(-1).to_numpy()
-    real_or_fake = np.array(["", "real", "fake"])[fake + 1]
+    real_or_fake: NDArray[np.str_] = np.array(["", "real", "fake"])[fake + 1]
     if column == "label":
         return real_or_fake
     text = np.asarray([t or "" for t in table[column].to_pylist()], str)

@@ -55,11 +55,16 @@ def apart(table: pa.Table, train: Mask, validate: Mask) -> None:
 class Columns(Protocol):
     """What samplers look at, (N,) each."""
 
-    label: NDArray[np.int8]
-    group: NDArray[np.int32]
-    pair: NDArray[np.int32]
-    method: NDArray[np.int32]
-    dataset: NDArray[np.int32]
+    @property
+    def label(self) -> NDArray[np.int8]: ...
+    @property
+    def group(self) -> NDArray[np.int32]: ...
+    @property
+    def pair(self) -> NDArray[np.int32]: ...
+    @property
+    def method(self) -> NDArray[np.int32]: ...
+    @property
+    def dataset(self) -> NDArray[np.int32]: ...
 
 
 def planned(recipe: LabelledRecipe, faces: Columns, epoch: int, label: Codes | None = None) -> Plan:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from unmask.base.objective import Views
+from unmask.base.predict import to_tensor
 from unmask.data.fitting import fit
 from unmask.data.loader import FaceSet, Key, Transform
 from unmask.data.transforms import Chain, InPlace, OneOf
 from unmask.errors import RecipeError
-from unmask.tasks.loading import floats
 from unmask.tasks.selection import transform
 from unmask.tasks.settings import View
 from unmask.types import Floats, Pixels
@@ -75,7 +75,7 @@ def views_of(seen: Seen, device: torch.device | str = "cpu") -> Views:
     """Collated items as a batch on `device`."""
     boxes = torch.as_tensor(seen.boxes).to(device)
     at, label, group = (torch.as_tensor(x).to(device) for x in (seen.at, seen.label, seen.group))
-    return Views(tuple(floats(image, device) for image in seen.images), boxes.unbind(1), at, label, group)
+    return Views(tuple(to_tensor(image, device) for image in seen.images), boxes.unbind(1), at, label, group)
 
 
 def random_crop(image: Pixels, size: int, view: View, rng: np.random.Generator) -> tuple[Pixels, Floats]:

@@ -86,8 +86,16 @@ def export(
         typer.Option(min=0, max=1, help="Largest accepted difference of P(fake).", show_default="by precision"),
     ] = None,
 ) -> None:
-    """Export the best weights of a run as a bundle, if its scores match those of the trained model."""
+    """Export the best weights of a run: an encoder as a file, a detector as a bundle that scores as the model does."""
     with errors_in_a_line():
+        from unmask.tasks import task
+        from unmask.train.run import Folder
+
+        if task(Folder(run).recipe()).exports == "encoder":
+            from unmask.exporting.encoder import export_encoder
+
+            typer.echo(f"{export_encoder(run, out)}: an encoder, for `start` of a recipe")
+            return
         from unmask.exporting.bundle import export as make
 
         card, parity = make(run, manifest, out, runtime=to.value, precision=precision.value, bound=bound, base=base)
