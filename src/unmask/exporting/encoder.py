@@ -26,7 +26,8 @@ def export_encoder(run: Path, out: Path) -> Path:
     if not isinstance(method, Objective):
         raise CheckpointError(f"{run} trained a detector: export it as a bundle")
     encoder = method.encoder
-    body = encoder.body if isinstance(getattr(encoder, "body", None), nn.Module) else encoder
+    inner = getattr(encoder, "body", None)  # of our wrappers, which add the normalisation
+    body = inner if isinstance(inner, nn.Module) else encoder
     name = str(getattr(encoder, "name", type(encoder).__name__))
     out.mkdir(parents=True, exist_ok=True)
     state = {key: value.contiguous() for key, value in body.state_dict().items()}
