@@ -11,8 +11,8 @@ paper's words, where that copy changes channel by channel.
 
 Where it differs from the paper or from DeepfakeBench. A feature is changed as a whole, as the paper says;
 DeepfakeBench's copy changes channel by channel, and takes one channel less another for a difference of samples. Its
-teacher of real faces is random unless weights are put there by hand; here it is ArcFace's (`training.identity
---arcface`), or a small one that `training.identity` trains on real faces of training people. What the student is to
+teacher of real faces is random unless weights are put there by hand; here it is ArcFace's (`training.lsda_start`),
+or a small one that `recipes/arcface-tiny.yaml` trains on real faces of training people. What the student is to
 match stays as the teachers have it: the gradient ends before them (there it goes on into them), while the fusion
 learns from it, as nothing else teaches that. The images of a group share one augmentation. The term on identities
 that only that code has is left out. A bundle holds the teachers too, though only the student answers.
