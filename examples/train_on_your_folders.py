@@ -14,7 +14,7 @@ from pathlib import Path
 import unmask
 from unmask.data import edit, extraction, index
 from unmask.data.media_faces import Options
-from unmask.train.recipe import load
+from unmask.tasks.recipe import load
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes/mobilenet-tiny.yaml"
 
