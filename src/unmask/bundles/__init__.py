@@ -14,6 +14,9 @@ from unmask.types import Pixels
 __all__ = ["RUNTIMES", "Bundle", "Reading", "Scorer", "load", "locate", "read", "read_card", "write"]
 
 
+SHIPPED = ("embedded", "clip")  # "video" is a delta: `unmask pull clip-vit-b-16` fetches the rest of it
+
+
 def load(
     name: str = "embedded",
     *,
@@ -24,7 +27,7 @@ def load(
     """A detector ready to score.
 
     Args:
-        name: "embedded", the folder of a bundle, or "hub:owner/name[@revision]".
+        name: "embedded", "video", the folder of a bundle, or "hub:owner/name[@revision]".
         runtime: "onnx" (ONNX Runtime), "openvino" (with the extra of that name), "torch" (with the extra `train`), or
             "auto": the first of them that the bundle and the installation can serve.
         threads: CPU threads of one forward pass.
@@ -36,6 +39,6 @@ def load(
 
 def locate(name: str) -> Path:
     """The folder of a bundle; one on the hub is fetched first."""
-    if name == "embedded":
-        return Path(__file__).with_name("embedded")
+    if name in SHIPPED:
+        return Path(__file__).with_name(name)
     return hub.fetch(name.removeprefix("hub:")) if name.startswith("hub:") else Path(name)

@@ -42,7 +42,7 @@ def scan(
     Args:
         sources: a file, a folder (with all below it), a URL if `allow_url`, the bytes of a file, a file opened for
             reading bytes, pixels as uint8 (H, W, 3) in RGB or (H, W) in grey, an image of Pillow's, or several of them.
-        detector: "embedded", the path of a bundle, or "hub:owner/name[@revision]".
+        detector: "embedded", "clip", the path of a bundle, or "hub:owner/name[@revision]".
         runtime: what runs it: "onnx", "openvino" or "torch" (the latter two with their extras); "auto" = what can.
         faces: the face detector: "embedded", "yunet", or the path of an ONNX file of that layout.
         frames: looked at in a video, evenly spaced in time.

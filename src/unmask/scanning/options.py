@@ -19,7 +19,9 @@ from unmask.types import Pixels, Plain, Report, Settings
 class Options(Plain):
     """Everything that a scan needs to know besides its files."""
 
-    detector: str = Field("embedded", description='"embedded", the path of a bundle, or "hub:owner/name[@revision]"')
+    detector: str = Field(
+        "embedded", description='"embedded", "clip", the path of a bundle, or "hub:owner/name[@revision]"'
+    )
     runtime: str = Field("auto", description="auto, or one of unmask.bundles.RUNTIMES")
     faces: str = Field("embedded", description='"embedded", "yunet", or the path of an ONNX file of that layout')
     frames: int = Field(32, ge=1, le=10_000)

@@ -14,7 +14,7 @@ from unmask.app.progress import listed, scoring
 
 
 def coverage(
-    detector: Annotated[str, typer.Argument(help="embedded, the path of a bundle, or hub:owner/name@revision.")],
+    detector: Annotated[str, typer.Argument(help="embedded, clip, the path of a bundle, or hub:owner/name@revision.")],
     manifest: Annotated[
         Path, typer.Argument(metavar="MANIFEST", help="A faces.parquet with validation and test rows.")
     ],

@@ -11,7 +11,7 @@ from unmask.app.errors import errors_in_a_line
 
 def info(
     bundle: Annotated[
-        str, typer.Argument(help="embedded, the path of a bundle, or hub:owner/name@revision.")
+        str, typer.Argument(help="embedded, clip, the path of a bundle, or hub:owner/name@revision.")
     ] = "embedded",
 ) -> None:
     """Show the card of a detector: training data and its terms, results, known failures."""

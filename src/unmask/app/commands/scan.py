@@ -34,7 +34,9 @@ def scan(
     ] = None,
     detector: Annotated[
         str,
-        typer.Option(help="embedded, the path of a bundle, or hub:owner/name@revision.", rich_help_panel=DETECTION),
+        typer.Option(
+            help="embedded, clip, the path of a bundle, or hub:owner/name@revision.", rich_help_panel=DETECTION
+        ),
     ] = "embedded",
     runtime: Annotated[
         str,

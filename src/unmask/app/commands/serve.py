@@ -80,7 +80,10 @@ def serve(
         ),
     ] = None,
     detector: Annotated[
-        str, typer.Option(help="embedded, the path of a bundle, or hub:owner/name@revision.", rich_help_panel=DETECTOR)
+        str,
+        typer.Option(
+            help="embedded, clip, the path of a bundle, or hub:owner/name@revision.", rich_help_panel=DETECTOR
+        ),
     ] = "embedded",
     runtime: Annotated[str, typer.Option(help="auto, onnx, openvino or torch.", rich_help_panel=DETECTOR)] = "auto",
     face_detector: Annotated[
