@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -73,3 +75,14 @@ def test_a_client_of_the_api(tmp_path: Path) -> None:
     with serving(tmp_path / "data", bundle) as server:
         said = run("api_client.py", red, "--server", f"http://127.0.0.1:{server.port}", where=tmp_path)
     assert re.match(r".*red\.png: fake 0\.\d\d \(0\.\d\d to [01]\.\d\d\)", said)
+
+
+def test_notebooks_hold_the_code_of_their_scripts_and_its_output() -> None:
+    """If not: python examples/make_notebooks.py"""
+    made = runpy.run_path(str(ROOT / "examples/make_notebooks.py"))
+    for name, words in made["SCRIPTS"].items():
+        script = ROOT / "examples" / name
+        found = json.loads((ROOT / "examples/notebooks" / name).with_suffix(".ipynb").read_text("utf-8"))
+        shown = [word.format(scratch="scanned") for word in words]
+        assert [c["source"] for c in found["cells"]] == [c["source"] for c in made["cells"](script, shown, "")]
+        assert "".join(found["cells"][-1]["outputs"][0]["text"]).strip()

@@ -87,3 +87,54 @@ def test_a_name_of_ours_stays_ours_and_a_missing_module_is_named(site: Path) -> 
     assert "not_there" in create
     assert card.startswith("UnknownMethodError")
     assert "not installed" in card
+
+
+TOYS = {
+    "objective": ("Invariance", "objectives"),
+    "attack": ("SignNoise", "attacks"),
+    "explainer": ("Rows", "explainers"),
+    "generator": ("GreyBox", "generators"),
+    "decoder": ("Temper", "decoders"),
+}
+
+
+def test_one_file_of_each_other_family_is_found_and_works(tmp_path: Path) -> None:
+    """Its final call is made on real arguments, so the page's code keeps what the base promises."""
+    package, info = tmp_path / "my_methods", tmp_path / "my_methods-1.0.dist-info"
+    package.mkdir()
+    info.mkdir()
+    (package / "__init__.py").touch()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-methods\nVersion: 1.0\n")
+    points = ""
+    for kind, (name, family) in TOYS.items():
+        (package / f"{kind}.py").write_text(block("python", f"class {name}("))
+        points += f"[unmask.{family}]\ntoy_{kind} = my_methods.{kind}\n"
+    (info / "entry_points.txt").write_text(points)
+    said = run(tmp_path, "-c", USE)
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.split() == ["True", "True", "True", "True", "True"]
+
+
+USE = """
+import numpy as np, torch, unmask
+from skimage import data
+from unmask.base.decoder import Step
+from unmask.base.objective import Views
+from unmask.data.landmarks import from_five
+
+make = lambda kind: unmask.create(kind, f"toy_{kind}")
+views = tuple(torch.rand(4, 3, 32, 32) for _ in range(2))
+terms = make("objective").loss(Views(views, tuple(torch.zeros(4, 4) for _ in views), torch.arange(4), torch.zeros(4)))
+print(set(terms) == {"invariance", "spread"} and all(t.isfinite() for t in terms.values()))
+model = lambda x: torch.stack([-x.mean((1, 2, 3)), x.mean((1, 2, 3))], 1)
+found = make("attack")(model, views[0], torch.ones(4).long(), [8 / 255])
+print(0 < found.distance.max() <= 8 / 255 + 1e-6)
+bright_top = lambda crops: crops[:, :8].mean((1, 2, 3), dtype=np.float32)
+heat = make("explainer")(bright_top, np.full((64, 64, 3), 255, np.uint8))
+print(heat[0].min() > 0 and heat[1:].max() == 0)
+face = from_five(np.array([[40, 50], [88, 50], [64, 76], [45, 98], [83, 98]], np.float32))
+forged = make("generator")(data.astronaut()[:128, 150:278].copy(), face, np.random.default_rng(0))
+print(forged.mask.sum() > 0)
+logits = torch.randn(2, 5)
+print(torch.equal(make("decoder")(Step(logits)), logits))
+"""
