@@ -21,9 +21,11 @@ from unmask.errors import (
 
 if TYPE_CHECKING:
     from unmask.base.attack import Attack
+    from unmask.base.decoder import Decoder
     from unmask.base.detector import Batch, Detector, Output
     from unmask.base.explainer import Explainer
     from unmask.base.generator import Forgery, Generator
+    from unmask.base.objective import Objective, Views
     from unmask.bench.evaluate import evaluate
     from unmask.bundles import Scorer, load
     from unmask.data.manifest import Manifest
@@ -55,6 +57,7 @@ _LAZY = {
     "Attack": "unmask.base.attack",
     "Batch": "unmask.base.detector",
     "Card": "unmask.types",
+    "Decoder": "unmask.base.decoder",
     "Detector": "unmask.base.detector",
     "Explainer": "unmask.base.explainer",
     "FaceReport": "unmask.types",
@@ -65,10 +68,12 @@ _LAZY = {
     "InputSpec": "unmask.types",
     "Limits": "unmask.media",
     "Manifest": "unmask.data.manifest",
+    "Objective": "unmask.base.objective",
     "Output": "unmask.base.detector",
     "Recipe": "unmask.tasks.recipe",
     "Report": "unmask.types",
     "Scorer": "unmask.bundles",
+    "Views": "unmask.base.objective",
 }
 
 __all__ = [
@@ -77,6 +82,7 @@ __all__ = [
     "BundleError",
     "Card",
     "CheckpointError",
+    "Decoder",
     "Detector",
     "Explainer",
     "FaceReport",
@@ -92,6 +98,7 @@ __all__ = [
     "ManifestError",
     "MediaError",
     "MissingExtraError",
+    "Objective",
     "Output",
     "OutputError",
     "Recipe",
@@ -100,6 +107,7 @@ __all__ = [
     "Scorer",
     "UnknownMethodError",
     "UnmaskError",
+    "Views",
     "__version__",
     "card",
     "create",

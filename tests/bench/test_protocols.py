@@ -56,12 +56,12 @@ def test_every_form_of_the_table_shows_the_same_numbers(run: Path) -> None:
 
 def test_the_rebuild_line_gives_the_same_table_from_the_cache_and_from_nothing(run: Path, faces: Path) -> None:
     words = shlex.split(read(run).rebuild)
-    assert words[:2] == ["unmask", "eval", "bench"]
+    assert words[:3] == ["unmask", "eval", "bench"]
     words[4] = str(faces)
     for out in (run, run.parent / "again"):
         words[words.index("-o") + 1] = str(out)
         before = read(run).cells
-        code, said = bench(*words[2:], "--no-plots")
+        code, said = bench(*words[3:], "--no-plots")
         assert code == 0, said
         assert read(out).cells == before
 
