@@ -20,7 +20,8 @@ import unmask
 from unmask.app.cli import app
 from unmask.output import write_text
 from unmask.registry import FAMILIES
-from unmask.train import checkpoint, recipe
+from unmask.tasks import recipe
+from unmask.train import checkpoint
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCANNING = ("app", "app.commands", "bundles", "faces", "media", "scanning")

@@ -13,7 +13,6 @@ import pytest
 import torch
 from onnx import numpy_helper
 from safetensors.numpy import load_file
-from unmask.train.rows import rows
 
 from tests.train.faces import recipe
 from unmask.base.predict import predict
@@ -21,6 +20,7 @@ from unmask.bundles import delta, encoders, load, onnx_weights, read, read_card,
 from unmask.exporting.bundle import export
 from unmask.exporting.parity import parity_crops
 from unmask.nn.backbones import Encoder, save
+from unmask.tasks.detection import rows
 from unmask.train.loop import restore, train
 from unmask.types import Pixels, UnmaskError
 

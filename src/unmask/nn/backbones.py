@@ -82,7 +82,7 @@ class Encoder(nn.Module):
     def shorten(self, blocks: int) -> None:
         """Keep the first `blocks` transformer blocks, in place. Raises: UnmaskError where there are not so many."""
         parent, _, leaf = self.kind.blocks.rstrip(".").rpartition(".")
-        held: nn.ModuleList = getattr(self.body.get_submodule(parent), leaf)  # type: ignore[assignment]
+        held: nn.ModuleList = getattr(self.body.get_submodule(parent), leaf)
         if not 0 < blocks <= len(held):
             raise RecipeError(f"{self.name} has {len(held)} blocks, of which {blocks} cannot be kept")
         setattr(self.body.get_submodule(parent), leaf, held[:blocks])

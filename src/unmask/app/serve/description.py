@@ -19,7 +19,7 @@ LOCATION = {"Location": {"description": "address of the scan", "schema": {"type"
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
-def binary(*kinds: str) -> dict[str, Any]:
+def binary(*kinds: str) -> dict[int | str, dict[str, Any]]:
     """For routes whose answer is a file of one of these kinds."""
     return {200: {"description": "The content", "content": dict.fromkeys(kinds, BINARY)}}
 
