@@ -208,7 +208,7 @@ def test_of_many_files_none_is_left_out(browser: Browser, server: Server, media:
     expect(rows).to_have_count(4)
     expect(page.locator("#queue-title")).to_have_text("4 files done", timeout=60_000)
     expect(rows.nth(0)).to_contain_text("Likely forged")
-    expect(rows.nth(3)).to_contain_text("Not scanned: not a picture")
+    expect(rows.nth(3)).to_contain_text("Not scanned: not an image")
     names = [item["name"] for item in server.at.get("/v1/scans?limit=3").json()["items"]]
     assert sorted(names) == ["clip.mp4", "pale.png", "red.png"]
     rows.nth(1).get_by_role("link").click()
@@ -302,7 +302,7 @@ def test_what_is_refused_is_said(browser: Browser, server: Server) -> None:
     page = browser.new_page()
     page.goto(address(server))
     page.set_input_files("#file", {"name": "a.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.4"})
-    expect(page.locator("#said")).to_contain_text("not a picture or a clip: this looks like")
+    expect(page.locator("#said")).to_contain_text("not an image or a clip: this looks like")
     expect(page.locator("#busy")).to_be_hidden()
     page.goto(address(server, "0" * 32))
     expect(page.locator("#said")).to_contain_text("there is no such scan")
