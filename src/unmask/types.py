@@ -296,6 +296,7 @@ class FileReport(Plain):
     provenance: dict[str, Text] = Field(default_factory=dict)
     faces: tuple[FaceReport, ...] = ()
     seconds_spent: dict[str, float] = Field(default_factory=dict, description="wall seconds by stage")
+    sheet: bytes | None = Field(None, exclude=True, repr=False)  # JPEG: the image or key frames, with boxes
 
 
 class Settings(Plain):

@@ -255,6 +255,25 @@ def test_pictures_are_made_when_asked_for(options: Options, portrait: Pixels, tm
     assert "thumbnail" not in face.model_dump()
 
 
+def test_a_sheet_shows_the_frames_with_their_boxes(options: Options, portrait: Pixels, tmp_path: Path) -> None:
+    scanner = options.model_copy(update={"pictures": True}).ready()
+    report = scanner.scan(save(portrait, tmp_path / "a.png"))
+    assert report.sheet is not None
+    image = np.asarray(Image.open(io.BytesIO(report.sheet)), np.float32)
+    assert image.shape == (512, 512, 3)  # the image itself
+    x0, y0, x1, y1 = (round(v) for v in report.faces[0].samples[0].box)
+    middle = (y0 + y1) // 2
+    assert np.abs(image[middle, x0 : x0 + 2] - (47, 127, 208)).max() < 60  # the edge of a box of "real"
+    inside = image[y0 + 6 : y1 - 6, x0 + 6 : x1 - 6] - portrait[y0 + 6 : y1 - 6, x0 + 6 : x1 - 6]
+    assert np.abs(inside).mean() < 6  # the face itself is free
+
+    frames = [np.roll(portrait[:320], shift, axis=1) for shift in range(0, 56, 4)]
+    report = scanner.scan(clip(frames, tmp_path / "c.mp4"))
+    assert report.sheet is not None
+    assert Image.open(io.BytesIO(report.sheet)).size == (960, 4 * 200)  # twelve of fourteen frames in three columns
+    assert options.ready().scan(tmp_path / "c.mp4").sheet is None
+
+
 def test_memory_does_not_grow_with_the_frames(options: Options, tmp_path: Path, portrait: Pixels) -> None:
     small = np.asarray(Image.fromarray(portrait).resize((160, 160)))
     path = clip([small] * 150, tmp_path / "long.mp4", fps=25)

@@ -100,7 +100,7 @@ def snippet(report: Report) -> str:
 
 
 def _single(file: FileReport, report: Report) -> str:
-    return _verdict(file, report, 1) + _facts(file) + _faces(file, report, 2) + _provenance(file, 2)
+    return _verdict(file, report, 1) + _sheet(file) + _facts(file) + _faces(file, report, 2) + _provenance(file, 2)
 
 
 def _verdict(file: FileReport, report: Report, level: int) -> str:
@@ -127,6 +127,15 @@ def _number(file: FileReport, report: Report) -> str:
     return f"""<p class="number"><strong>{percent(file.score)}</strong>{between}</p>
 <figure>{scale(file.score, file.low, file.high, report.unsure, "Probability of forgery")}
 <figcaption>{what[0].upper()}{what[1:]}. {"; ".join(legend).capitalize()}.</figcaption></figure>"""
+
+
+def _sheet(file: FileReport) -> str:
+    if file.sheet is None:
+        return ""
+    what = "The image" if file.media and file.media.kind == "image" else "Key frames of the video"
+    return f"""<section class="sheet"><figure><img src="{_data(file.sheet)}" alt="{what}, with boxes around the faces">
+<figcaption>{what}, with the faces that were judged, numbered as below.</figcaption></figure></section>
+"""
 
 
 def _facts(file: FileReport) -> str:
@@ -234,7 +243,7 @@ def _passed_over(report: Report) -> str:
 
 def _folded(k: int, file: FileReport, path: str, ordered: Sequence[FileReport], report: Report) -> str:
     number = f", {percent(file.score)}" if file.score is not None else ""
-    inside = _verdict(file, report, 3) + _facts(file) + _faces(file, report, 4) + _provenance(file, 4)
+    inside = _verdict(file, report, 3) + _sheet(file) + _facts(file) + _faces(file, report, 4) + _provenance(file, 4)
     return f"""<details class="file"{" open" if len(ordered) <= SHOWN_OPEN else ""}>
 <summary>{_icon(file.state)}<bdi>{say(path, 120)}</bdi>: {SHORT[file.state]}{number}</summary>
 <div id="file-{k}" tabindex="-1">{inside}<p class="back"><a href="#files">Back to the table</a></p></div>

@@ -24,6 +24,7 @@ from unmask.media import Limits, MediaError, open_media
 from unmask.scanning import checks, closer
 from unmask.scanning.ahead import ahead
 from unmask.scanning.person import Judge, Seen
+from unmask.scanning.sheet import Key, sheet, small
 from unmask.scanning.verdict import Verdict, file_verdict
 from unmask.types import (
     Crop,
@@ -80,7 +81,9 @@ class Look:
 class Gathered:
     """What was seen in the frames of one file."""
 
+    still: bool
     looks: list[Look] = field(default_factory=list)  # in order of time
+    keys: list[Key] = field(default_factory=list)  # evenly spaced frames made small, where images are wanted
     even: int = 0  # how many of them are evenly spaced; the others are second looks
     interval: float | None = None  # seconds between these
     failed: list[str] = field(default_factory=list)  # why, one for each frame that could not be read
@@ -154,6 +157,7 @@ class Scanner:
             provenance=media.provenance,
             faces=tuple(faces),
             seconds_spent=clock.all(),
+            sheet=sheet(gathered.keys, faces),
         )
 
     def failed(self, path: str, why: str) -> FileReport:
@@ -162,7 +166,7 @@ class Scanner:
     # --- frames -> sightings -----------------------------------------------------------------------------------------
 
     def _gather(self, media: Media, clock: Clock) -> Gathered:
-        gathered = Gathered()
+        gathered = Gathered(still=media.kind == "image")
         search = FaceSearch(self.face_detector, still=media.kind == "image") if self.face_detector else None
         self._look(media.frames(self.settings.frames), search, gathered, clock)
         gathered.even = gathered.read
@@ -190,6 +194,8 @@ class Scanner:
                 if item.index in known:
                     continue
                 crops = self._crops(item, search, gathered, clock)
+                if self.pictures and not gathered.even and gathered.read % keep_each == 0:
+                    gathered.keys.append(small(item, alone=gathered.still))
                 pending += [(c, gathered.read % keep_each == 0) for c in crops]
                 thumbs = [_thumb(c.image) for c in crops]
                 gathered.looks.append(Look(item.index, item.t, [c.face for c in crops], thumbs))

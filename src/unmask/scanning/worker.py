@@ -36,7 +36,8 @@ def scan_safely(scanner: Scanner, path: str) -> FileReport:
 def write_answer(report: FileReport) -> bytes:
     """A report as a worker's answer, with its images: one line."""
     pictures = [[_text(face.thumbnail), _text(face.heat)] for face in report.faces]
-    return json.dumps({"report": report.model_dump(mode="json"), "pictures": pictures}).encode()
+    told = {"report": report.model_dump(mode="json"), "pictures": pictures, "sheet": _text(report.sheet)}
+    return json.dumps(told).encode()
 
 
 def read_answer(line: bytes) -> FileReport:
@@ -49,7 +50,7 @@ def read_answer(line: bytes) -> FileReport:
         face.model_copy(update={"thumbnail": _bytes(thumbnail), "heat": _bytes(heat)})
         for face, (thumbnail, heat) in zip(report.faces, answer["pictures"], strict=True)
     )
-    return report.model_copy(update={"faces": tuple(faces)})
+    return report.model_copy(update={"faces": tuple(faces), "sheet": _bytes(answer["sheet"])})
 
 
 def _text(picture: bytes | None) -> str | None:

@@ -63,7 +63,7 @@ def test_a_clip_is_a_job(server: Server, media: Media) -> None:
         assert picture.headers["content-type"] == "image/jpeg"
         assert picture.content[:3] == b"\xff\xd8\xff"
     page = server.at.get(f"/v1/scans/{job['id']}/report.html")
-    assert page.text.count("data:image/jpeg;base64,") == 2
+    assert page.text.count("data:image/jpeg;base64,") == 3  # key frames, face and heat map
     assert done["words"]["meaning"] in page.text
     assert json.loads(server.at.get(f"/v1/scans/{job['id']}/report.json").text) == done["report"]
     assert server.at.get(done["media"]).content == media.clip

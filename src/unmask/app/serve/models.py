@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, Float, ForeignKey, Index, LargeBinary, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
-FACE, HEAT = "face", "heat"
+FACE, HEAT, SHEET = "face", "heat", "page"  # SHEET: of the file, as track 0
 _HERE = text("media IS NOT NULL")
 
 
@@ -59,7 +59,7 @@ class Scan(Base):
 
 
 class Picture(Base):
-    """A JPEG of one face of a scan: the crop that says most, or the heat map over it."""
+    """A JPEG of a scan: the crop of a face that says most, the heat map over it, or the sheet of key frames."""
 
     __tablename__ = "pictures"
 

@@ -147,7 +147,7 @@ class Runners:
     def _finish(self, scan: Scan, wishes: Wishes, file: FileReport, *, died: bool = True) -> None:
         report = report_of(wishes.applied(self._scanner)).model_copy(update={"files": (file,)})
         text = report.model_dump_json(by_alias=True)
-        result = Result(FAILED if died else DONE, text, file.state, file.score, file.faces)
+        result = Result(FAILED if died else DONE, text, file.state, file.score, file.faces, file.sheet)
         if self._store.finish(scan.id, self._who, result):
             self._metrics.finished(scan, file)
         self._hub.tell(scan.id)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from unmask.app.serve.db import Database
-from unmask.app.serve.models import FACE, HEAT, QUEUED, RUNNING, Picture, Scan
+from unmask.app.serve.models import FACE, HEAT, QUEUED, RUNNING, SHEET, Picture, Scan
 from unmask.types import FaceReport
 
 LEASE = 10.0  # seconds after which a scan whose runner gave no sign is given to another
@@ -44,6 +44,7 @@ class Result:
     verdict: str
     score: float | None
     faces: Sequence[FaceReport] = ()
+    sheet: bytes | None = None
 
 
 def fresh_id() -> str:
@@ -101,7 +102,7 @@ class Store:
             return session.scalar(select(Scan).where(Scan.id == key, Scan.owner == owner))
 
     def pictures(self, key: str) -> dict[tuple[int, str], bytes]:
-        """(track, FACE or HEAT) -> JPEG."""
+        """(track, FACE or HEAT), and (0, SHEET) -> JPEG."""
         with self._db.read() as session:
             found = session.scalars(select(Picture).where(Picture.scan == key))
             return {(picture.track, picture.kind): picture.jpeg for picture in found}
@@ -219,6 +220,8 @@ class Store:
             )
             scan.finished, scan.progress, scan.claimed_by, scan.lease = now, 1.0, None, None
             scan.webhook_due = now if scan.webhook else None
+            if result.sheet is not None:
+                session.add(Picture(scan=key, track=0, kind=SHEET, jpeg=result.sheet))
             for face in result.faces:
                 for kind, jpeg in ((FACE, face.thumbnail), (HEAT, face.heat)):
                     if jpeg is not None:

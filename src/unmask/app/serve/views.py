@@ -11,7 +11,7 @@ from typing import Literal, cast
 from pydantic import BaseModel, Field
 
 from unmask.app.serve.errors import RefusedError
-from unmask.app.serve.models import FACE, HEAT, Scan
+from unmask.app.serve.models import FACE, HEAT, SHEET, Scan
 from unmask.app.serve.words import Words, words_of
 from unmask.scanning.words import SHORT, percent
 from unmask.types import Report, State
@@ -80,7 +80,7 @@ def line(scan: Scan, track: int | None = None) -> ScanLine:
 def view(scan: Scan, pictures: dict[tuple[int, str], bytes]) -> ScanView:
     here = f"/v1/scans/{scan.id}"
     report = Report.model_validate_json(scan.report) if scan.report else None
-    tracks = sorted({track for track, _ in pictures})
+    tracks = sorted({track for track, kind in pictures if kind != SHEET})
     return ScanView.model_validate(
         _about(scan, min((track for track, kind in pictures if kind == FACE), default=None))
         | {
@@ -106,6 +106,7 @@ def with_pictures(report: Report, pictures: dict[tuple[int, str], bytes]) -> Rep
     files = tuple(
         file.model_copy(
             update={
+                "sheet": pictures.get((0, SHEET)),
                 "faces": tuple(
                     face.model_copy(
                         update={
@@ -114,7 +115,7 @@ def with_pictures(report: Report, pictures: dict[tuple[int, str], bytes]) -> Rep
                         }
                     )
                     for face in file.faces
-                )
+                ),
             }
         )
         for file in report.files
