@@ -6,8 +6,8 @@
 
 Training rows are pairs: a forgery beside the real face that it was made from, or StyleGAN's portraits beside the
 photographs that StyleGAN learnt from. Real faces of other sources take part only beside forgeries of the very same
-crops (`unmask forge`, data set "forged"). Otherwise the head would learn sources: with Stable Diffusion's faces against
-other people's photographs in the training rows, it called all portraits of a studio it had never seen forged.
+crops (`unmask data forge`, data set "forged"). Otherwise the head learns sources: with Stable Diffusion's faces against
+other people's photographs in the rows, one on class tokens called all 30 portraits of an unseen studio forged.
 
 The threshold of each error rate is that of the worst source among the validation photographs, not of their mixture.
 """
@@ -114,7 +114,7 @@ def box(manifest: Path, found: Faces, detector: GenD, score: NDArray[np.float64]
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.clip.probe", description=__doc__.splitlines()[0])
-    parser.add_argument("faces", type=Path, help="a manifest of faces, with `unmask forge`'s rows joined")
+    parser.add_argument("faces", type=Path, help="a manifest of faces, with `unmask data forge`'s rows joined")
     parser.add_argument("--encoder", type=Path, required=True, help="what `unmask import encoder` wrote")
     parser.add_argument("--cache", type=Path, required=True, help="folder of features, made and reused")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle to write")
