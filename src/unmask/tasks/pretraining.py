@@ -80,7 +80,8 @@ class Pretraining:
             if mask.sum() < 2:
                 raise RecipeError(f"data.{part} leaves {int(mask.sum())} rows of {data}: two are needed at least")
         faces, held = (FaceSet(data, method.input, where=mask) for mask in (train, validate))
-        kinds = ["real", "fake"] if recipe.label == "label" else sorted(set(name[faces.row].tolist()) - {""})
+        ordered = sorted(set(name[faces.row].tolist()) - {""}, key=lambda k: (k != "real", k))
+        kinds = ["real", "fake"] if recipe.label == "label" else ordered  # real, where it is a class, is class 0
         place = {kind: code for code, kind in enumerate(kinds)}
         label, held_label = ([place.get(n, -1) for n in name[f.row].tolist()] for f in (faces, held))
         shown = ViewSet(faces, recipe.views, np.array(label, np.int64))
