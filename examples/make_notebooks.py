@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-SCRIPTS = {"scan_folder.py": ["samples", "--out", "{scratch}"], "loss_without_the_framework.py": ["--steps", "300"]}
+SCRIPTS = {"scan_folder.py": ["samples", "--out", "{scratch}"], "loss_without_the_framework.py": ["--steps", "101"]}
 
 
 def cells(script: Path, words: list[str], printed: str) -> list[dict[str, Any]]:
