@@ -35,7 +35,7 @@ def main() -> None:
     faces = extraction.cut(split, out / "crops", Options(size=256, margin=1.3, frames=8)).path
 
     # The same command resumes an interrupted run. The best checkpoint is chosen on the validation rows.
-    unmask.fit(load(arguments.recipe, arguments.changes), faces, out / "run", say=print)
+    unmask.fit(load(arguments.recipe, ["sampler.name=by_class", *arguments.changes]), faces, out / "run", say=print)
     print(*(f"{level} {c.metric} {c.value}" for level, c in unmask.evaluate(str(out / "run"), faces).cells), sep="\n")
 
     # Calibrated on the validation rows, and refused if its scores differ from those of the trained model.

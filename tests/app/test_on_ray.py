@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scanning.make import clip, save, tinted, write_bundle
-from unmask import scanning as scan
+from unmask.scanning import scan
 from unmask.app import cluster, on_ray
 from unmask.app.cli import app
 from unmask.app.cluster import Journal

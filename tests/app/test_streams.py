@@ -117,7 +117,7 @@ def test_a_table_in_a_log_is_whole(tmp_path: Path) -> None:
 
 def test_a_single_file_may_not_take_for_ever(picture: Path, asked: list[str], tmp_path: Path) -> None:
     """A codec that is stuck is stood in for by one that sleeps; it must not keep the process from ending either."""
-    slow = "import time; from unmask.media import image; image.Image._read = "
+    slow = "import time; from unmask.media import image; image.Picture._read = "
     slow += "lambda self, image: time.sleep(120); from unmask.app.cli import main; main()"
     command = [sys.executable, "-c", slow, "scan", str(picture), *asked, "--max-file-seconds", "1"]
     done = subprocess.run([*command, "--json", "-"], capture_output=True, text=True, check=False, timeout=60)

@@ -32,6 +32,8 @@ def written(folder: Path, text: str = LEAST) -> Path:
 def test_every_shipped_recipe_fits_and_builds(path: Path) -> None:
     recipe = load(path, ["start=null"])
     assert recipe.name == path.stem
+    if recipe.method in ("arcface", "simlap"):  # the task counts the classes in the rows
+        recipe = load(path, ["start=null", "options.classes=8"])
     with torch.device("meta"):  # the large ones would take gigabytes
         method = task(recipe).build(recipe)
     assert optimizer(recipe.optimizer, method).param_groups
@@ -84,7 +86,7 @@ def test_values_on_the_command_line_are_yaml(tmp_path: Path) -> None:
         ("data.test=1", "unknown key 'data.test', known are train, validate, leave_out, frames, pick"),
         (
             "sampler.name=pairs",
-            "sampler.name: Input should be 'shuffled', 'by_class', 'by_method', 'paired' or 'grouped'",
+            "sampler.name: Input should be 'shuffled', 'by_class', 'by_method', 'paired', 'grouped' or 'pk'",
         ),
         ("length=3", 'length: a length is written "3 epochs" or "500 steps"'),
         ("length=3 weeks", 'length: a length is written "3 epochs" or "500 steps"'),

@@ -77,7 +77,10 @@ def test_the_queue(url: str) -> None:
     assert store.stored("somebody else") == 0
     assert store.get(first.id, "somebody else") is None
     assert store.remove(first.id, "somebody else") is None
-    assert len(store.expired_media(time.time() + 1)) == 1
+    expired = store.expired_media(time.time() + 1)
+    assert len(expired) == 1
+    assert store.forget(time.time() + 1) == 0  # its file is still there
+    store.media_gone(expired)
     assert store.forget(time.time() + 1) == 1
     for one in scans[1:]:
         store.remove(one.id, owner)
