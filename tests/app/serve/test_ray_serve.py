@@ -77,8 +77,9 @@ def told(scan: dict[str, Any]) -> dict[str, Any]:
     """A scan without what differs from one to the next: when it was, and how long it took."""
     report = scan["report"]
     file = {key: value for key, value in report["files"][0].items() if key != "seconds_spent"}
+    words = scan["words"] | {"facts": [fact for fact in scan["words"]["facts"] if fact[0] != "Time taken"]}
     return {
-        "state": scan["state"], "verdict": scan["verdict"], "score": scan["score"], "words": scan["words"],
+        "state": scan["state"], "verdict": scan["verdict"], "score": scan["score"], "words": words,
         "file": file, "settings": report["settings"], "detector": report["detector"],
         "pictures": [one["track"] for one in scan["pictures"]],
     }  # fmt: skip
