@@ -118,7 +118,7 @@ def test_a_folder_of_frames_is_a_medium(tmp_path: Path, portrait: Pixels) -> Non
         ("../outside.png", "no path below the root of the data set"),
         ("/etc/hostname", "no path below the root of the data set"),
         ("", "no path below the root of the data set"),
-        ("text.mp4", "unreadable: not an image or a clip: this looks like text"),
+        ("text.mp4", "unreadable: not an image or a video: this looks like text"),
         ("torn.png", "unreadable: "),
         ("empty", "unreadable: no images in this folder"),
         ("cup.jpg", "no face"),

@@ -102,7 +102,7 @@ def this_machine(address: Address) -> bool:
 
 
 def test_a_file_arrives_whole(server: Any) -> None:
-    source = fetch(f"{server.url}/image.png?a=b c", Limits(), allowed=this_machine)
+    source = fetch(f"{server.url}/picture.png?a=b c", Limits(), allowed=this_machine)
     assert source.sha256 == hashlib.sha256(PICTURE).hexdigest()
     assert source.suffix == ".png"
     assert source.open().read() == PICTURE

@@ -14,7 +14,7 @@ from unmask.types import Media
 
 
 def open_media(source: str | Path | bytes, *, limits: Limits = DEFAULTS, allow_url: bool = False) -> Media:
-    """Open an image or a clip: its content, not its name, decides what it is.
+    """Open an image or a video: its content, not its name, decides what it is.
 
     Args:
         source: a path, the file's bytes, or (with `allow_url`) an http(s) address.
@@ -28,7 +28,7 @@ def open_media(source: str | Path | bytes, *, limits: Limits = DEFAULTS, allow_u
         head = file.read(sniff.HEAD)
     kind = sniff.sniff(head)
     if kind is None:
-        raise MediaError(f"not an image or a clip: this looks like {sniff.describe(head)}")
+        raise MediaError(f"not an image or a video: this looks like {sniff.describe(head)}")
     if kind.reader == "video":
         return _from_clip(open_video(held, kind, limits))
     return _from_picture(open_picture(held, kind, limits))

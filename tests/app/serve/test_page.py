@@ -302,7 +302,7 @@ def test_what_is_refused_is_said(browser: Browser, server: Server) -> None:
     page = browser.new_page()
     page.goto(address(server))
     page.set_input_files("#file", {"name": "a.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.4"})
-    expect(page.locator("#said")).to_contain_text("not an image or a clip: this looks like")
+    expect(page.locator("#said")).to_contain_text("not an image or a video: this looks like")
     expect(page.locator("#busy")).to_be_hidden()
     page.goto(address(server, "0" * 32))
     expect(page.locator("#said")).to_contain_text("there is no such scan")

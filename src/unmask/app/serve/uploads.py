@@ -219,7 +219,7 @@ class _Form:
     def _look(self) -> None:
         kind = sniff(self._head)
         if kind is None:
-            self._refuse(415, f"not an image or a clip: this looks like {describe(self._head)}")
+            self._refuse(415, f"not an image or a video: this looks like {describe(self._head)}")
         else:
             self._upload.format, self._upload.still = kind.format, kind.reader == "picture"
 
