@@ -24,11 +24,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scanning.make import clip, save, tinted, write_bundle
-from unmask.scanning import scan
 from unmask.app import cluster, on_ray
 from unmask.app.cli import app
 from unmask.app.cluster import Journal
 from unmask.app.results import ANSWERS, Results, file_of, write
+from unmask.scanning import scan
 from unmask.scanning.listing import listed
 from unmask.scanning.options import Options
 from unmask.types import DetectorInfo, UnmaskError

@@ -87,7 +87,8 @@ def test_it_holds_what_training_changed_and_nothing_else(bundle: Path, cache: Pa
     assert held.keys() - tuned == {"detector.head.weight", "detector.head.bias", *_SUBSPACE}
     graph = onnx.load(bundle / "model.onnx").graph
     large = [t.name for t in graph.initializer if numpy_helper.to_array(t).size >= 64 and t.name not in _SUBSPACE]
-    assert all("norm" in n or "head" in n for n in large), large
+    # The exporter folds one view of the class centres into a constant of its own.
+    assert [n for n in large if not any(part in n for part in ("norm", "head", "unsqueeze"))] == []
     assert sum(p.stat().st_size for p in bundle.glob("model.*")) < 0.5 * sum(v.nbytes for v in base.values())
 
 

@@ -55,7 +55,7 @@ def forging(**changes: Any) -> Recipe:
 
 def all_batches(path: Path, chosen: Recipe, epoch: int = 0, workers: int = 0) -> list[Batch]:
     found = rows(chosen, path, SPEC)
-    return list(batches(found.train, list(found.plan(chosen, epoch).batches()), workers=workers))
+    return list(batches(found.train, list(found.plan(epoch).batches()), workers=workers))
 
 
 def test_an_epoch_holds_the_stored_rows_and_its_share_of_twins(reals: Path) -> None:
@@ -258,7 +258,7 @@ def test_forgeries_without_an_original_are_shown_when_asked_for_and_told_of_when
     ]
     shown = forging(batch=2, sampler={"name": "paired", "orphans": True})
     found = rows(shown, alone, SPEC)
-    assert not found.unseen(shown)
+    assert not found.note()
     methods = {found.train.methods[int(m)] for b in all_batches(alone, shown) for m in b.method}
     assert "old" in methods
     assert "old" not in {found.train.methods[int(m)] for b in all_batches(alone, forging(batch=2)) for m in b.method}
