@@ -78,7 +78,7 @@ def test_crops_and_landmarks_are_those_of_the_rows(tmp_path: Path) -> None:
 
 def test_media_and_mixed_crops_are_refused(tmp_path: Path) -> None:
     row = Row(dataset="d", item_id="d/a", relpath="a.png", group_id="a", label=0)
-    with pytest.raises(UnmaskError, match="cut the crops"):
+    with pytest.raises(UnmaskError, match="unmask data extract"):
         Reals(write(tmp_path / "media.parquet", [row], tmp_path))
     with pytest.raises(UnmaskError, match="templates or margins"):
         Reals(Manifest(lay(tmp_path / "mixed", hopper={"margin": 1.5})))

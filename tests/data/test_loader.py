@@ -59,7 +59,7 @@ def test_rows_without_a_crop_are_counted_and_a_mask_chooses_among_the_rest(tmp_p
     assert some.row.tolist() == [0, 6, 9]
     assert some.left_out == 1
     assert (some[1].image == faces[5].image).all()
-    with pytest.raises(UnmaskError, match="does not fit the 12 rows"):
+    with pytest.raises(UnmaskError, match="does not fit 12 rows"):
         FaceSet(path, SPEC, where=np.ones(3, np.bool_))
 
 

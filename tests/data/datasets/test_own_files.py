@@ -11,7 +11,7 @@ from unmask.data.datasets.folder import LABELS
 from unmask.data.index import index
 from unmask.types import UnmaskError
 
-DOCUMENTED = Path(__file__).parents[3] / "docs" / "datasets-generic.md"
+DOCUMENTED = Path(__file__).parents[3] / "docs" / "own-data.md"
 
 
 def test_a_folder_tells_label_method_set_and_group(tmp_path: Path) -> None:
