@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from unmask.base.detector import Batch, Detector
 from unmask.base.predict import predict, to_tensor
 from unmask.bundles import Scorer, read, write
-from unmask.bundles.distance import fit_distance, save
+from unmask.bundles.distance import fit_mahalanobis, save
 from unmask.exporting.onnx import write_onnx
 from unmask.registry import FAMILIES
 from unmask.tasks.recipe import Recipe
@@ -119,7 +119,7 @@ def test_a_bundle_of_it_answers_as_it_does(name: str, tmp_path: Path) -> None:
     crops = np.random.default_rng(0).integers(0, 256, (6, detector.input.size, detector.input.size, 3), np.uint8)
     image, features = to_tensor(crops), predict(detector, crops).features
     spread = np.abs(features).mean() * np.random.default_rng(1).normal(size=(100, features.shape[1]))
-    exported = fit_distance(detector, (features.mean(0) + spread).astype(np.float32), np.arange(100) % 2).eval()
+    exported = fit_mahalanobis(detector, (features.mean(0) + spread).astype(np.float32), np.arange(100) % 2).eval()
     with torch.inference_mode():
         want, distance = (t.numpy() for t in exported(image))
     files = {n: tmp_path / n for n in ("model.onnx", "model.safetensors")}

@@ -181,7 +181,7 @@ def test_an_encoder_starts_from_its_own_file_and_from_no_other(tmp_path: Path) -
 
 
 def test_unknown_words_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(UnmaskError, match="there is no backbone 'video'; there is clip-vit-b-32"):
+    with pytest.raises(UnmaskError, match="there is no backbone 'clip'; there is clip-vit-b-32"):
         GenD("clip")
     with pytest.raises(UnmaskError, match="adaptation: Input should be 'ln'"):
         FAMILIES["detector"].create("gend", {"backbone": "tiny-vit", "adaptation": "layernorm"})

@@ -29,7 +29,7 @@ from training.clip.features import Faces, crop, faces
 from unmask.base.predict import predict
 from unmask.bundles import Scorer, read, write
 from unmask.bundles.calibration import log_odds
-from unmask.bundles.distance import fit_distance, save
+from unmask.bundles.distance import fit_mahalanobis, save
 from unmask.data.manifest import Manifest
 from unmask.detectors.gend import GenD
 from unmask.exporting.bundle import OOD_QUANTILE
@@ -85,7 +85,7 @@ def box(manifest: Path, found: Faces, detector: GenD, score: NDArray[np.float64]
     sources = sorted(set(source[val & (label == 0)]))
     calibration = calibrate(label[both], score[both], group[both].tolist(), said + ", ".join(sources))
     calibration = calibration.model_copy(update={"real": worst_source(score, source, val & (label == 0))})
-    model = fit_distance(detector, unit[train], label[train]).eval()
+    model = fit_mahalanobis(detector, unit[train], label[train]).eval()
     distance = model.distance(torch.from_numpy(unit[val])).numpy()
     data = Manifest(manifest)
     crops = np.stack([crop(data, found.rows[int(i)], detector) for i in np.linspace(0, len(label) - 1, GATE)])

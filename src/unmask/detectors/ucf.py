@@ -132,7 +132,7 @@ class UCF(Detector):
         if len(real) != len(fake) or len(real) + len(fake) != len(batch.label):
             raise RecipeError(
                 f"ucf trains on batches that are half real, and this one has {len(real)} real and {len(fake)} forged "
-                "pictures: choose the sampler by_class, by_method or paired"
+                "images: choose the sampler by_class, by_method or paired"
             )
         if batch.method is None:
             raise InputError("ucf has to know what made each forgery, and the batch does not say")

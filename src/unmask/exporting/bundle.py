@@ -17,7 +17,7 @@ from unmask.base.detector import Detector
 from unmask.base.predict import predict
 from unmask.bundles import Scorer, read, write
 from unmask.bundles.calibration import log_odds
-from unmask.bundles.distance import SubspaceWrapper, fit_distance, save
+from unmask.bundles.distance import MahalanobisWrapper, fit_mahalanobis, save
 from unmask.data.loader import FaceSet
 from unmask.data.manifest import Manifest
 from unmask.errors import BundleError, ManifestError
@@ -130,13 +130,13 @@ def build(
         return write(out, card.model_copy(update=measured), files), Parity(worst, limit, len(crops), runtimes)
 
 
-def familiar(detector: Detector, train: FaceSet) -> SubspaceWrapper:
-    """The detector with the distance from its training crops. Raises: UnmaskError, see `fit_distance`."""
+def familiar(detector: Detector, train: FaceSet) -> MahalanobisWrapper:
+    """The detector with the distance from its training crops. Raises: UnmaskError, see `fit_mahalanobis`."""
     plain = train.untransformed()
     chosen = np.random.default_rng(0).permutation(len(plain))[:TRAINING_CROPS]
     parts = [chosen[i : i + CROPS] for i in range(0, len(chosen), CROPS)]
     features = np.concatenate([predict(detector, np.stack([plain[int(i)].image for i in p])).features for p in parts])
-    return fit_distance(detector, features, plain.label[chosen])
+    return fit_mahalanobis(detector, features, plain.label[chosen])
 
 
 def merge_adapters(detector: Detector) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def merge_adapters(detector: Detector) -> dict[str, Any]:
     return dict(merge()) if callable(merge) else {}
 
 
-def _files(model: SubspaceWrapper, side: int, folder: Path, precision: Precision) -> dict[str, Path]:
+def _files(model: MahalanobisWrapper, side: int, folder: Path, precision: Precision) -> dict[str, Path]:
     """The files of the bundle. In int8 there is no torch file: torch would answer as another model."""
     model = round_weights(model, precision).eval()
     files = {"model.onnx": folder / "model.onnx"}
