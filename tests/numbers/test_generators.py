@@ -42,7 +42,7 @@ def test_without_another_face_there_is_no_forgery(name: str) -> None:
     nobody = Everyone("collins")
     nobody.people = []
     with pytest.raises(Unforgeable, match="there is nobody"):
-        create(name)(image, points, np.random.default_rng(0), nobody)
+        create("generator", name)(image, points, np.random.default_rng(0), nobody)
 
 
 @pytest.mark.parametrize("ends", [[1.0], [0.6, 2.0], [1.5, 3.0, 6.0]])
@@ -88,13 +88,13 @@ def test_labels_of_mixtures() -> None:
 def test_a_mixture_takes_each_sector_from_its_face() -> None:
     image, points, _ = face("collins")
     for seed in range(6):
-        made = create("clockmix")(image, points, np.random.default_rng(seed), Everyone("collins"))
+        made = create("generator", "clockmix")(image, points, np.random.default_rng(seed), Everyone("collins"))
         fakes = made.details["sectors"].split()
         assert fakes[:2] == ["real", "forged"]
         assert len(fakes) == 1 + len(made.details["donor"].split())
         np.testing.assert_array_equal(made.image[made.mask == 0], image[made.mask == 0])
     with pytest.raises(UnmaskError, match="not made of mixtures"):
-        create("clockmix", {"of": "clockmix"})
+        create("generator", "clockmix", {"of": "clockmix"})
 
 
 def test_ratios_of_self_blends_are_the_papers() -> None:
@@ -118,7 +118,7 @@ def test_warping_a_face_takes_its_detail_and_nothing_elses() -> None:
     assert small < 0.6 * before
     assert small < large < before
     for seed in range(5):
-        made = create("fwa")(image, points, np.random.default_rng(seed))
+        made = create("generator", "fwa")(image, points, np.random.default_rng(seed))
         np.testing.assert_array_equal(made.image[made.mask == 0], image[made.mask == 0])
         lost = fine(image) - fine(made.image)
         assert lost[made.mask[:-1, :-1] > 0.9].mean() > 0
@@ -127,7 +127,7 @@ def test_warping_a_face_takes_its_detail_and_nothing_elses() -> None:
 def test_an_edit_changes_its_part_and_says_in_which_order() -> None:
     image, points, _ = face("hopper")
     for seed in range(12):
-        made = create("region_edit")(image, points, np.random.default_rng(seed), Everyone("hopper"))
+        made = create("generator", "region_edit")(image, points, np.random.default_rng(seed), Everyone("hopper"))
         steps, ways = (made.details[name].split("-") for name in ("steps", "ways"))
         assert 1 <= len(steps) == len(ways) <= 3
         assert len(set(steps)) == len(steps)
@@ -144,6 +144,6 @@ def test_an_edit_changes_its_part_and_says_in_which_order() -> None:
 def test_edits_can_be_warps_alone_or_exchanges_alone() -> None:
     image, points, _ = face("hopper")
     for exchange, way in ((0, "warped"), (1, "exchanged")):
-        maker = create("region_edit", {"exchange": exchange, "most": 1})
+        maker = create("generator", "region_edit", {"exchange": exchange, "most": 1})
         found = {maker(image, points, np.random.default_rng(s), Everyone("hopper")).details["ways"] for s in range(6)}
         assert found == {way}
