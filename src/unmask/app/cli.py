@@ -3,7 +3,7 @@
     unmask scan | serve | info | pull | schema
     unmask data    index | list | card | extract | forge | show | check | split | join | filter
     unmask train | export | import | methods
-    unmask eval    evaluate | bench | protocols | robustness | fairness | coverage | compare
+    unmask eval    evaluate | bench | protocols | robustness | fairness | coverage | invariance | compare
 
 A new command is a function in a file of `commands/` and one line below.
 """
@@ -27,6 +27,7 @@ from unmask.app.commands import (
     forge,
     importing,
     info,
+    invariance,
     methods,
     robustness,
     scan,
@@ -59,7 +60,7 @@ def _group(name: str, about: str) -> typer.Typer:
 
 app = _group("unmask", "Detect deepfakes and synthetic images.")
 data_group = _group("data", "Index data sets, extract faces, make forgeries; look at manifests and edit them.")
-eval_group = _group("eval", "Measure detectors: one data set, protocols, robustness, fairness, coverage.")
+eval_group = _group("eval", "Measure detectors: one data set, protocols, robustness, fairness, coverage, invariance.")
 
 
 def _version(wanted: bool) -> None:
@@ -107,6 +108,7 @@ eval_group.command()(bench.protocols)
 eval_group.command()(robustness.robustness)
 eval_group.command()(fairness.fairness)
 eval_group.command()(coverage.coverage)
+eval_group.command()(invariance.invariance)
 eval_group.command()(bench.compare)
 
 
