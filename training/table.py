@@ -59,7 +59,9 @@ def main() -> None:
     if arguments.into:
         card = read_card(arguments.bundle / "card.json")
         files = {name: arguments.bundle / name for name in card.files}
-        write(arguments.into, card.model_copy(update={"metrics": tuple(found)}), files)
+        told = {(m.data, m.name) for m in found}
+        kept = [m for m in card.metrics if m.split == "test" and (m.data, m.name) not in told]  # of other sources
+        write(arguments.into, card.model_copy(update={"metrics": (*found, *kept)}), files)
 
 
 class Tried:

@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from training.clip.features import Faces
-from training.clip.probe import head, worst_source
+from training.clip.probe import head
+from training.sources import worst_source
 from unmask.data.manifest import FaceRow
 from unmask.detectors.gend import GenD
 

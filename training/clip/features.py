@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from training.sources import Rows
 from unmask.data.fitting import fit, read
 from unmask.data.manifest import FaceRow, Manifest
 from unmask.detectors.gend import GenD
@@ -18,14 +19,10 @@ BATCH = 8
 
 
 @dataclass(frozen=True)
-class Faces:
-    """The rows of a manifest that have a crop, and what a detector's head sees of them, (N, D)."""
+class Faces(Rows):
+    """With what a detector's head sees of them, (N, D)."""
 
-    rows: tuple[FaceRow, ...]
     features: NDArray[np.float32]
-
-    def column(self, name: str) -> NDArray[np.str_]:
-        return np.array([str(getattr(row, name)) for row in self.rows])
 
 
 def faces(manifest: Path, detector: GenD, cache: Path) -> Faces:

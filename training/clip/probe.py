@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
 
-from training.clip.cards import CARD, measured
+from training.clip.cards import CARD, TRAINED
 from training.clip.features import Faces, crop, faces
+from training.sources import measured, worst_source
 from unmask.base.predict import predict
 from unmask.bundles import Scorer, read, write
 from unmask.bundles.calibration import log_odds
@@ -43,9 +44,7 @@ ENCODER = "clip-vit-b-16"
 PAIRED = ("dfdc_faces224", "deepfacelive_pairs_video", "140k_stylegan256", "forged")
 BESIDE = ("utkface_crop", "unsplash_men_512")  # real faces whose crops were forged here
 C = 30.0  # inverse strength of the head's regularisation; chosen on validation rows among 30, 300 and 3000
-QUANTILES = 400
 GATE = 8  # crops of the parity gate: a pass takes a third of a second
-Mask = NDArray[np.bool_]
 
 
 def head(found: Faces, detector: GenD) -> NDArray[np.float64]:
@@ -66,13 +65,6 @@ def head(found: Faces, detector: GenD) -> NDArray[np.float64]:
         detector.head.weight.copy_(torch.stack([-half, half]))
         detector.head.bias.copy_(torch.tensor([-offset, offset]))
     return np.asarray(fitted.decision_function(z), np.float64)
-
-
-def worst_source(score: NDArray[np.float64], source: NDArray[np.str_], real: Mask) -> tuple[float, ...]:
-    """At each quantile the highest score among the sources: a threshold then keeps its error rate on all of them."""
-    at = (np.arange(QUANTILES) + 0.5) / QUANTILES
-    each = [np.quantile(score[real & (source == name)], at) for name in np.unique(source[real])]
-    return tuple(round(float(v), 4) for v in np.max(each, axis=0))
 
 
 def box(manifest: Path, found: Faces, detector: GenD, score: NDArray[np.float64], out: Path) -> Card:
@@ -102,7 +94,7 @@ def box(manifest: Path, found: Faces, detector: GenD, score: NDArray[np.float64]
                 "base": base,
                 "calibration": calibration,
                 "ood_threshold": round(float(np.quantile(distance, OOD_QUANTILE)), 4),
-                "metrics": measured(found, score, calibration),
+                "metrics": measured(found, score, calibration, TRAINED),
                 "recipe": {"data_digest": data.digest, "C": C, "train": int(train.sum())},
             }
         )
