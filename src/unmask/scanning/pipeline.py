@@ -85,6 +85,7 @@ class Gathered:
     """What was seen in the frames of one file."""
 
     still: bool
+    expected: int  # evenly spaced frames that will come, as far as that is known
     looks: list[Look] = field(default_factory=list)  # in order of time
     keys: list[Key] = field(default_factory=list)  # evenly spaced frames made small, where images are wanted
     even: int = 0  # how many of them are evenly spaced; the others are second looks
@@ -188,7 +189,8 @@ class Scanner:
     # --- frames -> sightings -----------------------------------------------------------------------------------------
 
     def _gather(self, media: Media, clock: Clock) -> Gathered:
-        gathered = Gathered(still=media.kind == "image")
+        expected = max(1, min(self.settings.frames, media.total_frames or self.settings.frames))
+        gathered = Gathered(still=media.kind == "image", expected=expected)
         search = FaceSearch(self.face_detector, still=media.kind == "image") if self.face_detector else None
         self._look(media.frames(self.settings.frames), search, gathered, clock)
         gathered.even = gathered.read
@@ -217,7 +219,7 @@ class Scanner:
                 if item.index in known:
                     continue
                 crops = self._crops(item, search, gathered, clock) if search else []
-                if whole and not gathered.even and whole.wants(gathered.read, still=gathered.still):
+                if whole and not gathered.even and whole.wants(gathered.read, gathered.expected):
                     with clock("whole"):
                         gathered.tiles += whole.seen(item)
                 if self.pictures and not gathered.even and gathered.read % keep_each == 0:

@@ -36,9 +36,9 @@ class WholeImages:
     def detector(self) -> DetectorInfo:
         return DetectorInfo(name=self.scorer.card.name, weights_sha256=self.scorer.weights_sha256)
 
-    def wants(self, number: int, *, still: bool) -> bool:
-        """Whether the `number`-th frame that is looked at, from 0, is one of those that are judged."""
-        return still or number % -(-self.settings.frames // FRAMES) == 0
+    def wants(self, number: int, expected: int) -> bool:
+        """Whether the `number`-th frame that is looked at, from 0, of about so many, is one to judge."""
+        return number % -(-expected // FRAMES) == 0
 
     def seen(self, frame: Frame) -> list[Seen]:
         """The tiles of a frame, and what the detector says of them."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from unmask.scanning.options import Options
 from unmask.scanning.pipeline import Scanner
-from unmask.types import FileReport, UnmaskError
+from unmask.types import FaceReport, FileReport, UnmaskError, WholeReport
 from unmask.workers import serve
 
 
@@ -35,7 +35,7 @@ def scan_safely(scanner: Scanner, path: str) -> FileReport:
 
 def write_answer(report: FileReport) -> bytes:
     """A report as a worker's answer, with its images: one line."""
-    shown = [*report.faces, *([report.whole] if report.whole else [])]
+    shown: list[FaceReport | WholeReport] = [*report.faces, *([report.whole] if report.whole else [])]
     pictures = [[_text(one.thumbnail), _text(one.heat)] for one in shown]
     told = {"report": report.model_dump(mode="json"), "pictures": pictures, "sheet": _text(report.sheet)}
     return json.dumps(told).encode()
