@@ -3,7 +3,8 @@
     python benchmarks/scan.py [CLIP] [--repeat 3]
 
 cold: a fresh process, from its start to its end: interpreter, imports, both detectors loaded, one video scanned.
-warm: the same video again in a process that is ready. decode only: the same 32 frames, and nothing done with them.
+warm: the same video again in a process that is ready. "faces only": the same without the detector of whole images,
+as before there was one. decode only: the same 32 frames, and nothing done with them.
 naive: OpenCV decodes every frame, MTCNN looks at the same 32, a ViT-L/14 in eager torch scores the crops (naive.py).
 
 Decoding runs beside the other stages, so that the stages of a scan may add up to more than its wall time.
@@ -28,7 +29,7 @@ from unmask.types import FileReport
 if TYPE_CHECKING:
     from naive import Naive
 
-STAGES = ("open", "decode", "detect", "align", "score", "checks")
+STAGES = ("open", "decode", "detect", "align", "score", "checks", "whole")
 COLD = """
 import sys, time
 start = time.perf_counter()
@@ -46,20 +47,26 @@ print(json.dumps({"import": imported - start, "load": loaded - imported, **repor
 
 def main() -> None:
     asked = arguments()
-    options = Options(detector=asked.detector, faces=asked.faces, frames=asked.frames, threads=asked.threads)
+    options = Options(
+        detector=asked.detector, whole=asked.whole, faces=asked.faces, frames=asked.frames, threads=asked.threads
+    )
+    alone = options.model_copy(update={"whole": "none"})
     wanted = {frame.index for frame in wanted_frames(asked.clip, asked.frames)}
     print(machine("unmask", "av", "onnxruntime", "torch", "facenet-pytorch", "opencv-python-headless"))
     print(
         describe(asked.clip), f"of which {len(wanted)} are looked at; {asked.threads} threads\n", sep=", ", flush=True
     )
 
-    scanner = options.ready()
+    scanner, faces_only = options.ready(), alone.ready()
     answer = scanner.scan(asked.clip)
     variants = {
         "cold": lambda: cold(asked.clip, options),
         "warm": lambda: warm(scanner, asked.clip),
         "decode only": lambda: timed(lambda: decode_only(asked.clip, wanted)),
     }
+    if scanner.whole:
+        variants["cold, faces only"] = lambda: cold(asked.clip, alone)
+        variants["warm, faces only"] = lambda: warm(faces_only, asked.clip)
     baseline = None if asked.no_baseline else naive()
     if baseline:
         baseline.scan(asked.clip, {min(wanted)})  # warm, too
@@ -67,6 +74,10 @@ def main() -> None:
     rows = take_turns(variants, asked.repeat)
     print(f"medians of {asked.repeat}, seconds\n{table(rows)}\n")
     print(f"our answer: {answer.state}, {len(answer.faces)} faces in {crops(answer)} crops")
+    if answer.whole:
+        parts = sum(frame.tiles for frame in answer.whole.frames)
+        print(f"as a whole: {answer.whole.state}, {parts} tiles in {len(answer.whole.frames)} frames")
+        print(f"cold, both detectors: {rows['cold']['all']:.2f} s  (aim: under 2)")
     print(f"warm / decode only: {rows['warm']['all'] / rows['decode only']['all']:.2f}  (aim: at most 1.5)")
     if baseline:
         print(f"naive / warm: {rows['naive']['all'] / rows['warm']['all']:.1f}  (aim: at least 20)")
@@ -114,6 +125,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--threads", type=int, default=cores(), help="of our scan; default: one for each core")
     parser.add_argument("--detector", default="embedded")
+    parser.add_argument("--whole", default="auto", help="detector of whole images, or none")
     parser.add_argument("--faces", default="embedded")
     parser.add_argument("--no-baseline", action="store_true", help="leave the naive scanner out")
     return parser.parse_args()

@@ -26,15 +26,19 @@ def main() -> None:
         print(f"{file.state:15} {score:22} {file.path}  {'; '.join(file.reasons[:1])}")
         for face in file.faces:  # one for each person
             print(f"    face {face.track}: {face.state}")
+        if file.whole:  # whether it was generated as a whole, where a detector of whole images is installed
+            print(f"    as a whole: {file.whole.state}")
     print(dict(Counter(file.state for file in report.files)))
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "report.html").write_text(html.render(report), encoding="utf-8")
     with (arguments.out / "report.csv").open("w", newline="", encoding="utf-8") as table:
         writer = csv.writer(table)
-        writer.writerow(["path", "state", "score", "low", "high", "reasons"])
+        writer.writerow(["path", "state", "score", "low", "high", "whole_score", "reasons"])
         for file in report.files:  # a file without a score has none: leave the cell empty, do not write 0
-            writer.writerow([file.path, file.state, file.score, file.low, file.high, "; ".join(file.reasons)])
+            whole = file.whole.score if file.whole else None
+            reasons = "; ".join(file.reasons)
+            writer.writerow([file.path, file.state, file.score, file.low, file.high, whole, reasons])
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -35,6 +35,9 @@ class MethodCard(Plain):
     title: str
     paper: str  # the citation, or "none"
     task: str  # what goes in and what comes out, in a few words
+    # Of a detector: the questions of a scan that it can answer. "face": is a face forged? "whole": was the image
+    # generated as a whole?
+    answers: tuple[Literal["face", "whole"], ...] = ()
     licence: str  # of the code here, and of published weights where there are any
     verified: str  # what was held against the paper or its weights, and what was not
     needs: tuple[str, ...] = ()  # extras of this package that it cannot run without

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from unmask.errors import UnmaskError as UnmaskError
 
@@ -137,10 +137,24 @@ class InputSpec(Plain):
     size: int = Field(224, ge=16, le=2048, description="side of the square crop, pixels")
     margin: float = Field(1.3, ge=0, le=4, description="side of the crop over the template's side; 0 = whole image")
     template: str = Field("gend5", description="name of the 5-point template in unmask.faces.align.TEMPLATES")
+    tiles: int = Field(
+        0, ge=0, le=64, description="whole image: at most so many tiles of its own pixels; 0 = it is made small instead"
+    )
+    reduce: int = Field(
+        0, ge=0, description="whole image in tiles: one with a longer short side is first reduced to this; 0 = never"
+    )
     frames: int = Field(1, ge=1, description="frames that one forward pass looks at together")
     # For information: models take RGB in 0..1 and own their normalisation, so nobody has to apply these.
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @model_validator(mode="after")
+    def _fits(self) -> InputSpec:
+        if self.tiles and self.margin:
+            raise ValueError("tiles are of whole images: they go with margin 0")
+        if self.reduce and (not self.tiles or self.reduce < self.size):
+            raise ValueError("reduce goes with tiles, and is not below size")
+        return self
 
 
 class Calibration(Plain):
@@ -263,7 +277,7 @@ class Sample(Plain):
 
 
 class FaceReport(Plain):
-    """One person followed through the file (or the whole image, for detectors that look at it whole)."""
+    """One person followed through the file."""
 
     track: int
     state: State
@@ -280,11 +294,45 @@ class FaceReport(Plain):
     heat: bytes | None = Field(None, exclude=True, repr=False)  # JPEG, occlusion heat map over that crop
 
 
+class FrameScore(Plain):
+    """What was said of one frame, or of the image, as a whole."""
+
+    t: float = Field(description="seconds from the first frame")
+    frame: int
+    tiles: int = Field(ge=1, description="parts of it, at its own resolution, whose mean log-odds the score rests on")
+    score: float = Field(ge=0, le=1, description="calibrated P(generated) of this frame alone")
+
+
+class WholeReport(Plain):
+    """The answer to "was it generated as a whole, or passed through a generator's decoder?", faces or not."""
+
+    state: State
+    score: float | None = Field(None, description="calibrated P(generated as a whole), at equal priors")
+    low: float | None = None
+    high: float | None = None
+    reasons: tuple[Text, ...] = ()
+    detector: DetectorInfo
+    frames: tuple[FrameScore, ...] = ()
+    thumbnail: bytes | None = Field(None, exclude=True, repr=False)  # JPEG of the most telling tile
+    heat: bytes | None = Field(None, exclude=True, repr=False)  # JPEG, occlusion heat map over that tile
+
+
 class FileReport(Plain):
+    """What was found out about one file. Two questions are asked, each with an answer of its own:
+
+    is a face forged?               `face_state`, `score`, `low`, `high`, `reasons`, `rests_on`, `faces`
+    was it generated as a whole?    `whole`
+
+    The file's `state` is the first of fake, uncertain, real, not_applicable that one of the answers is.
+    """
+
     path: Text
     sha256: str | None = None
     media: MediaInfo | None = None
-    state: State
+    state: State = Field(
+        description="fake where an answer is fake, else uncertain where one is, else real where one is"
+    )
+    face_state: State | None = Field(None, description='answer to "is a face forged?"; None = not asked')
     score: float | None = Field(
         None, description="calibrated P(at least one face is forged), at equal priors; None = no number"
     )
@@ -295,8 +343,17 @@ class FileReport(Plain):
     detector: DetectorInfo | None = None
     provenance: dict[str, Text] = Field(default_factory=dict)
     faces: tuple[FaceReport, ...] = ()
+    whole: WholeReport | None = Field(None, description='answer to "was it generated as a whole?"; None = not asked')
     seconds_spent: dict[str, float] = Field(default_factory=dict, description="wall seconds by stage")
     sheet: bytes | None = Field(None, exclude=True, repr=False)  # JPEG: the image or key frames, with boxes
+
+    @model_validator(mode="before")
+    @classmethod
+    def _about_faces(cls, values: Any) -> Any:
+        """Where nothing is said of the whole, the state is that of the faces; so it was in the first form."""
+        if not isinstance(values, dict) or values.get("whole") is not None or values.get("face_state") is not None:
+            return values
+        return values | {"face_state": values.get("state")}
 
 
 class Settings(Plain):
@@ -306,7 +363,7 @@ class Settings(Plain):
     error_rate: float = Field(0.1, gt=0, lt=0.5)
     faces: str = "embedded"
     faces_sha256: str = ""
-    whole_image: bool = False
+    whole_image: bool = Field(False, description="only the question of the whole image was asked")
     checks: bool = True
 
 
@@ -318,23 +375,39 @@ class PassedOver(Plain):
     first: tuple[Text, ...] = Field(description="names of the first of them")
 
 
+class WholeDetector(DetectorInfo):
+    """What answers the question of the whole image, and what it knows."""
+
+    trained_on: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    unsure: tuple[float, float] | None = Field(None, description="scores between these two are too close to call")
+
+
 class Report(Plain):
     """The answer of a scan, the same for the command line, Python and the API."""
 
-    schema_: Literal["unmask.report/1"] = Field("unmask.report/1", alias="schema")
+    schema_: Literal["unmask.report/2"] = Field("unmask.report/2", alias="schema")
     version: str = Field(description="of unmask")
     created: str = Field(description="UTC, ISO 8601")
     settings: Settings
-    detector: DetectorInfo
+    detector: DetectorInfo = Field(description="of faces; where these were not asked about, that of whole images")
     trained_on: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     unsure: tuple[float, float] | None = Field(
         None, description="at this error rate, scores between these two are too close to call; None = not calibrated"
     )
+    whole: WholeDetector | None = Field(None, description="None: nothing that judges whole images was asked")
     files: tuple[FileReport, ...]
     passed_over: tuple[PassedOver, ...] = Field((), description="what folders held besides images and videos")
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_release_1(cls, values: Any) -> Any:
+        """A kept report of the first form, which asked about faces alone, reads as one of the second."""
+        old = isinstance(values, dict) and values.get("schema") == "unmask.report/1"
+        return values | {"schema": "unmask.report/2"} if old else values
 
     def __str__(self) -> str:
         """The verdict in words, or a table of verdicts."""

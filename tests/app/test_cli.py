@@ -119,7 +119,7 @@ def test_what_a_user_can_mend_is_one_line(arguments: list[str], says: str, folde
 def test_json_on_standard_output_is_all_there_is(folder: Path, asked: Sequence[str]) -> None:
     result = run("scan", folder / "media", *asked, "--json", "-", "--jobs", "1")
     report = json.loads(result.stdout)
-    assert report["schema"] == "unmask.report/1"
+    assert report["schema"] == "unmask.report/2"
     assert [file["state"] for file in report["files"]] == ["real", "fake"]
     assert "thumbnail" not in report["files"][0]["faces"][0]
     assert Report.model_validate_json(result.stdout).files[1].score == report["files"][1]["score"]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unmask.faces.align import TEMPLATES, align, crop, matrix, whole
+from unmask.faces.align import TEMPLATES, align, crop, matrix
+from unmask.tiling import whole
 from unmask.types import Face, Floats, InputSpec, Pixels, UnmaskError
 
 SPEC = InputSpec(size=96, margin=1.3)

@@ -33,7 +33,13 @@ def calibration(n: int = 99) -> Calibration:
 
 
 def write_bundle(
-    folder: Path, *, sees: str = "red", margin: float = 1.3, ood_threshold: float | None = None, calibrated: bool = True
+    folder: Path,
+    *,
+    sees: str = "red",
+    margin: float = 1.3,
+    tiles: int = 0,
+    ood_threshold: float | None = None,
+    calibrated: bool = True,
 ) -> Path:
     """A net that averages a filtered crop and turns it into logits; its `distance` is 0 for every crop.
 
@@ -78,7 +84,7 @@ def write_bundle(
         version="1",
         summary="For tests only.",
         method="by hand",
-        input=InputSpec(size=SIZE, margin=margin),
+        input=InputSpec(size=SIZE, margin=margin, tiles=tiles),
         calibration=calibration() if calibrated else None,
         ood_threshold=ood_threshold,
         trained_on=("red faces",),

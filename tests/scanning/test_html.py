@@ -16,7 +16,19 @@ from PIL import Image
 from unmask.scanning.drawing import DOTS, scale, timeline
 from unmask.scanning.html import SHOWN_IN_NOTEBOOK, render, snippet
 from unmask.scanning.words import SHORT, STATES, odds, percent, say, span, visible
-from unmask.types import DetectorInfo, FaceReport, FileReport, MediaInfo, Report, Sample, Settings, State
+from unmask.types import (
+    DetectorInfo,
+    FaceReport,
+    FileReport,
+    FrameScore,
+    MediaInfo,
+    Report,
+    Sample,
+    Settings,
+    State,
+    WholeDetector,
+    WholeReport,
+)
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
 HOSTILE = "<script>alert(1)</script>\"'&amp;<img src=x onerror=alert(1)>\u202egpj.exe\u200b\x00\x1b[31m" + "x" * 5000
@@ -107,6 +119,25 @@ def file(state: State = "fake", path: str = "folder/clip.mp4", text: str = "a re
     )
 
 
+def whole_file(faces: int = 1, text: str = "a reason of the whole") -> FileReport:
+    """No sign of forgery in its faces, and generated as a whole."""
+    whole = WholeReport(
+        state="fake",
+        score=0.97,
+        low=0.9,
+        high=0.985,
+        reasons=(text,),
+        detector=DetectorInfo(name="tiles", weights_sha256="5e" * 32),
+        frames=tuple(FrameScore(t=t, frame=round(25 * t), tiles=4, score=0.97) for t in (0.0, 1.0)),
+        thumbnail=jpeg(60),
+        heat=jpeg(150),
+    )
+    about = file("real", faces=faces).model_dump() | {"face_state": "real" if faces else None, "faces": ()}
+    number = {} if faces else {"score": None, "low": None, "high": None, "reasons": ()}
+    plain = FileReport.model_validate(about | {"state": "fake", "whole": whole} | number)
+    return plain.model_copy(update={"faces": file("real", faces=faces).faces})
+
+
 def report(*files: FileReport, text: str = "known") -> Report:
     return Report(
         version="0.1.0",
@@ -116,6 +147,11 @@ def report(*files: FileReport, text: str = "known") -> Report:
         trained_on=(text,),
         limits=(text,),
         unsure=(0.3, 0.7),
+        whole=WholeDetector(
+            name="tiles", weights_sha256="5e" * 32, trained_on=("a generator",), limits=(text,), unsure=(0.2, 0.8)
+        )
+        if any(one.whole for one in files)
+        else None,
         files=files,
     )
 
@@ -127,7 +163,8 @@ PAGES = {
     "few": report(*(file(state) for state in STATES)),
     "many": MANY,
     "none": report(),
-    "whole": report(file()).model_copy(update={"settings": Settings(whole_image=True)}),
+    "whole": report(whole_file(faces=0)).model_copy(update={"settings": Settings(whole_image=True)}),
+    "both": report(whole_file()),
     "hostile": report(file(path=HOSTILE, text=HOSTILE), text=HOSTILE),
 }
 
@@ -220,12 +257,32 @@ def test_says_what_the_number_is_about() -> None:
     assert "91 % (90 % interval: 85 to 97 %)" in main
     assert "Probability that at least one face is forged, if forged and real files were equally common." in main
     assert "10 in 100 real files" in main
-    assert "Probability that the image is forged" in Page(render(PAGES["whole"])).says()
+    whole = Page(render(PAGES["whole"])).says()
+    assert "Probability that it was generated as a whole, if generated and real files were equally common." in whole
+    assert "at least one face" not in whole
+
+
+def test_two_questions_have_an_answer_each() -> None:
+    main = Page(render(PAGES["both"])).says()
+    for part in (
+        "Likely generated clip.mp4",
+        f"Is a face forged? {STATES['real']} 8 %",
+        "Was it generated as a whole? Likely generated 97 %",
+        "A reason of the whole.",
+        "Face by face",
+        "Parts of it that were looked at: 8",
+        "What the detector of whole pictures knows, and what it does not",
+        "5e" * 32,
+    ):
+        assert part in main, part
+    assert render(PAGES["both"]).count("<img ") == 4  # face and tile, each with its heat
+    many = Page(render(report(whole_file(), file("real", path="folder/b.mp4")))).says()
+    assert "Likely generated 97 %" in many
 
 
 def test_holds_what_is_needed_to_repeat_it() -> None:
     main = Page(render(PAGES["fake"])).says()
-    for part in ("0.1.0", "unmask.report/1", "3f" * 32, "9c" * 32, "ab" * 32, "2026-11-23 14:20:11 UTC", "at most 32"):
+    for part in ("0.1.0", "unmask.report/2", "3f" * 32, "9c" * 32, "ab" * 32, "2026-11-23 14:20:11 UTC", "at most 32"):
         assert part in main
     for fact in ("folder/clip.mp4", "1280 × 720", "2.5 s, 25 frames", "30 looked at; 2 could not be read", "1.2 s"):
         assert fact in main

@@ -229,11 +229,13 @@ def test_a_detector_for_whole_pictures_needs_no_face(options: Options, tmp_path:
     scanner = whole.ready()
     report = scanner.scan(wall)
     assert report.state == "fake"
-    assert report.faces[0].samples[0].box == (0, 0, 300, 200)
+    assert report.whole is not None
+    assert (report.whole.state, report.face_state, report.faces, report.score) == ("fake", None, (), None)
     assert scanner.settings.whole_image
     moving = scanner.scan(clip([np.full((64, 64, 3), (60, 90, 200), np.uint8)] * 5, tmp_path / "w.mp4"))
     assert moving.state == "real"
-    assert len(moving.faces[0].samples) == 5
+    assert moving.whole is not None
+    assert len(moving.whole.frames) == 5
 
 
 def test_what_does_not_fit_is_refused(options: Options, tmp_path: Path) -> None:

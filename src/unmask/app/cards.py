@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from unmask.scanning.words import visible
+from unmask.scanning.words import FACES_ASKED, WHOLE_ASKED, visible
 from unmask.types import Card, Metric
 
 
@@ -18,6 +18,7 @@ def card_text(card: Card, weights_sha256: str) -> list[RenderableType]:
         Text(f"{visible(card.name)} {visible(card.version)}", "bold"),
         Text(visible(card.summary)),
         Text(f"method {visible(card.method)}, licence {visible(card.licence)}"),
+        Text(f"answers: {FACES_ASKED if card.input.margin else WHOLE_ASKED}"),
         Text(f"looks at {_looks_at(card)}"),
         Text(f"weights sha256 {weights_sha256}", "dim"),
         *([Text(f"a delta: needs the encoder {visible(card.base.name)} of unmask pull")] if card.base else []),
@@ -36,6 +37,10 @@ def card_text(card: Card, weights_sha256: str) -> list[RenderableType]:
 
 
 def _looks_at(card: Card) -> str:
+    spec = card.input
+    if spec.tiles:
+        first = f", reduced to a short side of {spec.reduce} px where it is longer" if spec.reduce else ""
+        return f"the whole image, at most {spec.tiles} tiles of {spec.size} px at its own resolution{first}"
     if card.input.margin == 0:
         return f"the whole image, {card.input.size} px"
     return (

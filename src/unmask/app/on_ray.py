@@ -53,7 +53,9 @@ def scan(
     if any(map(is_url, paths)):
         raise InputError("--on ray reads files only; fetch addresses first, or leave out --on ray")
     files = [str(Path(path).absolute()) for path in paths]
-    options = options.model_copy(update={name: located(getattr(options, name)) for name in ("detector", "faces")})
+    options = options.model_copy(
+        update={name: located(getattr(options, name)) for name in ("detector", "whole", "faces")}
+    )
     scanner = options.ready()
     question = {
         "asked": asked_of(scanner),

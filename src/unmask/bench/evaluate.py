@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from unmask.base.detector import Detector
 from unmask.base.predict import predict
-from unmask.bench.scoring import ScoreFunction, by_bundle, score_rows
+from unmask.bench.scoring import BATCH, ScoreFunction, by_bundle, inputs_of_all, score_rows
 from unmask.bundles import load
 from unmask.bundles.calibration import log_odds
-from unmask.data.fitting import check, fit
 from unmask.data.manifest import Manifest
 from unmask.errors import InputError, ManifestError
 from unmask.measure.cells import Cell, Judged, cell
 from unmask.measure.protocol import Interval, Metric
 from unmask.measure.units import Level, Units, units
+from unmask.tiling import pooled
 from unmask.train.loop import restore
 from unmask.train.run import RECIPE
 from unmask.types import Pixels
@@ -97,10 +97,9 @@ def by_detector(detector: Detector) -> ScoreFunction:
     """A torch detector as `score_rows` wants it, where it lies. It has no calibration, and so says no P(fake)."""
 
     def scorer(crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64], None]:
-        for row in rows:
-            check(detector.input, row["margin"], row["template"], row["item_id"])
-        ready = np.stack([fit(c, detector.input, r["margin"]) for c, r in zip(crops, rows, strict=True)])
-        return log_odds(predict(detector, ready, batch=len(ready)).logits, detector.classes).astype(np.float64), None
+        ready, counts = inputs_of_all(crops, rows, detector.input)
+        said = log_odds(predict(detector, ready, batch=BATCH).logits, detector.classes)
+        return pooled(said, counts).astype(np.float64), None
 
     return scorer
 

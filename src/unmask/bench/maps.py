@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.base.predict import predict
-from unmask.bench.scoring import chosen, crops_of
-from unmask.data.fitting import check, fit
+from unmask.bench.scoring import chosen, crops_of, inputs_of_all
 from unmask.data.manifest import Manifest
 from unmask.measure.plots import LINES, features, frequencies, residual
 from unmask.measure.protocol import Mask
+from unmask.tiling import pooled
 from unmask.train.loop import restore
 from unmask.types import Pixels
 
@@ -46,7 +46,7 @@ def sample(manifest: Manifest, mask: Mask, most: int) -> Sample:
 
 def spectra(found: Sample) -> dict[str, NDArray[np.float64]]:
     """Mean of `pictures.residual` over each kind, of the middle that all crops have."""
-    side = min(crop.shape[0] for crop in found.crops)
+    side = min(min(crop.shape[:2]) for crop in found.crops)
     power, kinds = np.stack([residual(_middle(crop, side)) for crop in found.crops]), np.array(found.kinds)
     return {kind: power[kinds == kind].mean(0) for kind in dict.fromkeys(found.kinds)}
 
@@ -57,10 +57,8 @@ def of_run(folder: Path, found: Sample, batch: int = 64) -> NDArray[np.float32]:
     parts = []
     for at in range(0, len(found.crops), batch):
         crops, rows = found.crops[at : at + batch], found.rows[at : at + batch]
-        for row in rows:
-            check(detector.input, row["margin"], row["template"], row["item_id"])
-        ready = np.stack([fit(c, detector.input, r["margin"]) for c, r in zip(crops, rows, strict=True)])
-        parts.append(predict(detector, ready, batch=batch).features)
+        ready, counts = inputs_of_all(crops, rows, detector.input)
+        parts.append(pooled(predict(detector, ready, batch=batch).features, counts))
     return np.concatenate(parts)
 
 
@@ -87,8 +85,8 @@ def _drawn(row: dict[str, Any]) -> bytes:
 
 
 def _middle(crop: Pixels, side: int) -> Pixels:
-    edge = (crop.shape[0] - side) // 2
-    return crop[edge : edge + side, edge : edge + side]
+    y, x = ((length - side) // 2 for length in crop.shape[:2])
+    return crop[y : y + side, x : x + side]
 
 
 def _plain(name: str) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from unmask.bench.scorers import expect
 from unmask.bench.training import ONE_BY_ONE, How
 from unmask.data.manifest import Manifest
+from unmask.data.pictures import rows_of
 from unmask.errors import ManifestError
 
 
@@ -18,7 +19,7 @@ from unmask.errors import ManifestError
 class Options:
     """
     Attributes:
-        data: a manifest of faces.
+        data: a manifest of faces; of media, where whole images are scored.
         detectors: by the names that the command line has for them, see `unmask.bench.entries`.
         out: folder of tables and scores.
         runs: folder of the trainings; None = `out`.
@@ -33,13 +34,18 @@ class Options:
     expect_data: str = ""
     expect_bundles: tuple[str, ...] = ()
 
-    def opened(self) -> tuple[Manifest, pa.Table]:
-        """The manifest, and all columns of its rows. Raises: UnmaskError for data of another hash, and for no faces."""
+    def opened(self, *, media: bool = False) -> tuple[Manifest, pa.Table]:
+        """The manifest, and all columns of its rows.
+
+        Args:
+            media: it may list media, for detectors that look at whole images.
+        Raises: UnmaskError for data of another hash, and for media where faces are needed.
+        """
         manifest = Manifest(self.data)
         expect("data", self.expect_data, manifest.digest)
-        if manifest.kind != "faces":
+        if manifest.kind != "faces" and not media:
             raise ManifestError(f"{self.data} lists media, not faces: run `unmask data extract` first")
-        return manifest, manifest.table(list(manifest.arrow_schema.names))
+        return manifest, rows_of(manifest)
 
 
 def expecting(data: str, bundles: Sequence[str]) -> list[str]:

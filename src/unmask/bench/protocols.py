@@ -63,7 +63,7 @@ def run(
     """
     protocol = wanted.protocol
     expect("protocol", wanted.expect_protocol, protocol.digest)
-    manifest, table = wanted.opened()
+    manifest, table = wanted.opened(media=True)
     columns = list(_columns(protocol, table))
     names = [name for name in wanted.detectors if _may(name, protocol)]
     entries = Entries(names, manifest, table, wanted.runs or wanted.out, wanted.seeds)

@@ -19,6 +19,7 @@ from unmask.errors import InputError, RecipeError
 from unmask.measure import scores
 from unmask.measure.protocol import Mask, Where
 from unmask.measure.spectrum import radial_spectrum
+from unmask.tiling import tiles
 from unmask.types import Pixels
 
 BASELINE = "spectrum"
@@ -124,7 +125,8 @@ class BundleEntry:
         self.label, self.scorer = name, scorer
         card = scorer.card
         said = "" if card.calibration is None else card.calibration.model_dump_json()
-        parts = (scorer.weights_sha256, scorer.runtime, card.input.model_dump_json(), ",".join(card.classes), said)
+        spec = card.input.model_dump_json(exclude=None if card.input.tiles else {"tiles", "reduce"})  # younger keys
+        parts = (scorer.weights_sha256, scorer.runtime, spec, ",".join(card.classes), said)
         self.sha256 = hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def digest(self, sides: Sequence[Sides]) -> str:
@@ -135,6 +137,15 @@ class BundleEntry:
 
     def notes(self) -> tuple[str, ...]:
         return ()
+
+
+SQUARE = 256  # pixels of a whole image, from its middle, that the spectrum baseline looks at
+
+
+def _spectra(images: Sequence[Pixels], rows: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
+    """(N, bins): of a crop of a face as it is; of a whole image the middle, at its own resolution."""
+    squares = (i if r["margin"] is not None else tiles(i, SQUARE, 1)[0] for i, r in zip(images, rows, strict=True))
+    return np.stack([radial_spectrum(square) for square in squares])
 
 
 class SpectrumBaseline:
@@ -167,7 +178,7 @@ class SpectrumBaseline:
         def scorer(crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64], None]:
             if not model:
                 model.append(self._model(train))
-            return model[0].decision_function(np.stack([radial_spectrum(c) for c in crops])), None
+            return model[0].decision_function(_spectra(crops, rows)), None
 
         return scorer
 
@@ -182,8 +193,8 @@ class SpectrumBaseline:
             raise RecipeError(
                 "the spectrum baseline needs training rows of both classes; this protocol's filters leave none"
             )
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-        return model.fit(np.stack([radial_spectrum(c) for c in crops_of(self.manifest, rows)]), label)
+        model, crops = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)), crops_of(self.manifest, rows)
+        return model.fit(np.concatenate([_spectra([c], [r]) for c, r in zip(crops, rows, strict=True)]), label)
 
     def notes(self) -> tuple[str, ...]:
         return ()

@@ -1,4 +1,5 @@
-"""A detector and a face manifest in, a scores table out: each crop scored once, each failure a row with its reason."""
+"""A detector and a manifest in, a scores table out: each crop or image scored once, each failure a row with its
+reason."""
 
 from __future__ import annotations
 
@@ -13,16 +14,18 @@ from numpy.typing import NDArray
 
 from unmask.bundles import Scorer
 from unmask.bundles.calibration import log_odds, probabilities
-from unmask.data.fitting import check, fit, read
+from unmask.data.fitting import inputs_of, read
 from unmask.data.manifest import Manifest
-from unmask.errors import ManifestError
+from unmask.data.pictures import read_picture, rows_of
 from unmask.measure.scores import COLUMNS, validate
-from unmask.types import Pixels
+from unmask.tiling import pooled
+from unmask.types import InputSpec, Pixels
 
 BATCH = 64
+PICTURES = 4  # whole images at a time: a camera's has 50 million numbers
 _ROW = (
     "item_id", "media_id", "dataset", "method", "compression", "split", "group_id", "label", "frame", "track",
-    "reason", "relpath", "size", "margin", "template",
+    "reason", "relpath", "size", "margin", "template", "sha256",
 )  # fmt: skip
 Where = Callable[[pa.Table], NDArray[np.bool_]]
 
@@ -36,12 +39,12 @@ class ScoreFunction(Protocol):
 
 
 def score_faces(scorer: Scorer, manifest: Path, *, where: Where | None = None, batch: int = BATCH) -> pa.Table:
-    """Scores the crops of a face manifest with a bundle.
+    """Scores the crops of a face manifest, or the images of a manifest of media, with a bundle.
 
     Args:
         where: a mask (N,) over the manifest's columns; None = all rows.
     Returns: a valid table of `measure.scores`, in the manifest's order.
-    Raises: UnmaskError for a manifest of media, and for crops that cannot give this detector's input.
+    Raises: UnmaskError for rows that cannot give this detector's input, and files that cannot be read.
     """
     return score_rows(by_bundle(scorer), manifest, where=where, batch=batch)
 
@@ -57,6 +60,8 @@ def score_rows(
     """As `score_faces`, for anything that gives logits."""
     opened = Manifest(manifest)
     rows = chosen(opened, where)
+    if opened.kind != "faces":
+        batch = min(batch, PICTURES)
     return score_crops([scorer], zip(rows, _crops(opened, rows), strict=True), batch=batch, progress=progress)[0]
 
 
@@ -98,10 +103,8 @@ def _scored(
 
 
 def chosen(manifest: Manifest, where: Where | None) -> list[dict[str, Any]]:
-    """The manifest's rows that a scores table has, as plain values."""
-    if manifest.kind != "faces":
-        raise ManifestError(f"{manifest.path} lists media, not faces: run `unmask data extract` first")
-    table = manifest.table(list(manifest.arrow_schema.names) if where else list(_ROW))
+    """The manifest's rows that a scores table has, as plain values; those of media as rows of whole images."""
+    table = rows_of(manifest, () if where else _ROW)
     if where is not None:
         table = table.filter(pa.array(where(table)))
     rows: list[dict[str, Any]] = table.select(list(_ROW)).to_pylist()
@@ -115,14 +118,18 @@ def by_bundle(scorer: Scorer) -> ScoreFunction:
     def score(
         crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-        for row in rows:
-            check(card.input, row["margin"], row["template"], row["item_id"])
-        ready = np.stack([fit(c, card.input, r["margin"]) for c, r in zip(crops, rows, strict=True)])
-        logit = log_odds(scorer.logits(ready), card.classes)
+        ready, counts = inputs_of_all(crops, rows, card.input)
+        logit = pooled(log_odds(scorer.logits(ready), card.classes), counts)
         said = None if card.calibration is None else probabilities(card.calibration, logit).astype(np.float64)
         return logit.astype(np.float64), said
 
     return score
+
+
+def inputs_of_all(crops: Sequence[Pixels], rows: Sequence[dict[str, Any]], spec: InputSpec) -> tuple[Pixels, list[int]]:
+    """What a detector looks at to judge these rows, (N, size, size, 3), and how many of them belong to each."""
+    ready = [inputs_of(crop, spec, row) for crop, row in zip(crops, rows, strict=True)]
+    return np.concatenate(ready), [len(one) for one in ready]
 
 
 def crops_of(manifest: Manifest, rows: Sequence[dict[str, Any]]) -> Iterator[Pixels]:
@@ -136,4 +143,9 @@ def _crops(manifest: Manifest, rows: Sequence[dict[str, Any]]) -> Iterator[Pixel
         if row["reason"]:
             yield None
             continue
-        yield read(manifest.file(row["dataset"], row["relpath"]), row["item_id"])
+        path = manifest.file(row["dataset"], row["relpath"])
+        if manifest.kind == "faces":
+            yield read(path, row["item_id"])
+        else:
+            root = manifest.roots[row["dataset"]]
+            yield read_picture(root, row["relpath"], row["sha256"] or "", row["frame"], row["item_id"])

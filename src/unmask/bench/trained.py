@@ -25,6 +25,7 @@ from unmask.bench.scorers import FittedScorer, Sides, combined
 from unmask.bench.scoring import ScoreFunction
 from unmask.bench.training import Run, train_all
 from unmask.data.manifest import Manifest, Writer
+from unmask.data.pictures import media_rows
 from unmask.errors import RecipeError
 from unmask.measure.protocol import Mask
 from unmask.registry import FAMILIES
@@ -178,8 +179,9 @@ def written(manifest: Manifest, table: pa.Table, train: Mask, validate: Mask, fo
     ids = "\n".join((manifest.digest, *(f"{s} {i}" for s, i in _named(table, split, chosen))))
     path = folder / f"{hashlib.sha256(ids.encode()).hexdigest()[:16]}.parquet"
     if not (path.is_file() and Manifest(path).roots == manifest.roots):  # else the crops have moved since
+        faces = manifest.kind == "faces"
         with Writer(path, manifest.roots, manifest.row) as out:
-            out.add_table(part.filter(pa.array(chosen)))
+            out.add_table(part.filter(pa.array(chosen)) if faces else media_rows(manifest, table, split, chosen))
     return Rows(path, Manifest(path).digest, int(train.sum()), int(validate.sum()))
 
 

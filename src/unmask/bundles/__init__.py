@@ -6,15 +6,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 from unmask.bundles import hub
-from unmask.bundles.bundle import Bundle, read, read_card, write
+from unmask.bundles.bundle import CARD, Bundle, read, read_card, write
 from unmask.bundles.runtime import RUNTIMES
 from unmask.bundles.scorer import Reading, Scorer
 from unmask.types import Pixels
 
-__all__ = ["RUNTIMES", "Bundle", "Reading", "Scorer", "load", "locate", "read", "read_card", "write"]
+__all__ = [
+    "RUNTIMES",
+    "SHIPPED",
+    "Bundle",
+    "Reading",
+    "Scorer",
+    "installed",
+    "load",
+    "locate",
+    "read",
+    "read_card",
+    "write",
+]
 
 
-SHIPPED = ("embedded", "clip")  # "video" is a delta: `unmask pull clip-vit-b-16` fetches the rest of it
+SHIPPED = ("embedded", "clip", "whole")  # "clip" is a delta: `unmask pull clip-vit-b-16` fetches the rest of it
 
 
 def load(
@@ -27,7 +39,7 @@ def load(
     """A detector ready to score.
 
     Args:
-        name: "embedded", "video", the folder of a bundle, or "hub:owner/name[@revision]".
+        name: "embedded", "clip", "whole", the folder of a bundle, or "hub:owner/name[@revision]".
         runtime: "onnx" (ONNX Runtime), "openvino" (with the extra of that name), "torch" (with the extra `train`), or
             "auto": the first of them that the bundle and the installation can serve.
         threads: CPU threads of one forward pass.
@@ -35,6 +47,11 @@ def load(
     Raises: UnmaskError that says what is wrong with the name, the bundle or the installation.
     """
     return Scorer(read(locate(name)), runtime, threads, elsewhere)
+
+
+def installed(name: str) -> bool:
+    """Whether this installation holds a bundle of `SHIPPED`."""
+    return (locate(name) / CARD).is_file()
 
 
 def locate(name: str) -> Path:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
 
 from unmask.errors import ManifestError
+from unmask.tiling import inputs
 from unmask.types import InputSpec, Pixels
 
 
@@ -43,11 +46,26 @@ def check(spec: InputSpec, margin: float | None, template: str, item: str) -> No
     """Raises: UnmaskError where a crop is narrower than a detector wants, or aligned to other points."""
     if spec.margin == 0:
         raise ManifestError(f"this detector looks at whole images (margin 0), and {item!r} is the crop of a face")
-    if template != spec.template or margin is None or margin < spec.margin - 1e-6:
+    if margin is None:
+        raise ManifestError(f"{item!r} is a whole image, and this detector looks at faces: run `unmask data extract`")
+    if template != spec.template or margin < spec.margin - 1e-6:
         raise ManifestError(
             f"crop {item!r} is cut to {template or 'no'} template, margin {margin}, but the "
             f"detector wants {spec.template}, {spec.margin}: cut the faces again with that margin or a wider one"
         )
+
+
+def inputs_of(image: Pixels, spec: InputSpec, row: Mapping[str, Any]) -> Pixels:
+    """What a detector looks at to judge a row: the middle of its crop, or the tiles of its image. (N, size, size, 3)
+
+    Args:
+        image: the crop of a row of faces, square; or the image of a row of media (`unmask.data.pictures.rows_of`).
+    Raises: UnmaskError where the row cannot give this detector's input.
+    """
+    if spec.margin == 0 and row["margin"] is None:
+        return inputs(image, spec)
+    check(spec, row["margin"], row["template"], row["item_id"])
+    return fit(image, spec, row["margin"])[None]
 
 
 def fit(crop: Pixels, spec: InputSpec, margin: float) -> Pixels:

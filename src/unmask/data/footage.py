@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 
 from unmask.data.adapter import PICTURES
 from unmask.media import MediaError, open_media, sampling
-from unmask.types import Frame, Unread
+from unmask.types import Frame, Media, Unread
 
 DARK = 16  # mask values up to this are black: lossy mask videos ring by a few steps
 SAME_SHAPE = 0.01  # by how much the aspect of a mask may differ from its frame's
@@ -31,12 +32,14 @@ class Footage:
         sha256: of the file's bytes; "" for a folder.
         total: frames in all, where that is known.
         frames: `frames(count)` as `Media.frames`. A folder has no clock: there t is the frame's place in it.
+        at: `at(share)` is the frame on screen at this share of the length, 0..1.
     """
 
     kind: str
     sha256: str
     total: int | None
     frames: Callable[[int], Iterator[Frame | Unread]] = field(repr=False)
+    at: Callable[[float], Frame | Unread] = field(repr=False)
 
 
 def footage(root: Path, relpath: str, sha256: str = "") -> Footage:
@@ -60,7 +63,15 @@ def footage(root: Path, relpath: str, sha256: str = "") -> Footage:
         raise Unreadable(f"unreadable: {error}".replace(str(path), relpath)) from None
     if sha256 and media.sha256 != sha256:
         raise Unreadable("changed: the file is not the one that was indexed")
-    return Footage(media.kind, media.sha256, media.total_frames, media.frames)
+    return Footage(media.kind, media.sha256, media.total_frames, media.frames, partial(_at, media))
+
+
+def _at(media: Media, share: float) -> Frame | Unread:
+    if media.kind == "video" and media.frames_at and media.seconds:
+        shown = media.frames_at([share * media.seconds])
+    else:
+        shown = media.frames(1)
+    return next(shown, None) or Unread(0, 0.0, "it holds no frames")
 
 
 def _folder(path: Path) -> Footage:
@@ -68,15 +79,20 @@ def _folder(path: Path) -> Footage:
     if not names:
         raise Unreadable("unreadable: no images in this folder")
 
-    def frames(count: int) -> Iterator[Frame | Unread]:
-        for i in sampling.spread(range(len(names)), len(names), count):
-            try:
-                shown = next(open_media(path / names[i]).frames(1))
-            except MediaError as error:
-                shown = Unread(i, i, str(error).replace(str(path), path.name))
-            yield Frame(i, i, shown.image) if isinstance(shown, Frame) else Unread(i, i, shown.why)
+    def frame(i: int) -> Frame | Unread:
+        try:
+            shown = next(open_media(path / names[i]).frames(1))
+        except MediaError as error:
+            shown = Unread(i, i, str(error).replace(str(path), path.name))
+        return Frame(i, i, shown.image) if isinstance(shown, Frame) else Unread(i, i, shown.why)
 
-    return Footage("folder", "", len(names), frames)
+    def frames(count: int) -> Iterator[Frame | Unread]:
+        return map(frame, sampling.spread(range(len(names)), len(names), count))
+
+    def at(share: float) -> Frame | Unread:
+        return frame(min(int(share * len(names)), len(names) - 1))
+
+    return Footage("folder", "", len(names), frames, at)
 
 
 class Masks:

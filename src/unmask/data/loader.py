@@ -83,11 +83,9 @@ class FaceSet(Dataset[Item]):
         """
         self.manifest, self.spec, self.transform, self.views = Manifest(manifest), spec, transform, tuple(views)
         self.masks = masks
-        if self.manifest.kind != "faces":
-            raise ManifestError(f"{manifest} lists media, not faces: run `unmask data extract` first")
-        if where is not None and where.shape != (len(self.manifest),):
-            raise ManifestError(f"a mask of shape {where.shape} does not fit {len(self.manifest)} rows of {manifest}")
-        table = self.manifest.table((*_COLUMNS, *(["mask_relpath"] if masks else [])))
+        table = self._rows((*_COLUMNS, *(["mask_relpath"] if masks else [])))
+        if where is not None and where.shape != (len(table),):
+            raise ManifestError(f"a mask of shape {where.shape} does not fit {len(table)} rows of {manifest}")
         wanted = np.ones(len(table), np.bool_) if where is None else where
         has_crop = pc.equal(table["reason"], "").to_numpy(zero_copy_only=False)
         self.row = np.flatnonzero(wanted & has_crop).astype(np.int32)
@@ -168,10 +166,25 @@ class FaceSet(Dataset[Item]):
         more = np.stack(views) if views else NO_VIEWS
         return Item(image, label, i, group, pair, method, more, shown, self.masks and mask is not None)
 
+    def inputs(self, i: int) -> Pixels:
+        """(N, S, S, 3): what is looked at to judge item `i`, untransformed; of a face, its crop."""
+        return self.untransformed()[i].image[None]
+
+    def table(self, columns: Sequence[str]) -> pa.Table:
+        """Columns of the manifest, of this set's rows."""
+        return self._rows(columns).take(pa.array(self.row))
+
+    def relpath(self, i: int) -> str:
+        return self._paths[self._starts[i] : self._starts[i + 1]].tobytes().decode()
+
     def path(self, i: int) -> Path:
         """Where a crop lies. Raises: UnmaskError for a path that leaves the root of its data set."""
-        text = self._paths[self._starts[i] : self._starts[i + 1]].tobytes().decode()
-        return self.manifest.file(self.datasets[self.dataset[i]], text)
+        return self.manifest.file(self.datasets[self.dataset[i]], self.relpath(i))
+
+    def _rows(self, columns: Sequence[str]) -> pa.Table:
+        if self.manifest.kind != "faces":
+            raise ManifestError(f"{self.manifest.path} lists media, not faces: run `unmask data extract` first")
+        return self.manifest.table(list(columns))
 
     def _check_input(self, templates: pa.ChunkedArray) -> None:
         for name in pc.unique(templates).to_pylist():

@@ -33,6 +33,7 @@ CARD = {
     "title": "CLIP, zero-shot or linear probe",
     "paper": "Radford et al., ICML 2021, arXiv 2103.00020",
     "task": "one aligned face, or an image -> real or fake",
+    "answers": ("face", "whole"),
     "licence": "Apache-2.0; the encoder has terms of its own",
     "verified": "zero-shot logits against transformers' CLIPModel on random weights; not the published weights",
     "small": {"backbone": "face-vit-128"},
@@ -52,19 +53,21 @@ class ClipProbe(Detector):
         real: tuple[str, ...] = ("a photo of a real face", "a photo of a person", "an authentic photo of a face"),
         fake: tuple[str, ...] = ("a photo of a fake face", "a deepfake of a person", "a manipulated photo of a face"),
         margin: float = 1.3,
+        tiles: int = 4,
     ) -> None:
         """
         Args:
             mode: "zero-shot" takes the directions from sentences, when it starts from a published CLIP.
             real, fake: those sentences; a class's direction is the mean of theirs. They are ours, not a paper's.
             margin: 1.3 = aligned faces; 0 = whole images.
+            tiles: of a whole image, at most.
         Raises: UnmaskError for a class without a sentence.
         """
         super().__init__()
         if not (real and fake):
             raise InputError("each class needs a sentence at least: give some for real and for fake")
         self.encoder = Encoder(backbone).requires_grad_(False)
-        self.input = self.encoder.kind.input.model_copy(update={"margin": margin})
+        self.input = self.encoder.kind.input.model_copy(update={"margin": margin, "tiles": 0 if margin else tiles})
         width = self.encoder.kind.features
         self.projection = nn.Linear(width, PROJECTED.get(width, width), bias=False).requires_grad_(False)
         if width not in PROJECTED:

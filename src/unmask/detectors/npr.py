@@ -7,8 +7,9 @@ hides what the image shows. A small ResNet, cut after its second group and train
 Tan et al.: "Rethinking the Up-Sampling Operations in CNN-based Generative Network for Generalizable Deepfake
 Detection", CVPR 2024, arXiv 2312.10461.
 
-Resizing an image destroys the cue, JPEG changes it, and cropping by an odd number of pixels moves the cells. Real
-images are often JPEG where generated ones are PNG: test with matched compression before you believe a number.
+Resizing an image destroys the cue, JPEG changes it, and cropping by an odd number of pixels moves the cells: whole
+images come as tiles of their own pixels, at even places (`unmask.tiling`). Real images are often JPEG where generated
+ones are PNG: test with matched compression before you believe a number.
 
 Where it differs from the paper or from DeepfakeBench. One logit and binary cross-entropy there, two classes here: the
 same function. Images of odd size lose their last row or column instead of failing. The factor 2/3 and the residual
@@ -30,6 +31,7 @@ CARD = {
     "title": "NPR (neighbouring-pixel residual)",
     "paper": "Tan et al., CVPR 2024, arXiv 2312.10461",
     "task": "an image, or one face -> real or generated",
+    "answers": ("face", "whole"),
     "licence": "Apache-2.0; the authors' code and weights name no licence",
     "verified": "residual and published layout on random weights; not the published weights or tables",
     "small": {"size": 32},
@@ -39,14 +41,16 @@ CARD = {
 class NPR(Detector):
     """Residual of neighbours, ResNet-50 up to its second group with a 3 x 3 stem, mean over places, linear head."""
 
-    def __init__(self, size: int = 224, margin: float = 0.0) -> None:
+    def __init__(self, size: int = 224, margin: float = 0.0, tiles: int = 4) -> None:
         """
         Args:
             size: side of the image, pixels. Odd images lose their last row or column.
             margin: 0 = whole images, as in the paper; 1.3 = aligned faces, whose cells the alignment resamples.
+            tiles: of a whole image, at most; their pixels are its own, and their cells lie as its own do.
         """
         super().__init__()
-        self.input = InputSpec(size=size, margin=margin, mean=IMAGENET[0], std=IMAGENET[1])
+        tiles = 0 if margin else tiles
+        self.input = InputSpec(size=size, margin=margin, tiles=tiles, mean=IMAGENET[0], std=IMAGENET[1])
         self.body = _resnet()
         self.head = nn.Linear(512, len(self.classes))
         self.register_buffer("std", torch.tensor(self.input.std).view(1, 3, 1, 1), persistent=False)

@@ -28,6 +28,7 @@ CARD = {
     "title": "Radial power spectrum",
     "paper": "Durall et al., arXiv 1911.00686",
     "task": "one aligned face, or an image -> real or fake",
+    "answers": ("face", "whole"),
     "licence": "Apache-2.0",
     "verified": "the spectrum against the bench's own; no table was reproduced",
     "small": {"size": 32, "rings": 32},
@@ -42,15 +43,17 @@ class RadialSpectrum(Detector):
     members: Tensor
     count: Tensor
 
-    def __init__(self, size: int = 256, rings: int = 64, margin: float = 1.3) -> None:
+    def __init__(self, size: int = 256, rings: int = 64, margin: float = 1.3, tiles: int = 4) -> None:
         """
         Args:
             size: side of the crop, pixels, and the only one.
             rings: numbers of the spectrum.
             margin: 1.3 = aligned faces; 0 = whole images.
+            tiles: of a whole image, at most.
         """
         super().__init__()
-        self.input = InputSpec(size=size, margin=margin, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+        tiles = 0 if margin else tiles
+        self.input = InputSpec(size=size, margin=margin, tiles=tiles, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         for name, matrix in zip(("cosine", "sine"), dft_matrices(size), strict=True):
             self.register_buffer(name, matrix, persistent=False)
         for name, numbers in zip(("members", "count"), _members(size, rings), strict=True):

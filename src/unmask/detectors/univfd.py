@@ -26,6 +26,7 @@ CARD = {
     "title": "UnivFD (linear probe of a frozen CLIP)",
     "paper": "Ojha, Li, Lee, CVPR 2023, arXiv 2302.10174",
     "task": "an image, or one face -> real or generated",
+    "answers": ("face", "whole"),
     "licence": "Apache-2.0; the encoder has terms of its own",
     "verified": "that only the head learns; not the published weights (features before the projection) or tables",
     "small": {"backbone": "tiny-dinov2"},
@@ -35,15 +36,16 @@ CARD = {
 class UnivFD(Detector):
     """Frozen encoder, linear head, cross-entropy. The encoder is random until `start` loads one."""
 
-    def __init__(self, backbone: str = "clip-vit-l-14", margin: float = 0.0) -> None:
+    def __init__(self, backbone: str = "clip-vit-l-14", margin: float = 0.0, tiles: int = 4) -> None:
         """
         Args:
             backbone: a name in `unmask.nn.backbones`.
             margin: 0 = whole images, as in the paper; 1.3 = aligned faces.
+            tiles: of a whole image, at most; 1 = the middle of its pixels alone, as in the paper.
         """
         super().__init__()
         self.encoder = Encoder(backbone)
-        self.input = self.encoder.kind.input.model_copy(update={"margin": margin})
+        self.input = self.encoder.kind.input.model_copy(update={"margin": margin, "tiles": 0 if margin else tiles})
         adapt(self.encoder, "probe")
         self.head = nn.Linear(self.encoder.kind.features, len(self.classes))
 

@@ -32,6 +32,7 @@ from unmask.measure.units import Level, Units, units
 from unmask.tasks.detection import rows
 from unmask.tasks.recipe import DetectionRecipe, Recipe
 from unmask.tasks.scores import scored
+from unmask.tiling import pooled
 from unmask.train.loop import restore
 from unmask.train.run import Folder
 from unmask.types import Calibration, Card, DataTerms, Metric
@@ -158,12 +159,15 @@ def _files(model: MahalanobisWrapper, side: int, folder: Path, precision: Precis
 
 
 def _read(scorer: Scorer, faces: FaceSet) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Log-odds and distances (N,) of all crops."""
+    """Log-odds and distances (N,) of all rows, of a whole image the means over its tiles."""
     found = []
     for start in range(0, len(faces), CROPS):
-        crops = np.stack([faces[i].image for i in range(start, min(start + CROPS, len(faces)))])
-        reading = scorer.read(crops)
-        found.append((log_odds(reading.logits, scorer.card.classes), reading.features_distance))
+        parts = [faces.inputs(i) for i in range(start, min(start + CROPS, len(faces)))]
+        counts = [len(part) for part in parts]
+        reading = scorer.read(np.concatenate(parts))
+        assert reading.features_distance is not None  # `familiar` gave it one
+        said = log_odds(reading.logits, scorer.card.classes)
+        found.append((pooled(said, counts), pooled(reading.features_distance, counts)))
     score, distance = (np.concatenate(column).astype(np.float64) for column in zip(*found, strict=True))
     return score, distance
 

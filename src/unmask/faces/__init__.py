@@ -1,6 +1,6 @@
 """frames -> faces: find, align, track, and the points of each."""
 
-from unmask.faces.align import TEMPLATES, align, crop, matrix, whole
+from unmask.faces.align import TEMPLATES, align, crop, matrix
 from unmask.faces.detector import FaceDetector
 from unmask.faces.landmarker import Landmarker, landmarks
 from unmask.faces.pull import pull
@@ -20,5 +20,4 @@ __all__ = [
     "matrix",
     "pull",
     "track",
-    "whole",
 ]

@@ -50,7 +50,7 @@ def matrix(points: Floats, spec: InputSpec) -> Floats:
     if spec.template not in TEMPLATES:
         raise InputError(f"unknown face template {spec.template!r}; known are {', '.join(sorted(TEMPLATES))}")
     if spec.margin == 0:
-        raise InputError("this detector looks at whole images (margin 0): use whole(), there is no face to align")
+        raise InputError("this detector looks at whole images (margin 0): there is no face to align, see unmask.tiling")
     source = np.asarray(points, np.float64)
     if source.shape != (5, 2) or not np.isfinite(source).all():
         raise InputError(f"a face has five finite points (5, 2), not {source.shape}: {source.tolist()}")
@@ -111,22 +111,6 @@ def crop(image: Pixels, face: Face, spec: InputSpec) -> Crop:
     """The face as the weights want it. Raises: UnmaskError as `matrix` and `align` do."""
     m = matrix(face.points, spec)
     return Crop(face, m, align(image, m, spec.size))
-
-
-def whole(image: Pixels, spec: InputSpec) -> tuple[Pixels, Floats]:
-    """The whole image for weights of margin 0: its short side resized to `spec.size`, the centre cut out.
-
-    Returns: uint8 (size, size, 3), and the (2, 3) matrix from image pixels to crop pixels.
-    """
-    check_picture(image)
-    height, width = image.shape[:2]
-    side = min(height, width)
-    x0, y0 = (width - side) / 2, (height - side) / 2
-    cut = Image.fromarray(np.ascontiguousarray(image[int(y0) : math.ceil(y0 + side), int(x0) : math.ceil(x0 + side)]))
-    box = (x0 - int(x0), y0 - int(y0), x0 - int(x0) + side, y0 - int(y0) + side)
-    crop = cut.resize((spec.size, spec.size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
-    scale = spec.size / side
-    return np.asarray(crop), np.array([[scale, 0, -scale * x0], [0, scale, -scale * y0]], np.float32)
 
 
 def check_picture(image: Pixels) -> None:

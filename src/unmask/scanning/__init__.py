@@ -24,6 +24,7 @@ def scan(
     sources: Source | Iterable[Source],
     *,
     detector: str = "embedded",
+    whole: str = "auto",
     runtime: str = "auto",
     faces: str = "embedded",
     frames: int = 32,
@@ -37,17 +38,20 @@ def scan(
     limits: Limits | None = None,
     out: str | PathLike[str] | None = None,
 ) -> Report:
-    """Scans images and videos for forged faces.
+    """Scans images and videos for forged faces, and asks whether they were generated as a whole.
 
     Args:
         sources: a file, a folder (with all below it), a URL if `allow_url`, the bytes of a file, a file opened for
             reading bytes, pixels as uint8 (H, W, 3) in RGB or (H, W) in grey, an image of Pillow's, or several of them.
         detector: "embedded", "clip", the path of a bundle, or "hub:owner/name[@revision]".
+            One of whole images (its card says margin 0) is asked alone.
+        whole: the detector of whole images that is asked beside that of faces: "auto" = the shipped one, if it is
+            installed and `detector` is a shipped one too; "none"; or as `detector`.
         runtime: what runs it: "onnx", "openvino" or "torch" (the latter two with their extras); "auto" = what can.
         faces: the face detector: "embedded", "yunet", or the path of an ONNX file of that layout.
         frames: looked at in a video, evenly spaced in time.
         error_rate: share of real faces that may be called fake, and of forged ones that may be called real.
-        whole_image: insist on a detector that looks at the whole image.
+        whole_image: ask about the whole image alone; with a detector of faces that is an error.
         checks: take a verdict back that turns round under JPEG 70, half size or a mild blur.
         pictures: make thumbnails and heat maps for HTML; they cost 64 more scores for each face.
         jobs: processes for several files; default one for each core, at most 8.
@@ -56,7 +60,7 @@ def scan(
         out: a Parquet table that keeps the answers; what it knows already is not scanned again (and has no images).
 
     Returns: one FileReport for each file, in the order of `sources`. A file that cannot be read is one in state
-        `failed`, a file without a face one that is `not_applicable`; neither has a score.
+        `failed`; where a file shows no face, `face_state` is `not_applicable`. Neither has a score.
     Raises: UnmaskError for a source that does not exist, or a detector or option that cannot be used.
     """
     # Here and not above: `unmask --help` must not wait for NumPy and ONNX Runtime.
@@ -81,6 +85,7 @@ def scan(
     try:
         options = Options(
             detector=detector,
+            whole=whole,
             runtime=runtime,
             faces=faces,
             frames=frames,

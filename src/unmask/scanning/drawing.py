@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from unmask.scanning.words import percent, say, size, span
-from unmask.types import Sample
+from unmask.types import FrameScore, Sample
 
 WIDTH = 360  # units; small, so that text stays readable when a phone shrinks the drawing
 DOTS = 160  # more dots than this on one timeline are a smear
 
 Band = tuple[float, float]
+Scored = Sample | FrameScore
 
 
 def scale(score: float, low: float | None, high: float | None, unsure: Band | None, name: str) -> str:
@@ -42,8 +43,10 @@ def scale(score: float, low: float | None, high: float | None, unsure: Band | No
     return _svg("scale", 66, spoken, marks)
 
 
-def timeline(samples: Sequence[Sample], seconds: float, unsure: Band | None, name: str) -> str:
-    """Scores of one face over the video, one dot a sample: filled at 50 % or above, hollow below.
+def timeline(
+    samples: Sequence[Scored], seconds: float, unsure: Band | None, name: str, axis: str = "chance of forgery"
+) -> str:
+    """Scores over the video, one dot a sample: filled at 50 % or above, hollow below.
 
     Args:
         samples: at least one, in time order.
@@ -68,9 +71,7 @@ def timeline(samples: Sequence[Sample], seconds: float, unsure: Band | None, nam
         marks.append(f'<text x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">{t:g}</text>')
     marks.append(f'<text x="{(left + right) / 2}" y="{bottom + 32}" text-anchor="middle">seconds</text>')
     middle = (top + bottom) / 2
-    marks.append(
-        f'<text transform="rotate(-90 9 {middle})" x="9" y="{middle}" text-anchor="middle">chance of forgery</text>'
-    )
+    marks.append(f'<text transform="rotate(-90 9 {middle})" x="9" y="{middle}" text-anchor="middle">{axis}</text>')
     marks.append('<polyline class="line" points="' + " ".join(f"{x:.1f},{y:.1f}" for x, y in points) + '"/>')
     for i in dots:
         s, (x, y) = samples[i], points[i]
@@ -80,7 +81,7 @@ def timeline(samples: Sequence[Sample], seconds: float, unsure: Band | None, nam
     return _svg("timeline", 162, f"{name} over time: {summary(samples)}", marks)
 
 
-def summary(samples: Sequence[Sample]) -> str:
+def summary(samples: Sequence[Scored]) -> str:
     """The timeline in one sentence, for those who do not see it."""
     scores = [s.score for s in samples]
     over = sum(p >= 0.5 for p in scores)
@@ -89,7 +90,7 @@ def summary(samples: Sequence[Sample]) -> str:
     return f"{seen}; {reach}; {over} of {len(scores)} at 50\u00a0% or above"
 
 
-def _thin(samples: Sequence[Sample]) -> list[int]:
+def _thin(samples: Sequence[Scored]) -> list[int]:
     """Which samples get a dot: all, or the highest of each of DOTS stretches, so that no peak is lost."""
     n = len(samples)
     edges = [n * k // min(n, DOTS) for k in range(min(n, DOTS) + 1)]

@@ -9,26 +9,33 @@ import re
 from collections.abc import Iterable, Sequence
 from importlib.resources import files as resources
 
-from unmask.scanning.drawing import scale, summary, timeline
+from unmask.scanning.drawing import Band, scale, summary, timeline
 from unmask.scanning.words import (
     C2PA,
     FACE,
+    FACES_ASKED,
     GLOSSARY,
     HEAT_NOTE,
     PROVENANCE,
     PROVENANCE_NOTE,
     SHORT,
     STATES,
+    WHOLE,
+    WHOLE_ASKED,
     confessed,
     event,
     facts,
+    headline,
     meaning_of,
+    meaning_of_whole,
     odds,
     percent,
     say,
+    short,
     span,
+    telling,
 )
-from unmask.types import FaceReport, FileReport, PassedOver, Report, State
+from unmask.types import FaceReport, FileReport, PassedOver, Report, State, WholeReport
 
 SHOWN_IN_NOTEBOOK = 20  # rows; the rest is in the full report
 SHOWN_OPEN = 8  # files; more than these are folded, and printed only where the reader unfolds them
@@ -50,7 +57,7 @@ def render(report: Report) -> str:
     ordered = _by_attention(report.files)
     css, js = _asset("report.css"), _asset("report.js")
     only = ordered[0] if len(ordered) == 1 else None
-    title = f"{SHORT[only.state]}: {_name(only.path)}" if only else f"{len(ordered)} files scanned"
+    title = f"{short(only)}: {_name(only.path)}" if only else f"{len(ordered)} files scanned"
     body = _single(only, report) if only else _many(ordered, report)
     # Nothing may be fetched, whatever got into the page; our own style and script are let in by their hashes.
     policy = (
@@ -87,7 +94,7 @@ def snippet(report: Report) -> str:
     """The short form for a notebook: verdict, number and faces of one file, or a table of many."""
     ordered = _by_attention(report.files)
     if len(ordered) == 1:
-        body = _verdict(ordered[0], report, 3) + _faces(ordered[0], report, 3)
+        body = _verdict(ordered[0], report, 3) + _faces(ordered[0], report, 3) + _whole(ordered[0], report, 3)
     else:
         rest = len(ordered) - SHOWN_IN_NOTEBOOK
         body = _counts(ordered) + _table(ordered[:SHOWN_IN_NOTEBOOK], link=False)
@@ -100,32 +107,52 @@ def snippet(report: Report) -> str:
 
 
 def _single(file: FileReport, report: Report) -> str:
-    return _verdict(file, report, 1) + _sheet(file) + _facts(file) + _faces(file, report, 2) + _provenance(file, 2)
+    found = _faces(file, report, 2) + _whole(file, report, 2)
+    return _verdict(file, report, 1) + _sheet(file) + _facts(file) + found + _provenance(file, 2)
 
 
 def _verdict(file: FileReport, report: Report, level: int) -> str:
-    words = f"{_icon(file.state)}{STATES[file.state]}"
     return f"""<section class="verdict {file.state}">
-<h{level}>{words}</h{level}>
+<h{level}>{_icon(file.state)}{headline(file)}</h{level}>
 <p class="name"><bdi>{say(_name(file.path), 300)}</bdi></p>
-{_number(file, report)}
 {"".join(f'<p class="confession">{say(text)}</p>' for text in confessed(file.provenance))}
-<p>{meaning_of(file, report)}</p>
-{_reasons(file.reasons, "Why")}
+{_about_faces(file, report, level + 1)}{_about_whole(file, report, level + 1)}
 </section>
 """
 
 
-def _number(file: FileReport, report: Report) -> str:
-    if file.score is None:
+def _about_faces(file: FileReport, report: Report, level: int) -> str:
+    """The first answer; under its question, where there is a second one."""
+    if file.face_state is None:
+        return ""
+    number = _number(file, report.unsure, event(whole=False), "Probability of forgery")
+    asked = _question(FACES_ASKED, file.face_state, STATES[file.face_state], level) if file.whole else ""
+    return f"{asked}{number}<p>{meaning_of(file, report)}</p>{_reasons(file.reasons, 'Why')}"
+
+
+def _about_whole(file: FileReport, report: Report, level: int) -> str:
+    whole = file.whole
+    if whole is None:
+        return ""
+    unsure = report.whole.unsure if report.whole else None
+    number = _number(whole, unsure, event(whole=True), "Probability of generation")
+    asked = _question(WHOLE_ASKED, whole.state, WHOLE[whole.state], level)
+    return f"{asked}{number}<p>{meaning_of_whole(whole, report)}</p>{_reasons(whole.reasons, 'Why')}"
+
+
+def _question(asked: str, state: State, answer: str, level: int) -> str:
+    return f'<h{level} class="question">{asked} <span>{_icon(state)}{answer}</span></h{level}>'
+
+
+def _number(found: FileReport | WholeReport, unsure: Band | None, what: str, name: str) -> str:
+    if found.score is None:
         return '<p class="number">No number is given for this file.</p>'
-    between = f" (90\u00a0% interval: {span(file.low, file.high)})" if span(file.low, file.high) else ""
-    what = event(report.settings.whole_image)
+    between = f" (90\u00a0% interval: {span(found.low, found.high)})" if span(found.low, found.high) else ""
     legend = ["dot: the number"]
-    legend += ["bar: how far it may be off (90\u00a0% interval)"] if span(file.low, file.high) else []
-    legend += ["shaded: the detector cannot tell there"] if report.unsure else []
-    return f"""<p class="number"><strong>{percent(file.score)}</strong>{between}</p>
-<figure>{scale(file.score, file.low, file.high, report.unsure, "Probability of forgery")}
+    legend += ["bar: how far it may be off (90\u00a0% interval)"] if span(found.low, found.high) else []
+    legend += ["shaded: the detector cannot tell there"] if unsure else []
+    return f"""<p class="number"><strong>{percent(found.score)}</strong>{between}</p>
+<figure>{scale(found.score, found.low, found.high, unsure, name)}
 <figcaption>{what[0].upper()}{what[1:]}. {"; ".join(legend).capitalize()}.</figcaption></figure>"""
 
 
@@ -133,8 +160,10 @@ def _sheet(file: FileReport) -> str:
     if file.sheet is None:
         return ""
     what = "The image" if file.media and file.media.kind == "image" else "Key frames of the video"
-    return f"""<section class="sheet"><figure><img src="{_data(file.sheet)}" alt="{what}, with boxes around the faces">
-<figcaption>{what}, with the faces that were judged, numbered as below.</figcaption></figure></section>
+    boxes = ", with boxes around the faces" if file.faces else ""
+    below = ", with the faces that were judged, numbered as below" if file.faces else ""
+    return f"""<section class="sheet"><figure><img src="{_data(file.sheet)}" alt="{what}{boxes}">
+<figcaption>{what}{below}.</figcaption></figure></section>
 """
 
 
@@ -147,7 +176,6 @@ def _facts(file: FileReport) -> str:
 def _faces(file: FileReport, report: Report, level: int) -> str:
     if not file.faces:
         return ""
-    whole = report.settings.whole_image
     note = ""
     if len(file.faces) > 1:
         note = (
@@ -155,12 +183,30 @@ def _faces(file: FileReport, report: Report, level: int) -> str:
         )
         note += "a high number by chance, and the file's number allows for that.</p>"
     cards = "".join(_face(k, face, file, report, level + 1) for k, face in enumerate(file.faces, 1))
-    title = "The image as a whole" if whole else "Face by face"
-    return f'<section class="faces"><h{level}>{title}</h{level}>{note}{cards}</section>\n'
+    return f'<section class="faces"><h{level}>Face by face</h{level}>{note}{cards}</section>\n'
+
+
+def _whole(file: FileReport, report: Report, level: int) -> str:
+    """Where the second answer comes from: the tile that says most, and each frame of a video."""
+    whole = file.whole
+    if whole is None or not whole.frames:
+        return ""
+    unsure, name = report.whole.unsure if report.whole else None, "The picture as a whole"
+    tiles = sum(frame.tiles for frame in whole.frames)
+    drawing = f"<p>Parts of it that were looked at: {tiles}.</p>"
+    if len({frame.t for frame in whole.frames}) > 1:
+        length = (file.media.seconds if file.media else None) or 0.0
+        drawing += f"""<figure>{timeline(whole.frames, length, unsure, name, "chance of generation")}
+<figcaption>One dot a frame, each judged alone; filled: 50\u00a0% or above.</figcaption>
+</figure>"""
+    return f"""<section class="faces"><h{level}>{name}</h{level}><article class="face">
+<div class="images">{_pictures(whole, "Its most telling part")}</div><div class="about">{drawing}</div>
+</article></section>
+"""
 
 
 def _face(k: int, face: FaceReport, file: FileReport, report: Report, level: int) -> str:
-    name = "Whole image" if report.settings.whole_image else f"Face {k}"
+    name = f"Face {k}"
     number = "No number is given."
     drawing = ""
     if face.score is not None:
@@ -181,7 +227,7 @@ def _face(k: int, face: FaceReport, file: FileReport, report: Report, level: int
 """
 
 
-def _pictures(face: FaceReport, name: str) -> str:
+def _pictures(face: FaceReport | WholeReport, name: str) -> str:
     if face.thumbnail is None:
         return '<p class="missing">Image not kept.</p>'
     out = f'<figure><img src="{_data(face.thumbnail)}" alt="{name}, as the detector saw it">'
@@ -217,6 +263,8 @@ def _many(ordered: Sequence[FileReport], report: Report) -> str:
     if not ordered:
         return '<section class="verdict"><h1>No file was scanned</h1><p>There is nothing to report.</p></section>'
     what = event(report.settings.whole_image)
+    if report.whole and not report.settings.whole_image:
+        what += "; or, where the answer is about the whole, that it was generated"
     folder = _folder(ordered)
     sections = "".join(_folded(k, file, file.path[len(folder) :], ordered, report) for k, file in enumerate(ordered))
     return f"""<section class="verdict"><h1>{len(ordered)} files scanned</h1>{_counts(ordered)}
@@ -242,10 +290,12 @@ def _passed_over(report: Report) -> str:
 
 
 def _folded(k: int, file: FileReport, path: str, ordered: Sequence[FileReport], report: Report) -> str:
-    number = f", {percent(file.score)}" if file.score is not None else ""
-    inside = _verdict(file, report, 3) + _sheet(file) + _facts(file) + _faces(file, report, 4) + _provenance(file, 4)
+    found = telling(file)
+    number = f", {percent(found.score)}" if found.score is not None else ""
+    inside = _verdict(file, report, 3) + _sheet(file) + _facts(file) + _faces(file, report, 4)
+    inside += _whole(file, report, 4) + _provenance(file, 4)
     return f"""<details class="file"{" open" if len(ordered) <= SHOWN_OPEN else ""}>
-<summary>{_icon(file.state)}<bdi>{say(path, 120)}</bdi>: {SHORT[file.state]}{number}</summary>
+<summary>{_icon(file.state)}<bdi>{say(path, 120)}</bdi>: {short(file)}{number}</summary>
 <div id="file-{k}" tabindex="-1">{inside}<p class="back"><a href="#files">Back to the table</a></p></div>
 </details>
 """
@@ -272,12 +322,13 @@ def _row(k: int, file: FileReport, path: str, link: bool) -> str:
     name = f"<bdi>{say(path, 120)}</bdi>"
     first = f'<a href="#file-{k}">{name}</a>' if link else name
     rank = list(STATES).index(file.state)
-    number = percent(file.score) if file.score is not None else "–"
+    found = telling(file)
+    number = percent(found.score) if found.score is not None else "–"
     return (
         f'<tr><th scope="row">{first}</th>'
-        f'<td data-key="{rank}">{_icon(file.state)}{SHORT[file.state]}</td>'
-        f'<td data-key="{-1 if file.score is None else file.score:.6f}">{number}</td>'
-        f'<td data-key="{-1 if file.low is None else file.low:.6f}">{span(file.low, file.high) or "–"}</td>'
+        f'<td data-key="{rank}">{_icon(file.state)}{short(file)}</td>'
+        f'<td data-key="{-1 if found.score is None else found.score:.6f}">{number}</td>'
+        f'<td data-key="{-1 if found.low is None else found.low:.6f}">{span(found.low, found.high) or "–"}</td>'
         f'<td data-key="{len(file.faces)}">{len(file.faces)}</td></tr>'
     )
 
@@ -291,7 +342,7 @@ def _folder(files: Iterable[FileReport]) -> str:
 
 def _by_attention(files: Iterable[FileReport]) -> list[FileReport]:
     rank = {state: k for k, state in enumerate(STATES)}
-    return sorted(files, key=lambda f: (rank[f.state], -(f.score or 0.0)))
+    return sorted(files, key=lambda f: (rank[f.state], -(telling(f).score or 0.0)))
 
 
 # --- the same for every report ---------------------------------------------------------------------------------------
@@ -301,11 +352,17 @@ def _detector(report: Report) -> str:
     def told(items: Sequence[str]) -> str:
         return _list(items) if items else "<p>Its card does not say.</p>"
 
-    return f"""<section class="detector"><h2>What this detector knows, and what it does not</h2>
-<div class="two"><div><h3>It was trained on</h3>{told(report.trained_on)}</div>
-<div><h3>It is known to fail on</h3>{told(report.limits)}</div></div>
+    def both(title: str, trained_on: Sequence[str], limits: Sequence[str]) -> str:
+        return f"""<section class="detector"><h2>{title}, and what it does not</h2>
+<div class="two"><div><h3>It was trained on</h3>{told(trained_on)}</div>
+<div><h3>It is known to fail on</h3>{told(limits)}</div></div>
 </section>
 """
+
+    body = both("What this detector knows", report.trained_on, report.limits)
+    if report.whole and not report.settings.whole_image:
+        body += both("What the detector of whole pictures knows", report.whole.trained_on, report.whole.limits)
+    return body
 
 
 def _reproduce(report: Report, only: FileReport | None) -> str:
@@ -325,6 +382,9 @@ def _reproduce(report: Report, only: FileReport | None) -> str:
     ]
     if s.whole_image:
         rows = [row for row in rows if row[0] != "Face detector"]
+    elif report.whole:
+        named = f"{say(report.whole.name)}<br><code>{say(report.whole.weights_sha256)}</code>"
+        rows.insert(2, ("Of whole pictures", named))
     if only and only.sha256:
         rows.append(("File", f"<code>{say(only.sha256)}</code>"))
     cite = f"unmask {say(report.version)}, detector {say(d.name)} (SHA-256 {say(d.weights_sha256[:16])}), "

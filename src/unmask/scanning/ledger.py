@@ -44,27 +44,31 @@ COLUMNS = {
     "high": "DOUBLE",
     "reasons": "VARCHAR[]",
     "faces": "INTEGER",
+    "face_state": "VARCHAR",
+    "whole_state": "VARCHAR",
+    "whole_score": "DOUBLE",
+    "whole_low": "DOUBLE",
+    "whole_high": "DOUBLE",
     "detector": "VARCHAR",
     "weights_sha256": "VARCHAR",
     "asked": "VARCHAR",  # hash of all that shapes the answer: settings, detector, calibration, version
     "report": "VARCHAR",  # the whole FileReport as JSON
 }
 
+YOUNGER = ("face_state", "whole_state", "whole_score", "whole_low", "whole_high")  # tables of older releases lack them
+
 
 def asked_of(scanner: Scanner) -> str:
     """sha256 of everything but the file that an answer depends on."""
-    parts = (
-        __version__,
-        scanner.settings.model_dump_json(),
-        scanner.scorer.weights_sha256,
-        scanner.scorer.card.model_dump_json(),
-    )
+    parts = [__version__, scanner.settings.model_dump_json()]
+    for scorer in (scanner.scorer, scanner.whole):
+        parts += [scorer.weights_sha256, scorer.card.model_dump_json()] if scorer else ["none"]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def row_of(report: FileReport, asked: str) -> dict[str, object]:
     """One line of the journal, one row of the table: keys and order of COLUMNS."""
-    media, detector = report.media, report.detector
+    media, detector, whole = report.media, report.detector, report.whole
     about = media.model_dump() if media else {}
     return {
         "path": report.path,
@@ -78,6 +82,11 @@ def row_of(report: FileReport, asked: str) -> dict[str, object]:
         "high": report.high,
         "reasons": list(report.reasons),
         "faces": len(report.faces),
+        "face_state": report.face_state,
+        "whole_state": whole.state if whole else None,
+        "whole_score": whole.score if whole else None,
+        "whole_low": whole.low if whole else None,
+        "whole_high": whole.high if whole else None,
         "detector": detector.name if detector else None,
         "weights_sha256": detector.weights_sha256 if detector else None,
         "asked": asked,
@@ -186,14 +195,24 @@ def _database(table: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def _newest(table: Path, journal: Path) -> tuple[str, list[str]]:
     """SQL, and its parameters, for the newest row of each path in the journal and, where there is one, the table."""
-    columns = ", ".join(COLUMNS)
+    columns, held = ", ".join(COLUMNS), ", ".join(_held(table))
     types = ", ".join(f"{name}: '{kind}'" for name, kind in COLUMNS.items())
     lines = f"read_json(?, format = 'newline_delimited', columns = {{{types}}})"
     rows, files = f"SELECT *, row_number() OVER () AS line FROM {lines}", [literally(journal)]  # noqa: S608
     if table.exists():
-        rows, files = f"{rows} UNION ALL SELECT {columns}, 0 FROM read_parquet(?)", [*files, literally(table)]  # noqa: S608
+        old = f"SELECT {held}, 0 AS line FROM read_parquet(?)"  # noqa: S608
+        rows, files = f"{rows} UNION ALL BY NAME {old}", [*files, literally(table)]
     newest = "row_number() OVER (PARTITION BY path ORDER BY line DESC) = 1"
     return f"SELECT {columns} FROM ({rows}) QUALIFY {newest} ORDER BY path", files  # noqa: S608
+
+
+def _held(table: Path) -> list[str]:
+    """Columns to read from a table; one that is not ours lacks others than those that older releases did not write."""
+    if not table.exists():
+        return list(COLUMNS)
+    with _database(table) as database:
+        names = database.execute("SELECT name FROM parquet_schema(?)", [literally(table)]).fetchall()
+    return [name for name in COLUMNS if name not in YOUNGER or (name,) in names]
 
 
 def literally(path: Path) -> str:

@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from pydantic import Field
 
 from unmask._version import __version__
-from unmask.bundles import Reading, load
+from unmask.bundles import SHIPPED, Reading, Scorer, installed, load
 from unmask.faces import FaceDetector
 from unmask.media import Limits
 from unmask.scanning.pipeline import Scanner, ready
 from unmask.scanning.verdict import unsure_between
-from unmask.types import Pixels, Plain, Report, Settings
+from unmask.types import Card, Pixels, Plain, Report, Settings, WholeDetector
+
+WHOLE = "whole"  # the shipped detector of whole images
 
 
 class Options(Plain):
@@ -21,6 +23,9 @@ class Options(Plain):
 
     detector: str = Field(
         "embedded", description='"embedded", "clip", the path of a bundle, or "hub:owner/name[@revision]"'
+    )
+    whole: str = Field(
+        "auto", description='of whole images: "auto" (the shipped one beside a shipped one), "none", or as the above'
     )
     runtime: str = Field("auto", description="auto, or one of unmask.bundles.RUNTIMES")
     faces: str = Field("embedded", description='"embedded", "yunet", or the path of an ONNX file of that layout')
@@ -35,11 +40,13 @@ class Options(Plain):
     seconds_per_file: float = Field(900.0, gt=0, description="after which the process that scans a file is ended")
 
     def ready(self, elsewhere: Callable[[Pixels], Reading] | None = None) -> Scanner:
-        """Loads the detector, unless it reads `elsewhere`, and, where it needs one, the face detector.
+        """Loads the detector, unless it reads `elsewhere`, and, where it looks at faces, the face detector and the
+        detector of whole images.
 
         Raises: UnmaskError when one of them cannot be had, or when they do not fit the options.
         """
-        scorer = load(self.detector, runtime=self.runtime, threads=self.threads, elsewhere=elsewhere)
+        name = WHOLE if self.whole_image and self.detector == "embedded" and installed(WHOLE) else self.detector
+        scorer = load(name, runtime=self.runtime, threads=self.threads, elsewhere=elsewhere)
         # One thread for the face detector: it works beside the decoder, and a net of its size gains nothing from more.
         face_detector = FaceDetector.load(self.faces, threads=1) if scorer.card.input.margin > 0 else None
         settings = Settings(
@@ -50,13 +57,29 @@ class Options(Plain):
             whole_image=self.whole_image or face_detector is None,
             checks=self.checks,
         )
-        return ready(scorer, face_detector, settings, self.limits, allow_url=self.allow_url, pictures=self.pictures)
+        return ready(
+            scorer,
+            face_detector,
+            settings,
+            self.limits,
+            allow_url=self.allow_url,
+            pictures=self.pictures,
+            whole=self._whole() if face_detector else None,
+        )
+
+    def _whole(self) -> Scorer | None:
+        """What answers the second question. Raises: UnmaskError for a bundle that cannot be had."""
+        if self.whole == "none":
+            return None
+        if self.whole != "auto":
+            return load(self.whole, runtime=self.runtime, threads=self.threads)
+        # Who names a detector of their own gets what that one says; `--runtime torch` is a wish about the first one.
+        return load(WHOLE, threads=self.threads) if self.detector in SHIPPED and installed(WHOLE) else None
 
 
 def report_of(scanner: Scanner) -> Report:
     """A report without files: what every answer of this scanner has in common."""
     card = scanner.scorer.card
-    unsure = unsure_between(card.calibration, scanner.settings.error_rate) if card.calibration else None
     return Report(
         version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -64,6 +87,22 @@ def report_of(scanner: Scanner) -> Report:
         detector=scanner.detector,
         trained_on=card.trained_on,
         limits=card.limits,
-        unsure=unsure,
+        unsure=_unsure(card, scanner.settings),
+        whole=_known(scanner.whole, scanner.settings) if scanner.whole else None,
         files=(),
     )
+
+
+def _known(scorer: Scorer, settings: Settings) -> WholeDetector:
+    card = scorer.card
+    return WholeDetector(
+        name=card.name,
+        weights_sha256=scorer.weights_sha256,
+        trained_on=card.trained_on,
+        limits=card.limits,
+        unsure=_unsure(card, settings),
+    )
+
+
+def _unsure(card: Card, settings: Settings) -> tuple[float, float] | None:
+    return unsure_between(card.calibration, settings.error_rate) if card.calibration else None

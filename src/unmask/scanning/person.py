@@ -36,7 +36,7 @@ class Judge:
     ood_threshold: float | None
     margins: Callable[[Pixels], Floats]
     settings: Settings
-    what: str = "face"  # "image" for detectors that look at the whole of it
+    what: str = "face"  # "picture" where the whole of it is looked at
 
     def unfit(self, seen: Sequence[Seen]) -> list[str]:
         """Why one person cannot be judged, or nothing."""
@@ -67,7 +67,7 @@ class Judge:
 
     def report(self, track: int, verdict: Verdict, seen: Sequence[Seen], *, pictures: bool) -> FaceReport:
         """What is written down about one person; with `pictures`, also its most telling crop and the heat over it."""
-        thumbnail, heated = self._pictures(verdict, seen) if pictures else (None, None)
+        thumbnail, heated = self.pictures(verdict, seen) if pictures else (None, None)
         return FaceReport(
             track=track,
             state=verdict.state,
@@ -81,7 +81,8 @@ class Judge:
             heat=heated,
         )
 
-    def _pictures(self, verdict: Verdict, seen: Sequence[Seen]) -> tuple[bytes | None, bytes | None]:
+    def pictures(self, verdict: Verdict, seen: Sequence[Seen]) -> tuple[bytes | None, bytes | None]:
+        """The most telling crop and the heat over it, as JPEG, where a crop was kept."""
         towards_fake = verdict.score is not None and verdict.score >= 0.5
         kept = [s for s in seen if s.image is not None]
         if not kept:

@@ -17,7 +17,7 @@ from PIL import Image
 from unmask.bundles import Scorer
 from unmask.bundles.calibration import log_odds
 from unmask.errors import BundleError, UnmaskError
-from unmask.faces import FaceDetector, FaceSearch, crop, track, whole
+from unmask.faces import FaceDetector, FaceSearch, crop, track
 from unmask.faces.search import smallest
 from unmask.faces.track import THUMB
 from unmask.media import Limits, MediaError, open_media
@@ -25,8 +25,10 @@ from unmask.scanning import checks, closer
 from unmask.scanning.ahead import ahead
 from unmask.scanning.person import Judge, Seen
 from unmask.scanning.sheet import Key, sheet, small
-from unmask.scanning.verdict import Verdict, file_verdict
+from unmask.scanning.verdict import Verdict, file_state, file_verdict
+from unmask.scanning.whole import WholeImages
 from unmask.types import (
+    Card,
     Crop,
     DetectorInfo,
     Face,
@@ -39,6 +41,7 @@ from unmask.types import (
     Pixels,
     Settings,
     Unread,
+    WholeReport,
 )
 
 BATCH = 16  # crops that wait for being scored together
@@ -82,12 +85,14 @@ class Gathered:
     """What was seen in the frames of one file."""
 
     still: bool
+    expected: int  # evenly spaced frames that will come, as far as that is known
     looks: list[Look] = field(default_factory=list)  # in order of time
     keys: list[Key] = field(default_factory=list)  # evenly spaced frames made small, where images are wanted
     even: int = 0  # how many of them are evenly spaced; the others are second looks
     interval: float | None = None  # seconds between these
     failed: list[str] = field(default_factory=list)  # why, one for each frame that could not be read
     seen: dict[int, Seen] = field(default_factory=dict)  # by id() of the face, which `looks` keeps alive
+    tiles: list[Seen] = field(default_factory=list)  # of the frames that were judged as a whole, one after the other
     left_out: int = 0  # most faces of one frame that were not looked at
     broken: str = ""  # why reading stopped before its end
 
@@ -101,7 +106,9 @@ class Scanner:
     """A detector, a face detector and the settings, made ready for any number of files.
 
     Attributes:
-        face detector: None for detectors that look at the whole image.
+        scorer: of faces; where these are not asked about, that of `whole`.
+        face_detector: None where faces are not asked about.
+        whole: of whole images; None where it is not asked whether an image was generated as a whole.
         pictures: also make the thumbnail and the heat map of each face.
     """
 
@@ -111,6 +118,11 @@ class Scanner:
     limits: Limits = Limits()
     allow_url: bool = False
     pictures: bool = False
+    whole: Scorer | None = None
+
+    @property
+    def _whole(self) -> WholeImages | None:
+        return WholeImages(self.whole, self.settings) if self.whole else None
 
     @property
     def detector(self) -> DetectorInfo:
@@ -132,6 +144,8 @@ class Scanner:
         clock = clock or Clock()
         gathered = self._gather(media, clock)
         verdict, faces = self._judge(media, gathered, clock)
+        whole = self._judge_whole(gathered, verdict, clock)
+        answers = [verdict.state] * (self.face_detector is not None) + ([whole.state] if whole else [])
         info = MediaInfo(
             kind=media.kind,
             format=media.format,
@@ -147,7 +161,8 @@ class Scanner:
             path=media.source,
             sha256=media.sha256,
             media=info,
-            state=verdict.state,
+            state=file_state(answers),
+            face_state=verdict.state if self.face_detector else None,
             score=verdict.score,
             low=verdict.low,
             high=verdict.high,
@@ -156,17 +171,26 @@ class Scanner:
             detector=self.detector,
             provenance=media.provenance,
             faces=tuple(faces),
+            whole=whole,
             seconds_spent=clock.all(),
             sheet=sheet(gathered.keys, faces),
         )
 
     def failed(self, path: str, why: str) -> FileReport:
-        return FileReport(path=path, state="failed", reasons=(why,), detector=self.detector)
+        return FileReport(
+            path=path,
+            state="failed",
+            face_state="failed" if self.face_detector else None,
+            reasons=(why,),
+            detector=self.detector,
+            whole=self._whole.failed((why,)) if self._whole else None,
+        )
 
     # --- frames -> sightings -----------------------------------------------------------------------------------------
 
     def _gather(self, media: Media, clock: Clock) -> Gathered:
-        gathered = Gathered(still=media.kind == "image")
+        expected = max(1, min(self.settings.frames, media.total_frames or self.settings.frames))
+        gathered = Gathered(still=media.kind == "image", expected=expected)
         search = FaceSearch(self.face_detector, still=media.kind == "image") if self.face_detector else None
         self._look(media.frames(self.settings.frames), search, gathered, clock)
         gathered.even = gathered.read
@@ -185,6 +209,7 @@ class Scanner:
     ) -> None:
         """Finds and scores the faces of these frames; those that were looked at before are passed over."""
         pending, known = list[tuple[Crop, bool]](), {look.frame for look in gathered.looks}
+        whole = self._whole
         keep_each = -(-self.settings.frames // KEPT_FRAMES)
         try:
             for item in ahead(_timed(frames, clock)):
@@ -193,7 +218,10 @@ class Scanner:
                     continue
                 if item.index in known:
                     continue
-                crops = self._crops(item, search, gathered, clock)
+                crops = self._crops(item, search, gathered, clock) if search else []
+                if whole and not gathered.even and whole.wants(gathered.read, gathered.expected):
+                    with clock("whole"):
+                        gathered.tiles += whole.seen(item)
                 if self.pictures and not gathered.even and gathered.read % keep_each == 0:
                     gathered.keys.append(small(item, alone=gathered.still))
                 pending += [(c, gathered.read % keep_each == 0) for c in crops]
@@ -206,12 +234,8 @@ class Scanner:
             gathered.broken = str(error)
         self._score(pending, gathered, clock)
 
-    def _crops(self, frame: Frame, search: FaceSearch | None, gathered: Gathered, clock: Clock) -> list[Crop]:
+    def _crops(self, frame: Frame, search: FaceSearch, gathered: Gathered, clock: Clock) -> list[Crop]:
         spec = self.scorer.card.input
-        if search is None:
-            with clock("align"):
-                pixels, matrix = whole(frame.image, spec)
-            return [Crop(_everything(frame), matrix, pixels)]
         with clock("detect"):
             faces = search.find(frame)
         faces.sort(key=lambda face: -face.side)
@@ -244,6 +268,8 @@ class Scanner:
         if gathered.read == 0:
             why = gathered.broken or next(iter(gathered.failed), "it holds no frames")
             return Verdict("failed", reasons=(f"nothing could be read: {why}",)), []
+        if self.face_detector is None:
+            return Verdict("not_applicable", reasons=tuple(asides)), []
         if not gathered.seen:
             return Verdict("not_applicable", reasons=(f"no face{_of_a_size(media)} was found {where}", *asides)), []
         people = [[gathered.seen[id(face)] for face in one] for one in self._tracks(gathered)]
@@ -263,16 +289,24 @@ class Scanner:
         seen = [len(people[i]) for i in kept]
         return file_verdict(verdicts, seen).doubted(*doubts).because(*asides), reports
 
+    def _judge_whole(self, gathered: Gathered, faces: Verdict, clock: Clock) -> WholeReport | None:
+        whole = self._whole
+        if whole is None:
+            return None
+        if not gathered.tiles:
+            return whole.failed(faces.reasons)
+        doubts = checks.unread(gathered.read, len(gathered.failed), gathered.broken)
+        count = len({tile.face.frame for tile in gathered.tiles})
+        with clock("whole"):
+            return whole.report(gathered.tiles, None if gathered.still else count, doubts, pictures=self.pictures)
+
     def _tracks(self, gathered: Gathered) -> list[list[Face]]:
-        if self.face_detector is None:  # the image follows itself
-            return [[face for look in gathered.looks for face in look.faces]]
         return track([look.faces for look in gathered.looks], [look.thumbs for look in gathered.looks])
 
     def _ready_judge(self) -> Judge:
         card = self.scorer.card
         assert card.calibration is not None  # `ready` refuses bundles without one
-        what = "picture" if self.face_detector is None else "face"
-        return Judge(card.calibration, card.ood_threshold, self._margins, self.settings, what)
+        return Judge(card.calibration, card.ood_threshold, self._margins, self.settings)
 
     def _margins(self, crops: Pixels) -> Floats:
         return log_odds(self.scorer.logits(crops), self.scorer.card.classes)
@@ -286,12 +320,35 @@ def ready(
     *,
     allow_url: bool = False,
     pictures: bool = False,
+    whole: Scorer | None = None,
 ) -> Scanner:
     """A scanner whose parts fit each other.
 
+    Args:
+        scorer: of faces, or of whole images (margin 0): then it is the only one.
+        whole: of whole images, asked beside that of faces.
     Raises: UnmaskError for a detector without calibration, one that looks at videos, or a wish that it cannot meet.
     """
     card = scorer.card
+    if card.input.margin == 0:
+        whole, face_detector = scorer, None
+    for one in (scorer, whole):
+        if one is not None:
+            _check(one.card)
+    if whole is not None and whole.card.input.margin > 0:
+        raise BundleError(f"detector {whole.card.name!r} looks at faces, not at whole images (margin 0)")
+    if settings.whole_image and card.input.margin > 0:
+        raise BundleError(
+            f"detector {card.name!r} was trained on face crops (margin {card.input.margin:g}); on a whole image its "
+            "score would mean nothing. Leave out --whole-image, or choose a detector whose card says margin 0."
+        )
+    if card.input.margin > 0 and face_detector is None:
+        raise BundleError(f"detector {card.name!r} needs a face detector")
+    return Scanner(scorer, face_detector, settings, limits, allow_url, pictures, whole)
+
+
+def _check(card: Card) -> None:
+    """Raises: UnmaskError for a detector that gives a scan no number."""
     if card.calibration is None:
         raise BundleError(
             f"detector {card.name!r} carries no calibration: its logits are no probabilities yet. Fit one on "
@@ -301,14 +358,6 @@ def ready(
         raise BundleError(f"detector {card.name!r} looks at {card.input.frames} frames together; scans give it one")
     if "real" not in card.classes:
         raise BundleError(f"detector {card.name!r} knows no class 'real', only {', '.join(card.classes)}")
-    if settings.whole_image and card.input.margin > 0:
-        raise BundleError(
-            f"detector {card.name!r} was trained on face crops (margin {card.input.margin:g}); on a whole image its "
-            "score would mean nothing. Leave out --whole-image, or choose a detector whose card says margin 0."
-        )
-    if card.input.margin > 0 and face_detector is None:
-        raise BundleError(f"detector {card.name!r} needs a face detector")
-    return Scanner(scorer, face_detector if card.input.margin > 0 else None, settings, limits, allow_url, pictures)
 
 
 def _asides(gathered: Gathered) -> list[str]:
@@ -341,12 +390,6 @@ def _left_out(people: list[list[Seen]], gathered: Gathered) -> list[str]:
 def _thumb(crop: Pixels) -> Pixels:
     """All that tracking looks at: so much of every frame can stay, however many there are."""
     return np.asarray(Image.fromarray(crop).resize((THUMB, THUMB), Image.Resampling.BOX))
-
-
-def _everything(frame: Frame) -> Face:
-    """The whole image in place of a face."""
-    height, width = frame.image.shape[:2]
-    return Face(frame.index, frame.t, (0.0, 0.0, float(width), float(height)), np.zeros((0, 2), np.float32), 1.0)
 
 
 def _timed(frames: Iterator[Frame | Unread], clock: Clock) -> Iterator[Frame | Unread]:

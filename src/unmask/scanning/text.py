@@ -8,8 +8,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich.text import Text
 
 from unmask.scanning.listing import told
-from unmask.scanning.words import SHORT, STATES, confessed, event, meaning_of, percent, span, visible
-from unmask.types import FaceReport, FileReport, PassedOver, Report, State
+from unmask.scanning.words import (
+    FACES_ASKED,
+    SHORT,
+    STATES,
+    WHOLE,
+    WHOLE_ASKED,
+    WHOLE_SHORT,
+    confessed,
+    event,
+    headline,
+    meaning_of,
+    meaning_of_whole,
+    percent,
+    short,
+    span,
+    telling,
+    visible,
+)
+from unmask.types import FaceReport, FileReport, PassedOver, Report, State, WholeReport
 
 COLOURS: dict[State, str] = {
     "fake": "bold red",
@@ -19,7 +36,7 @@ COLOURS: dict[State, str] = {
     "failed": "magenta",
 }
 SHOWN = 100  # files in the text of a report
-_WIDTH = max(map(len, SHORT.values()))
+_WIDTH = max(map(len, (*SHORT.values(), *WHOLE_SHORT.values())))
 
 
 def whole(report: Report) -> Text:
@@ -36,35 +53,50 @@ def line(file: FileReport | FaceReport, name: str | None = None) -> Text:
     """Verdict, number with interval, name, first reason. `name`: instead of the file's path."""
     if name is None:
         name = file.path if isinstance(file, FileReport) else f"face {file.track}"
-    words = Text.assemble(
-        (f"{SHORT[file.state]:<{_WIDTH}}", COLOURS[file.state]), f"  {number(file):<25}  ", visible(name)
-    )
+    found = telling(file) if isinstance(file, FileReport) else file
+    said = short(file) if isinstance(file, FileReport) else SHORT[file.state]
+    words = Text.assemble((f"{said:<{_WIDTH}}", COLOURS[file.state]), f"  {number(found):<25}  ", visible(name))
     if isinstance(file, FileReport) and confessed(file.provenance):
         words.append("  the file says that a generator made it", "bold red")
-    if file.reasons:
-        more = f" (+{len(file.reasons) - 1} more)" if len(file.reasons) > 1 else ""
-        words.append(f"  {visible(file.reasons[0], 200)}{more}", "dim")
+    if found.reasons:
+        more = f" (+{len(found.reasons) - 1} more)" if len(found.reasons) > 1 else ""
+        words.append(f"  {visible(found.reasons[0], 200)}{more}", "dim")
     return words
 
 
 def single(file: FileReport, report: Report) -> Text:
     """Everything that a reader needs to weigh one verdict."""
-    whole_image = report.settings.whole_image
-    rows = [Text.assemble((STATES[file.state], COLOURS[file.state]), f"  {visible(file.path)}")]
-    if file.score is not None:
-        rows.append(Text(f"{number(file)}: {event(whole_image)}; in brackets its 90 % interval"))
+    rows = [Text.assemble((headline(file), COLOURS[file.state]), f"  {visible(file.path)}")]
     rows += [Text(text, "bold red") for text in map(visible, confessed(file.provenance))]
-    rows.append(Text(meaning_of(file, report)))
-    rows += [Text(f"  - {visible(reason)}") for reason in file.reasons]
-    if not whole_image:
-        for face in file.faces:
-            rows.append(line(face, f"face {face.track}, {_seen(face)}"))
+    if file.face_state is not None:
+        asked = (FACES_ASKED, STATES[file.face_state]) if file.whole else None
+        rows += _answer(file, file.face_state, asked, event(whole=False), meaning_of(file, report))
+        rows += [line(face, f"face {face.track}, {_seen(face)}") for face in file.faces]
+    if file.whole is not None:
+        whole, asked = file.whole, (WHOLE_ASKED, WHOLE[file.whole.state])
+        rows += _answer(whole, whole.state, asked, event(whole=True), meaning_of_whole(whole, report))
     if file.media:
         rows.append(Text(_media(file), "dim"))
-    rows.append(
-        Text(f"detector {visible(report.detector.name)}, face detector {visible(report.settings.faces)}", "dim")
-    )
+    rows.append(Text(_detectors(report), "dim"))
     return Text("\n").join(rows)
+
+
+def _answer(
+    found: FileReport | WholeReport, state: State, asked: tuple[str, str] | None, what: str, meaning: str
+) -> list[Text]:
+    """One question and its answer; `asked`: the question and the answer in words, where there are two of them."""
+    rows = [Text.assemble((f"{asked[0]} ", "bold"), (asked[1], COLOURS[state]))] if asked else []
+    if found.score is not None:
+        rows.append(Text(f"{number(found)}: {what}; in brackets its 90 % interval"))
+    return [*rows, Text(meaning), *(Text(f"  - {visible(reason)}") for reason in found.reasons)]
+
+
+def _detectors(report: Report) -> str:
+    whole = visible(report.whole.name) if report.whole else "not asked: no detector of them was given or is installed"
+    if report.settings.whole_image:
+        return f"detector of whole images {whole}"
+    name, faces = visible(report.detector.name), visible(report.settings.faces)
+    return f"detector {name}, face detector {faces}; whole images: {whole}"
 
 
 def summary(states: Iterable[State] | Mapping[State, int]) -> Text:
@@ -81,7 +113,7 @@ def passed_over(passed: Sequence[PassedOver]) -> Text:
     return Text(visible(f"{count:,} {'file' if count == 1 else 'files'} passed over: {told(passed)}"), "yellow")
 
 
-def number(found: FileReport | FaceReport) -> str:
+def number(found: FileReport | FaceReport | WholeReport) -> str:
     """ "87 % (70 % to 95 %)", or a dash: a state without a number has none."""
     if found.score is None:
         return "-"

@@ -122,6 +122,17 @@ def file_verdict(faces: Sequence[Verdict], seen: Sequence[int] = ()) -> Verdict:
     return verdict
 
 
+def file_state(answers: Sequence[State]) -> State:
+    """The state of a file from those of the questions that were asked of it, at least one.
+
+    fake where an answer is fake, else uncertain where one is, else real where one is: a question that does not apply
+    (no face in it) decides nothing. Each question keeps its error rate; a real file of which two are asked may be
+    called fake by either.
+    """
+    order: tuple[State, ...] = ("fake", "uncertain", "real", "not_applicable", "failed")
+    return min(answers, key=order.index)
+
+
 def unsure_between(calibration: Calibration, error_rate: float) -> tuple[float, float]:
     """The scores between which a single face is `uncertain` at this error rate, as (low, high).
 

@@ -7,7 +7,7 @@ import math
 import unicodedata
 from collections.abc import Mapping
 
-from unmask.types import FileReport, Report, State
+from unmask.types import FileReport, Report, State, WholeReport
 
 STATES: dict[State, str] = {
     "fake": "Likely forged",
@@ -16,7 +16,7 @@ STATES: dict[State, str] = {
     "not_applicable": "No face to judge",
     "real": "No sign of forgery that this detector knows",
 }
-"""Names of the states, those that want a reader's attention first."""
+"""Names of the states, those that want a reader's attention first; of the answer about faces."""
 
 SHORT: dict[State, str] = STATES | {"real": "No known sign of forgery"}
 """The same, for places where a line is short."""
@@ -24,13 +24,26 @@ SHORT: dict[State, str] = STATES | {"real": "No known sign of forgery"}
 FACE: dict[State, str] = SHORT | {"not_applicable": "Not judged"}
 """The same, of one face."""
 
+WHOLE: dict[State, str] = STATES | {
+    "fake": "Likely generated",
+    "not_applicable": "Not judged",
+    "real": "No sign of generation that this detector knows",
+}
+"""The same, of the image as a whole."""
+
+WHOLE_SHORT: dict[State, str] = WHOLE | {"real": "No known sign of generation"}
+
+FACES_ASKED, WHOLE_ASKED = "Is a face forged?", "Was it generated as a whole?"
+"""The two questions."""
+
 GLOSSARY: dict[State, str] = {
     "fake": "The traces are of a kind that this detector knows from forgeries, and rare in real material at the chosen "
     "error rate. It is evidence, not proof.",
     "uncertain": "The evidence does not suffice to say either at the chosen error rate, or a check (recompression, "
     "tiny faces, unfamiliar material) took the answer back. It does not mean half forged.",
     "failed": "The file could not be opened or decoded, so it was not judged at all.",
-    "not_applicable": "The file was read, but it shows no face that could be judged. It may still be forged.",
+    "not_applicable": "The file was read, but it shows no face that could be judged, and whole pictures were not "
+    "asked about. It may still be forged.",
     "real": "The detector found nothing of what it knows from forgeries. It does not show that the file is genuine: "
     "unknown kinds of forgery, edits outside faces, staged scenes and false captions leave no such sign.",
 }
@@ -82,10 +95,25 @@ def odds(rate: float) -> str:
     return f"{100 * rate:g} in 100" if rate >= 0.01 else f"{1000 * rate:g} in 1,000"
 
 
-def event(whole_image: bool) -> str:
-    """What the file's number is the probability of."""
-    what = "the image is forged" if whole_image else "at least one face is forged"
-    return f"probability that {what}, if forged and real files were equally common"
+def event(whole: bool) -> str:
+    """What the number is the probability of, by the question."""
+    what = "it was generated as a whole" if whole else "at least one face is forged"
+    return f"probability that {what}, if {'generated' if whole else 'forged'} and real files were equally common"
+
+
+def telling(file: FileReport) -> FileReport | WholeReport:
+    """The answer that the file's state rests on: that about faces, or where that is another one, about the whole."""
+    return file if file.whole is None or file.face_state == file.state else file.whole
+
+
+def headline(file: FileReport) -> str:
+    """The file's state in words."""
+    return (STATES if telling(file) is file else WHOLE)[file.state]
+
+
+def short(file: FileReport) -> str:
+    """The same, for places where a line is short."""
+    return (SHORT if telling(file) is file else WHOLE_SHORT)[file.state]
 
 
 def meaning(state: State, error_rate: float) -> str:
@@ -108,15 +136,40 @@ def meaning(state: State, error_rate: float) -> str:
 
 def meaning_of(file: FileReport, report: Report) -> str:
     """`meaning` of one file's verdict; where a check took a clear number back, it says so instead."""
-    if file.state == "uncertain" and len(file.faces) == 1 and file.score is not None and report.unsure is not None:
-        low, high = report.unsure
-        if not low <= file.score <= high:
-            alone = STATES["fake" if file.score > high else "real"]
-            return (
-                f"By its number alone the answer would be “{alone}”, but a check took it back: for a file like this "
-                "one the number cannot be relied on. The reasons say which check."
-            )
-    return meaning(file.state, report.settings.error_rate)
+    state = file.face_state or file.state
+    if state == "uncertain" and len(file.faces) == 1 and (alone := _alone(file.score, report.unsure)):
+        return _taken_back(STATES[alone])
+    return meaning(state, report.settings.error_rate)
+
+
+def meaning_of_whole(whole: WholeReport, report: Report) -> str:
+    """The same, of the answer about the image as a whole."""
+    unsure = report.whole.unsure if report.whole else None
+    if whole.state == "uncertain" and (alone := _alone(whole.score, unsure)):
+        return _taken_back(WHOLE[alone])
+    often = odds(report.settings.error_rate)
+    return {
+        "fake": "The detector found traces that it knows from generated pictures, or from pictures that went through a "
+        f"generator's decoder. At most about {often} real files like those it was calibrated on would get this answer "
+        "by mistake. It is evidence, not proof.",
+        "real": f"The detector found nothing of what it knows from generators. At most about {often} generated files "
+        "like those it was calibrated on would get this answer by mistake, and more of generators that it has never "
+        "seen, or after strong compression. It does not show that the file is genuine.",
+    }.get(whole.state) or meaning(whole.state, report.settings.error_rate)
+
+
+def _alone(score: float | None, unsure: tuple[float, float] | None) -> State | None:
+    """What a number by itself would say, where it lies outside of what is too close to call."""
+    if score is None or unsure is None or unsure[0] <= score <= unsure[1]:
+        return None
+    return "fake" if score > unsure[1] else "real"
+
+
+def _taken_back(answer: str) -> str:
+    return (
+        f"By its number alone the answer would be “{answer}”, but a check took it back: for a file like this "
+        "one the number cannot be relied on. The reasons say which check."
+    )
 
 
 PROVENANCE_NOTE = (
@@ -184,7 +237,7 @@ def facts(file: FileReport) -> list[tuple[str, str]]:
             missing = f"; {media.frames_failed} could not be read" if media.frames_failed else ""
             apart = f", one every {media.interval:.2g}\u00a0s and more where a face is seldom" if media.interval else ""
             rows.append(("Frames", f"{media.frames_read} looked at{apart}{missing}"))
-    if file.state != "failed":
+    if file.face_state not in (None, "failed"):
         rows.append(("Faces", str(len(file.faces)) if file.faces else "none"))
     if file.seconds_spent:
         rows.append(("Time taken", size(file.seconds_spent.get("all", sum(file.seconds_spent.values())))))

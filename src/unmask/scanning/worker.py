@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from unmask.scanning.options import Options
 from unmask.scanning.pipeline import Scanner
-from unmask.types import FileReport, UnmaskError
+from unmask.types import FaceReport, FileReport, UnmaskError, WholeReport
 from unmask.workers import serve
 
 
@@ -35,7 +35,8 @@ def scan_safely(scanner: Scanner, path: str) -> FileReport:
 
 def write_answer(report: FileReport) -> bytes:
     """A report as a worker's answer, with its images: one line."""
-    pictures = [[_text(face.thumbnail), _text(face.heat)] for face in report.faces]
+    shown: list[FaceReport | WholeReport] = [*report.faces, *([report.whole] if report.whole else [])]
+    pictures = [[_text(one.thumbnail), _text(one.heat)] for one in shown]
     told = {"report": report.model_dump(mode="json"), "pictures": pictures, "sheet": _text(report.sheet)}
     return json.dumps(told).encode()
 
@@ -46,11 +47,11 @@ def read_answer(line: bytes) -> FileReport:
     if "error" in answer:
         raise UnmaskError(answer["error"])
     report = FileReport.model_validate_json(json.dumps(answer["report"]))
-    faces = (
-        face.model_copy(update={"thumbnail": _bytes(thumbnail), "heat": _bytes(heat)})
-        for face, (thumbnail, heat) in zip(report.faces, answer["pictures"], strict=True)
-    )
-    return report.model_copy(update={"faces": tuple(faces), "sheet": _bytes(answer["sheet"])})
+    drawn = [{"thumbnail": _bytes(thumbnail), "heat": _bytes(heat)} for thumbnail, heat in answer["pictures"]]
+    count = len(report.faces)
+    faces = tuple(face.model_copy(update=own) for face, own in zip(report.faces, drawn[:count], strict=True))
+    whole = report.whole.model_copy(update=drawn[count]) if report.whole else None
+    return report.model_copy(update={"faces": faces, "whole": whole, "sheet": _bytes(answer["sheet"])})
 
 
 def _text(picture: bytes | None) -> str | None:

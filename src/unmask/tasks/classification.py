@@ -32,7 +32,7 @@ from unmask.registry import FAMILIES, checked
 from unmask.tasks.loading import batches
 from unmask.tasks.recipe import ClassificationRecipe
 from unmask.tasks.scores import logits
-from unmask.tasks.selection import apart, masks, planned, table_of, transform
+from unmask.tasks.selection import apart, masks, planned, set_of, table_of, transform
 from unmask.tasks.task import Compute
 
 Label = Literal["method", "attack", "sequence"]
@@ -55,7 +55,7 @@ class Classification:
             return recipe.model_copy(update={"classes": BINARY})
         if recipe.classes:
             return recipe
-        table = table_of(data)
+        table = table_of(data, None)
         train, _ = masks(table, recipe)
         classes = tuple(sorted(set(named(table, recipe.label)[train].tolist())))
         if len(classes) < 2:
@@ -72,7 +72,7 @@ class Classification:
         return detector
 
     def rows(self, recipe: ClassificationRecipe, data: Path, method: Method[Any]) -> ClassificationRows:
-        table = table_of(data)
+        table = table_of(data, method.input)
         train, validate = masks(table, recipe)
         apart(table, train, validate)
         name = named(table, recipe.label)
@@ -81,8 +81,9 @@ class Classification:
             if len(set(name[mask].tolist()) & set(recipe.classes)) < 2:
                 raise RecipeError(f"data.{part} must leave rows of two classes or more by {recipe.label!r}")
         views = [transform(view) or transforms.Chain(()) for view in recipe.views]
-        faces = FaceSet(data, method.input, where=train, transform=transform(recipe.transforms), views=views)
-        held = FaceSet(data, method.input, where=validate)
+        changed = transform(recipe.transforms)
+        faces = set_of(data, method.input, train, transform=changed, views=views, training=True)
+        held = set_of(data, method.input, validate)
         return ClassificationRows(recipe, faces, held, name[faces.row], name[held.row])
 
 
@@ -139,7 +140,7 @@ class ClassificationRows:
         place = {name: code for code, name in enumerate(self.recipe.classes)}
         code = torch.tensor([place.get(name, -1) for name in self.validate_name.tolist()])
         loss = F.cross_entropy(found[code >= 0], code[code >= 0]).item()
-        kind = self.manifest.table(["method"])["method"].take(pa.array(self.validate.row)).to_pylist()
+        kind = self.validate.table(["method"])["method"].to_pylist()
         table = answered(self.validate_name, found.numpy(), self.recipe.classes, kind)
         return {"loss": loss} | metrics(table, self.recipe.label)
 

@@ -27,7 +27,7 @@ from unmask.registry import FAMILIES
 from unmask.tasks.loading import batches
 from unmask.tasks.recipe import DetectionRecipe
 from unmask.tasks.scores import logits, score_of, scored
-from unmask.tasks.selection import apart, masks, planned, table_of, transform
+from unmask.tasks.selection import apart, masks, planned, set_of, table_of, transform
 from unmask.tasks.task import Compute
 from unmask.types import InputSpec
 
@@ -111,7 +111,7 @@ def metrics(table: pa.Table) -> dict[str, float]:
 
 def rows(recipe: DetectionRecipe, data: Path, spec: InputSpec) -> DetectionRows:
     """Raises: UnmaskError for filters that leave nothing of a class, and where leakage groups stand on both sides."""
-    table = table_of(data)
+    table = table_of(data, spec)
     train, validate = masks(table, recipe)
     label = table["label"].fill_null(-1).to_numpy()
     for name, mask in (("train", train), ("validate", validate)):
@@ -123,20 +123,23 @@ def rows(recipe: DetectionRecipe, data: Path, spec: InputSpec) -> DetectionRows:
                 f"data.{name} must leave real and forged rows of {data}: it leaves {int(mask.sum())} rows"
             )
     apart(table, train, validate)
-    faces = FaceSet(
+    faces = set_of(
         data,
         spec,
-        where=train,
+        train,
         transform=transform(recipe.transforms),
         views=[transform(view) or transforms.Chain(()) for view in recipe.views],
         masks=recipe.masks,
+        training=True,
     )
-    return DetectionRows(recipe, _forged(faces, recipe), FaceSet(data, spec, where=validate))
+    return DetectionRows(recipe, _forged(faces, recipe), set_of(data, spec, validate))
 
 
 def _forged(faces: FaceSet, recipe: DetectionRecipe) -> FaceSet | ForgedSet:
     if not recipe.forge:
         return faces
+    if faces.spec.margin == 0:
+        raise RecipeError("forge makes forgeries of faces, and this detector looks at whole images: leave it out")
     if recipe.sampler.name == "paired" and recipe.sampler.every == "real":
         raise RecipeError("with forge, epochs by real crops would differ in length: leave out sampler.every")
     if recipe.sampler.name == "grouped" and any(one.share < 1 for one in recipe.forge.values()):

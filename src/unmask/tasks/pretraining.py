@@ -200,7 +200,7 @@ def named(table: pa.Table, column: str) -> NDArray[np.str_]:
 
 def groups(faces: FaceSet) -> NDArray[np.str_]:
     """(N,) leakage groups by name."""
-    return np.asarray(faces.manifest.table(["group_id"])["group_id"].take(pa.array(faces.row)).to_pylist(), str)
+    return np.asarray(faces.table(["group_id"])["group_id"].to_pylist(), str)
 
 
 def probes(

@@ -1,4 +1,4 @@
-"""Which crops of a face manifest train and which validate, and in which batches."""
+"""Which rows of a manifest train and which validate, and in which batches."""
 
 from __future__ import annotations
 
@@ -10,28 +10,61 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from unmask.data import samplers, transforms
-from unmask.data.loader import Transform
+from unmask.data import pictures, samplers, transforms
+from unmask.data.loader import FaceSet, Transform
 from unmask.data.manifest import Manifest
+from unmask.data.pictures import PictureSet
 from unmask.data.samplers import Plan
-from unmask.errors import ManifestError, RecipeError
+from unmask.errors import RecipeError
 from unmask.imageops.degradation import degrade
 from unmask.measure.pooling import combined
 from unmask.measure.protocol import Where
 from unmask.tasks.recipe import LabelledRecipe, Recipe
 from unmask.tasks.settings import Transforms
+from unmask.types import InputSpec
 
 VIDEO = ("dataset", "method", "compression", "media_id")
 Mask = NDArray[np.bool_]
 Codes = NDArray[np.integer]
 
 
-def table_of(data: Path) -> pa.Table:
-    """All columns of a face manifest. Raises: UnmaskError for a manifest of media files."""
+FACES = InputSpec()
+
+
+def table_of(data: Path, spec: InputSpec | None = FACES) -> pa.Table:
+    """All columns of a manifest, whose rows of media are rows of whole images (`unmask.data.pictures`).
+
+    Args:
+        spec: what looks at them; None = either.
+    Raises: UnmaskError for media where faces are looked at, and the other way round.
+    """
     manifest = Manifest(data)
-    if manifest.kind != "faces":
-        raise ManifestError(f"{data} lists media, not faces: run `unmask data extract` first")
-    return manifest.table(list(manifest.arrow_schema.names))
+    if spec is not None:
+        pictures.check(manifest, spec)
+    return pictures.rows_of(manifest)
+
+
+def set_of(
+    data: Path,
+    spec: InputSpec,
+    where: Mask,
+    *,
+    transform: Transform | None = None,
+    views: Sequence[Transform] = (),
+    masks: bool = False,
+    training: bool = False,
+) -> FaceSet:
+    """Some rows of a manifest as a data set: crops of faces, or whole images for weights of margin 0.
+
+    Args:
+        training: whole images are shown by a tile from anywhere.
+    Raises: UnmaskError for rows that do not fit, and for masks of whole images.
+    """
+    if spec.margin:
+        return FaceSet(data, spec, where=where, transform=transform, views=views, masks=masks)
+    if masks:
+        raise RecipeError("masks are of crops of faces, and this detector looks at whole images: leave out masks")
+    return PictureSet(data, spec, where=where, transform=transform, views=views, random=training)
 
 
 def masks(table: pa.Table, recipe: Recipe, *, labelled: bool = True) -> tuple[Mask, Mask]:

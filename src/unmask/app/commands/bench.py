@@ -15,7 +15,12 @@ def bench(
     protocol: Annotated[
         str, typer.Argument(help="Name of a protocol (see `unmask eval protocols`), or the path of a YAML file.")
     ],
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A faces.parquet of `unmask data extract`.")],
+    manifest: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MANIFEST", help="A faces.parquet of `unmask data extract`, or media of `unmask data index`."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for tables.", show_default=False)],
     detectors: Annotated[str, typer.Option(help=DETECTORS)] = "embedded,spectrum",
     maps: Annotated[

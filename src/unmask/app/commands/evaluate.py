@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 def evaluate(
     detector: Annotated[str, typer.Argument(help="embedded, a bundle, hub:owner/name, or a run folder.")],
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A faces.parquet of `unmask data extract`.")],
+    manifest: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MANIFEST", help="A faces.parquet of `unmask data extract`, or media of `unmask data index`."
+        ),
+    ],
     split: Annotated[str, typer.Option(help="Rows of this split; or all.")] = "test",
     by: Annotated[str, typer.Option(help="Also by dataset, method or compression; separated by commas.")] = "",
     json: Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")] = False,

@@ -37,6 +37,14 @@ def methods(
             for n in [n for k, n in shown if k == each]:
                 of = card(each, n)
                 needs = f"\nneeds: unmask[{','.join(of.needs)}]" if of.needs else ""
-                about = f"{of.title}\n{of.task}\n{of.paper}\nlicence: {of.licence}\nverified: {of.verified}{needs}"
+                said = f"{of.title}\n{of.task}{_answers(each, of.answers)}\n{of.paper}"
+                about = f"{said}\nlicence: {of.licence}\nverified: {of.verified}{needs}"
                 table.add_row(f"[bold]{n}[/]", about.replace("[", "\\["), end_section=True)
             console.print(table)
+
+
+def _answers(kind: str, questions: tuple[str, ...]) -> str:
+    """The questions of a scan that a detector can answer, faces being what most look at."""
+    words = {"face": "Is a face forged?", "whole": "Was it generated as a whole?"}
+    asked = questions or (("face",) if kind == "detector" else ())
+    return f"\nanswers: {' or '.join(words[one] for one in asked)}" if asked else ""

@@ -38,6 +38,14 @@ def scan(
             help="embedded, clip, the path of a bundle, or hub:owner/name@revision.", rich_help_panel=DETECTION
         ),
     ] = "embedded",
+    whole_detector: Annotated[
+        str,
+        typer.Option(
+            help="Detector of whole images, asked beside that of faces: auto (the shipped one beside a shipped one), "
+            "none, or as --detector.",
+            rich_help_panel=DETECTION,
+        ),
+    ] = "auto",
     runtime: Annotated[
         str,
         typer.Option(
@@ -64,9 +72,7 @@ def scan(
     ] = 0.1,
     whole_image: Annotated[
         bool,
-        typer.Option(
-            "--whole-image", help="Score whole images; the detector must be made for it.", rich_help_panel=DETECTION
-        ),
+        typer.Option("--whole-image", help="Ask about whole images alone, not about faces.", rich_help_panel=DETECTION),
     ] = False,
     no_checks: Annotated[
         bool,
@@ -139,7 +145,7 @@ def scan(
     ] = None,
     max_file_seconds: Annotated[float, typer.Option(min=1, help="Seconds in all.", rich_help_panel=LIMITS)] = 900,
 ) -> None:
-    """Detect forged faces in images and videos.
+    """Detect forged faces, and pictures generated as a whole, in images and videos.
 
     Each file gets a verdict, its reasons and, where a detector can answer, a calibrated probability with an interval.
     """
@@ -164,6 +170,7 @@ def scan(
         )
         options = Options(
             detector=detector,
+            whole=whole_detector,
             runtime=runtime,
             faces=face_detector,
             frames=frames,

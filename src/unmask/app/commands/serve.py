@@ -85,6 +85,13 @@ def serve(
             help="embedded, clip, the path of a bundle, or hub:owner/name@revision.", rich_help_panel=DETECTOR
         ),
     ] = "embedded",
+    whole_detector: Annotated[
+        str,
+        typer.Option(
+            help="Detector of whole images: auto (the shipped one beside a shipped one), none, or as --detector.",
+            rich_help_panel=DETECTOR,
+        ),
+    ] = "auto",
     runtime: Annotated[str, typer.Option(help="auto, onnx, openvino or torch.", rich_help_panel=DETECTOR)] = "auto",
     face_detector: Annotated[
         str, typer.Option(help="embedded, yunet, or an ONNX file with YuNet's outputs.", rich_help_panel=DETECTOR)
@@ -127,6 +134,7 @@ def serve(
         workers = workers or batch.default_jobs(batch.cores())
         options = Options(
             detector=detector,
+            whole=whole_detector,
             runtime=runtime,
             faces=face_detector,
             frames=frames,

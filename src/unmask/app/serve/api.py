@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from unmask._version import __version__
@@ -33,6 +33,7 @@ from unmask.app.serve.settings import Settings
 from unmask.app.serve.store import Store
 from unmask.app.serve.views import JobState, ScanPage, ScanView, cursor_of, line, read_cursor, view, with_pictures
 from unmask.scanning import html
+from unmask.scanning.words import FACES_ASKED, WHOLE_ASKED
 from unmask.types import Report, State
 
 ALIVE = 15.0  # seconds after which a silent stream says that it is still there
@@ -58,6 +59,7 @@ class Detector(BaseModel):
     name: str
     version: str
     summary: str
+    question: str = Field(description="that it answers", examples=[FACES_ASKED])
     weights_sha256: str
     trained_on: list[str]
     limits: list[str]
@@ -309,21 +311,25 @@ def picture(key: str, track: int, kind: Literal["face", "heat"], here: Here, own
 
 @router.get("/detectors", name="list_detectors", tags=["detectors"], summary="What judges here")
 def detectors(here: Here, owner: Owner) -> list[Detector]:
-    card, options = here.scanner.scorer.card, here.settings.options
+    scanner, options = here.scanner, here.settings.options
+    asked = [(FACES_ASKED, scanner.scorer)] if scanner.face_detector else []
+    asked += [(WHOLE_ASKED, scanner.whole)] if scanner.whole else []
     return [
         Detector(
-            name=card.name,
-            version=card.version,
-            summary=card.summary,
-            weights_sha256=here.scanner.scorer.weights_sha256,
-            trained_on=list(card.trained_on),
-            limits=list(card.limits),
-            misuse=list(card.misuse),
-            licence=card.licence,
+            name=one.card.name,
+            version=one.card.version,
+            summary=one.card.summary,
+            question=question,
+            weights_sha256=one.weights_sha256,
+            trained_on=list(one.card.trained_on),
+            limits=list(one.card.limits),
+            misuse=list(one.card.misuse),
+            licence=one.card.licence,
             error_rate=options.error_rate,
             frames=options.frames,
             max_bytes=options.limits.bytes,
         )
+        for question, one in asked
     ]
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, Float, ForeignKey, Index, LargeBinary, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
-FACE, HEAT, SHEET = "face", "heat", "page"  # SHEET: of the file, as track 0
+FACE, HEAT, SHEET = "face", "heat", "page"  # SHEET: of the file, as track 0, beside the other two of the whole image
 _HERE = text("media IS NOT NULL")
 
 

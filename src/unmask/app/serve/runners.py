@@ -20,6 +20,7 @@ from unmask.app.serve.store import ATTEMPTS, Result, Store
 from unmask.app.serve.worker import Order, Task, Wishes, Worker
 from unmask.scanning.options import report_of
 from unmask.scanning.pipeline import Scanner
+from unmask.scanning.words import telling
 from unmask.types import FileReport
 from unmask.workers import WorkerError
 
@@ -147,7 +148,7 @@ class Runners:
     def _finish(self, scan: Scan, wishes: Wishes, file: FileReport, *, died: bool = True) -> None:
         report = report_of(wishes.applied(self._scanner)).model_copy(update={"files": (file,)})
         text = report.model_dump_json(by_alias=True)
-        result = Result(FAILED if died else DONE, text, file.state, file.score, file.faces, file.sheet)
+        result = Result(FAILED if died else DONE, text, file.state, telling(file).score, file)
         if self._store.finish(scan.id, self._who, result):
             self._metrics.finished(scan, file)
         self._hub.tell(scan.id)

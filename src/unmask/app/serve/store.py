@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import and_, delete, func, or_, select, tuple_, update
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, aliased
 
 from unmask.app.serve.db import Database
 from unmask.app.serve.models import FACE, HEAT, QUEUED, RUNNING, SHEET, Picture, Scan
-from unmask.types import FaceReport
+from unmask.types import FaceReport, FileReport, WholeReport
 
 LEASE = 10.0  # seconds after which a scan whose runner gave no sign is given to another
 ATTEMPTS = 3  # a file that ended its process this often is not tried again
@@ -43,8 +43,19 @@ class Result:
     report: str
     verdict: str
     score: float | None
-    faces: Sequence[FaceReport] = ()
-    sheet: bytes | None = None
+    file: FileReport | None = None  # whose images are kept
+
+
+def _pictures(file: FileReport) -> Iterator[tuple[int, str, bytes]]:
+    """(track, kind, JPEG) of the images of a report; those of the whole are of track 0, as the sheet is."""
+    shown = [(0, SHEET, file.sheet)]
+    shown += [(face.track, kind, jpeg) for face in file.faces for kind, jpeg in _drawn(face)]
+    shown += [(0, kind, jpeg) for kind, jpeg in _drawn(file.whole)] if file.whole else []
+    return ((track, kind, jpeg) for track, kind, jpeg in shown if jpeg is not None)
+
+
+def _drawn(one: FaceReport | WholeReport) -> tuple[tuple[str, bytes | None], ...]:
+    return (FACE, one.thumbnail), (HEAT, one.heat)
 
 
 def fresh_id() -> str:
@@ -132,7 +143,9 @@ class Store:
 
     def first_faces(self, keys: Sequence[str]) -> dict[str, int]:
         """Scan -> the first of its faces that has an image."""
-        asked = select(Picture.scan, func.min(Picture.track)).where(Picture.kind == FACE, Picture.scan.in_(keys))
+        asked = select(Picture.scan, func.min(Picture.track)).where(
+            Picture.kind == FACE, Picture.track > 0, Picture.scan.in_(keys)
+        )
         with self._db.read() as session:
             return {row[0]: row[1] for row in session.execute(asked.group_by(Picture.scan))}
 
@@ -220,12 +233,8 @@ class Store:
             )
             scan.finished, scan.progress, scan.claimed_by, scan.lease = now, 1.0, None, None
             scan.webhook_due = now if scan.webhook else None
-            if result.sheet is not None:
-                session.add(Picture(scan=key, track=0, kind=SHEET, jpeg=result.sheet))
-            for face in result.faces:
-                for kind, jpeg in ((FACE, face.thumbnail), (HEAT, face.heat)):
-                    if jpeg is not None:
-                        session.add(Picture(scan=key, track=face.track, kind=kind, jpeg=jpeg))
+            for track, kind, jpeg in _pictures(result.file) if result.file else ():
+                session.add(Picture(scan=key, track=track, kind=kind, jpeg=jpeg))
             return True
 
     # --- housekeeping ------------------------------------------------------------------------------------------------

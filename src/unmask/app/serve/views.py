@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from unmask.app.serve.errors import RefusedError
 from unmask.app.serve.models import FACE, HEAT, SHEET, Scan
 from unmask.app.serve.words import Words, words_of
-from unmask.scanning.words import SHORT, percent
+from unmask.scanning.words import SHORT, WHOLE_SHORT, percent
 from unmask.types import Report, State
 
 JobState = Literal["queued", "running", "done", "failed"]
@@ -22,7 +22,7 @@ JobState = Literal["queued", "running", "done", "failed"]
 class Pictures(BaseModel):
     """Addresses of the images of one face."""
 
-    track: int
+    track: int = Field(description="0 = the image as a whole: the part of it that says most")
     face: str | None = Field(None, description="JPEG, the crop that says most")
     heat: str | None = Field(None, description="JPEG, the heat map over it")
 
@@ -38,7 +38,9 @@ class ScanLine(BaseModel):
     finished: datetime | None = None
     progress: float = Field(ge=0, le=1)
     verdict: State | None = None
-    score: float | None = Field(None, description="calibrated P(at least one face is forged); null: no number")
+    score: float | None = Field(
+        None, description="calibrated probability, of the answer that the verdict rests on; null: no number"
+    )
     answer: str = Field("", description="the verdict in words", examples=["Likely forged"])
     number: str = Field("", description='the score as the report writes it: "87 %", or "" where there is none')
     picture: str | None = Field(None, description="address of a face in it, a JPEG")
@@ -82,7 +84,7 @@ def view(scan: Scan, pictures: dict[tuple[int, str], bytes]) -> ScanView:
     report = Report.model_validate_json(scan.report) if scan.report else None
     tracks = sorted({track for track, kind in pictures if kind != SHEET})
     return ScanView.model_validate(
-        _about(scan, min((track for track, kind in pictures if kind == FACE), default=None))
+        _about(scan, min((track for track, kind in pictures if kind == FACE and track), default=None))
         | {
             "media": f"{here}/media" if scan.media else None,
             "format": scan.format,
@@ -107,20 +109,17 @@ def with_pictures(report: Report, pictures: dict[tuple[int, str], bytes]) -> Rep
         file.model_copy(
             update={
                 "sheet": pictures.get((0, SHEET)),
-                "faces": tuple(
-                    face.model_copy(
-                        update={
-                            "thumbnail": pictures.get((face.track, FACE)),
-                            "heat": pictures.get((face.track, HEAT)),
-                        }
-                    )
-                    for face in file.faces
-                ),
+                "whole": file.whole and file.whole.model_copy(update=_drawn(0, pictures)),
+                "faces": tuple(face.model_copy(update=_drawn(face.track, pictures)) for face in file.faces),
             }
         )
         for file in report.files
     )
     return report.model_copy(update={"files": files})
+
+
+def _drawn(track: int, pictures: dict[tuple[int, str], bytes]) -> dict[str, bytes | None]:
+    return {"thumbnail": pictures.get((track, FACE)), "heat": pictures.get((track, HEAT))}
 
 
 def cursor_of(scan: Scan) -> str:
@@ -149,10 +148,17 @@ def _about(scan: Scan, track: int | None) -> dict[str, object]:
         "progress": min(1.0, max(0.0, scan.progress)),
         "verdict": scan.verdict,
         "score": scan.score,
-        "answer": SHORT.get(cast(State, scan.verdict), ""),
+        "answer": _answer(scan),
         "number": percent(scan.score) if scan.score is not None else "",
         "picture": None if track is None else f"/v1/scans/{scan.id}/faces/{track}/{FACE}.jpg",
     }
+
+
+def _answer(scan: Scan) -> str:
+    """The verdict in words, of the question that it rests on (`unmask.scanning.words.telling`)."""
+    file = json.loads(scan.report)["files"][0] if scan.report else {}
+    of_whole = file.get("whole") and file.get("face_state") != scan.verdict
+    return (WHOLE_SHORT if of_whole else SHORT).get(cast(State, scan.verdict), "")
 
 
 def _webhook(scan: Scan) -> dict[str, object] | None:

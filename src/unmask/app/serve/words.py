@@ -10,20 +10,25 @@ from unmask.scanning.drawing import summary
 from unmask.scanning.words import (
     C2PA,
     FACE,
+    FACES_ASKED,
     HEAT_NOTE,
     PROVENANCE,
     PROVENANCE_NOTE,
-    SHORT,
     STATES,
+    WHOLE,
+    WHOLE_ASKED,
     confessed,
     event,
     facts,
+    headline,
     meaning_of,
+    meaning_of_whole,
     percent,
+    short,
     span,
     visible,
 )
-from unmask.types import FaceReport, FileReport, Report
+from unmask.types import FaceReport, FileReport, Report, WholeReport
 
 
 class FaceWords(BaseModel):
@@ -38,11 +43,25 @@ class FaceWords(BaseModel):
     summary: str = Field(description="its timeline in a sentence")
 
 
+class WholeWords(BaseModel):
+    """The answer about the image as a whole."""
+
+    question: str
+    verdict: str = Field(examples=["Likely generated"])
+    number: str
+    interval: str
+    event: str
+    meaning: str
+    reasons: list[str]
+
+
 class Words(BaseModel):
     """A report in plain sentences; nothing in them is hidden, all of it is text and not HTML."""
 
-    verdict: str = Field(examples=["Likely forged"])
+    verdict: str = Field(examples=["Likely forged"], description="of the file")
     short: str
+    question: str = Field(description="that the following answer")
+    face_verdict: str = Field(description="the answer about faces; empty: not asked")
     number: str = Field(examples=["87 %"])
     interval: str = Field(examples=["70 to 95 %"])
     event: str = Field(description="what the number is the probability of")
@@ -51,6 +70,7 @@ class Words(BaseModel):
     confessions: list[str] = Field(description="what the file itself says of a generator that made it")
     facts: list[tuple[str, str]] = Field(description="size, length, frames looked at, SHA-256 ...")
     faces: list[FaceWords]
+    whole: WholeWords | None = Field(None, description="the second question and its answer; null: not asked")
     deciding: int = Field(0, description="position in `faces` of the one that the answer rests on most")
     provenance: list[tuple[str, str]]
     provenance_note: str
@@ -63,17 +83,20 @@ def words_of(report: Report) -> Words:
     """The words for a report on one file."""
     file = report.files[0]
     return Words(
-        verdict=STATES[file.state],
-        short=SHORT[file.state],
+        verdict=headline(file),
+        short=short(file),
+        question=FACES_ASKED,
+        face_verdict=STATES[file.face_state] if file.face_state else "",
         number=percent(file.score) if file.score is not None else "",
         interval=span(file.low, file.high),
-        event=event(report.settings.whole_image),
+        event=event(whole=False),
         meaning=meaning_of(file, report),
         reasons=_shown(file.reasons),
         confessions=_shown(confessed(file.provenance)),
         facts=facts(file),
         deciding=_deciding(file),
-        faces=[_face(number, face, report) for number, face in enumerate(file.faces, 1)],
+        whole=_whole(file.whole, report) if file.whole else None,
+        faces=[_face(number, face) for number, face in enumerate(file.faces, 1)],
         provenance=_provenance(file),
         provenance_note=PROVENANCE_NOTE,
         heat_note=HEAT_NOTE,
@@ -82,10 +105,22 @@ def words_of(report: Report) -> Words:
     )
 
 
-def _face(number: int, face: FaceReport, report: Report) -> FaceWords:
+def _whole(whole: WholeReport, report: Report) -> WholeWords:
+    return WholeWords(
+        question=WHOLE_ASKED,
+        verdict=WHOLE[whole.state],
+        number=percent(whole.score) if whole.score is not None else "",
+        interval=span(whole.low, whole.high),
+        event=event(whole=True),
+        meaning=meaning_of_whole(whole, report),
+        reasons=_shown(whole.reasons),
+    )
+
+
+def _face(number: int, face: FaceReport) -> FaceWords:
     return FaceWords(
         track=face.track,
-        name="Whole image" if report.settings.whole_image else f"Face {number}",
+        name=f"Face {number}",
         verdict=FACE[face.state],
         number=percent(face.score) if face.score is not None else "",
         interval=span(face.low, face.high),

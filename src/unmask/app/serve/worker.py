@@ -91,9 +91,13 @@ def _scan(scanner: Scanner, task: Task) -> FileReport:
         report = scanner.failed(task.shown, f"unexpected {type(error).__name__}: {error}")
     finally:
         progress.unlink(missing_ok=True)
+
     # Nobody outside needs to know where files lie here.
-    reasons = tuple(_outside(reason).replace(task.source, task.shown) for reason in report.reasons)
-    return report.model_copy(update={"path": task.shown, "reasons": reasons})
+    def outside(reasons: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_outside(reason).replace(task.source, task.shown) for reason in reasons)
+
+    whole = report.whole and report.whole.model_copy(update={"reasons": outside(report.whole.reasons)})
+    return report.model_copy(update={"path": task.shown, "reasons": outside(report.reasons), "whole": whole})
 
 
 def _outside(reason: str) -> str:

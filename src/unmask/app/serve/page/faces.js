@@ -21,7 +21,7 @@ export async function faces(words, file, report, pictures, stage) {
     chips.append(chip);
   }
   await choose(words.deciding);
-  return node("section", {}, node("h2", {}, report.settings.whole_image ? "The picture as a whole" : "Face by face"), chips, place);
+  return node("section", {}, node("h2", {}, "Face by face"), chips, place);
 }
 
 async function card(told, face, file, report, pictures, heatNote, stage) {

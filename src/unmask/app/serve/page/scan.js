@@ -57,6 +57,7 @@ async function show(scan) {
   const parts = [node("div", { class: stage ? "answer with-stage" : "answer" }, verdict(scan, words, file, report), stage?.node)];
   parts.push(tools(scan));
   if (file.faces.length) parts.push(await faces(words, file, report, picture, stage));
+  if (words.whole && picture.get(0)?.face) parts.push(await whole(words, picture.get(0)));
   parts.push(section("About the file", pairs(words.facts)));
   if (words.provenance.length) {
     parts.push(section("What the file says about itself", node("p", {}, words.provenance_note), pairs(words.provenance)));
@@ -64,6 +65,11 @@ async function show(scan) {
   parts.push(section("What this detector knows, and what it does not", node("div", { class: "two" },
     node("div", {}, node("h3", {}, "It was trained on"), list(words.trained_on)),
     node("div", {}, node("h3", {}, "It is known to fail on"), list(words.limits)))));
+  if (report.whole && file.face_state) {
+    parts.push(section("What the detector of whole pictures knows, and what it does not", node("div", { class: "two" },
+      node("div", {}, node("h3", {}, "It was trained on"), list(report.whole.trained_on)),
+      node("div", {}, node("h3", {}, "It is known to fail on"), list(report.whole.limits)))));
+  }
   parts.push(node("p", { class: "fine" }, `unmask ${report.version}, detector ${report.detector.name}, ${moment(report.created)}`));
   $("result").replaceChildren(...parts);
   $("result").hidden = false;
@@ -77,17 +83,31 @@ const section = (title, ...parts) => node("section", {}, node("h2", {}, title), 
 const pairs = (rows) => node("dl", {}, ...rows.map(([key, value]) =>
   node("div", {}, node("dt", {}, key), node("dd", {}, node("bdi", {}, value)))));
 
+// The file's state, then each question with its answer.
 function verdict(scan, words, file, report) {
-  const number = words.number
-    ? [node("p", { class: "number" }, node("strong", {}, words.number), words.interval ? node("span", {}, `90 % interval: ${words.interval}`) : ""),
-       node("figure", {}, scale(file, report.unsure, words), node("figcaption", {},
-         `${sentence(words.event)} Dot: the number; bar: how far it may be off; shaded: the detector cannot tell there.`))]
-    : [node("p", {}, "No number is given for this file.")];
+  const faces = file.face_state ? [...(words.whole ? [question(words.question, file.face_state, words.face_verdict)] : []), ...answer(words, file, report.unsure, words.whole ? "h3" : "h2")] : [];
+  const whole = words.whole ? [question(words.whole.question, file.whole.state, words.whole.verdict), ...answer(words.whole, file.whole, report.whole.unsure, "h3")] : [];
   return node("section", { class: `verdict ${file.state}` },
     node("h1", {}, icon(file.state), words.verdict), node("p", { class: "name" }, node("bdi", {}, scan.name)),
-    ...number, ...words.confessions.map((text) => node("p", { class: "confession" }, text)),
-    node("p", {}, words.meaning),
-    words.reasons.length ? node("div", {}, node("h2", { class: "why" }, "Why"), list(words.reasons)) : "");
+    ...words.confessions.map((text) => node("p", { class: "confession" }, text)), ...faces, ...whole);
+}
+
+const question = (asked, state, said) => node("h2", { class: "question" }, `${asked} `, icon(state), said);
+
+function answer(words, found, unsure, why) {
+  const number = words.number
+    ? [node("p", { class: "number" }, node("strong", {}, words.number), words.interval ? node("span", {}, `90 % interval: ${words.interval}`) : ""),
+       node("figure", {}, scale(found, unsure, words), node("figcaption", {},
+         `${sentence(words.event)} Dot: the number; bar: how far it may be off; shaded: the detector cannot tell there.`))]
+    : [node("p", {}, "No number is given for this file.")];
+  return [...number, node("p", {}, words.meaning), words.reasons.length ? node("div", {}, node(why, { class: "why" }, "Why"), list(words.reasons)) : ""];
+}
+
+// The part of the image that the second answer rests on most.
+async function whole(words, { face, heat }) {
+  const shown = [node("figure", {}, node("img", { src: await blob(face), alt: "The most telling part of the picture" }), node("figcaption", {}, "As the detector saw it."))];
+  if (heat) shown.push(node("figure", {}, node("img", { src: await blob(heat), alt: "The parts that the answer rests on" }), node("figcaption", {}, words.heat_note)));
+  return section("The picture as a whole", node("div", { class: "two" }, ...shown));
 }
 
 function scale(found, unsure, words) {
