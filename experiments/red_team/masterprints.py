@@ -4,8 +4,8 @@
         --out masterprints --steps 60 --queries 400
 
 TOWER is what `unmask pull` leaves: config.json and model.safetensors. TEXT: (C, D) unit embeddings of captions. Each
-image is saved as PNG, read again, and scored then. A photograph's own caption is the one that it is most similar to,
-the strictest choice. Parts that are done are kept in OUT/parts.json, so that the command can be repeated.
+image is saved as PNG, read again, and scored then. A photograph's own caption is, of all, the one that it is most similar
+to: the strictest choice. Aimed at are the captions that are most photographs' own. Parts that are done are kept in OUT/parts.json, so that the command can be repeated.
 """
 
 from __future__ import annotations
@@ -95,8 +95,6 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
 
     tower, every = Tower(args.tower), torch.from_numpy(np.load(args.text)).float()
-    order = torch.randperm(len(every), generator=torch.Generator().manual_seed(0))
-    aimed, others = every[order[: args.captions]], every[order[args.captions :]]
     photos = photographs(args.photos, args.count + 1)
     start, photos = photos[:1], photos[1:]
     cache = args.out / "photos.npy"
@@ -104,6 +102,10 @@ def main() -> None:
         np.save(cache, embedded(tower, photos).numpy())
     photo = torch.from_numpy(np.load(cache))
     apart = gap(photo, every)
+    label = (photo @ every.T).argmax(1)
+    order = torch.bincount(label, minlength=len(every)).argsort(descending=True, stable=True)
+    chosen = order[: args.captions]
+    aimed, hit = every[chosen], torch.isin(label, chosen)
     nobody = torch.full((1,), len(aimed))  # a column that no caption has: all captions are aimed at
 
     def scores(image: Tensor, weight: float = 0.0) -> Tensor:
@@ -117,13 +119,13 @@ def main() -> None:
         mine = tower(saved(image, args.out / f"{name}.png"))
         found: dict[str, float | str] = {"image": name}
         for what, weight in (("plain", 0.0), ("shifted", 0.25)):
-            for which, text in (("aimed", aimed), ("others", others)):
-                one, words = without_gap(mine, text, apart, weight) if weight else (mine, text)
-                many = without_gap(photo, text, apart, weight)[0] if weight else photo
-                own, label = (many @ words.T).max(1)
-                found[f"{what} {which} POI"] = outscored((one @ words.T)[0], own, label)
-                found[f"{what} {which} mean"] = float((one @ words.T).mean())
-                found[f"{what} {which} least"] = float((one @ words.T).min())
+            one, words = without_gap(mine, every, apart, weight) if weight else (mine, every)
+            many = without_gap(photo, every, apart, weight)[0] if weight else photo
+            similar, theirs = (one @ words.T)[0], (many @ words.T).gather(1, label[:, None])[:, 0]
+            found[f"{what} POI, aimed"] = outscored(similar, theirs[hit], label[hit])
+            found[f"{what} POI, others"] = outscored(similar, theirs[~hit], label[~hit])
+            found[f"{what} mean, aimed"] = float(similar[chosen].mean())
+            found[f"{what} least, aimed"] = float(similar[chosen].min())
         return found
 
     def mined(miner: str, budget: float, steps: int, weight: float = 0.0) -> Tensor:
@@ -147,6 +149,7 @@ def main() -> None:
             kept.write_text(json.dumps(done, indent=1))
             print(done[-1], flush=True)
     names = [k for k in done[0] if k != "image"]
+    print(f"{int(hit.sum())} of {len(hit)} photographs have an own caption that is aimed at")
     print("| image | " + " | ".join(names) + " |\n" + "|---" * (len(names) + 1) + "|")
     for d in done:
         print(f"| {d['image']} | " + " | ".join(f"{d[n]:.3f}" for n in names) + " |")

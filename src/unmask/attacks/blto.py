@@ -52,7 +52,7 @@ class TriggerGenerator(nn.Module):
         self.body = nn.Sequential(*first, *down, *middle, *up(4 * width, 2 * width), *up(2 * width, width), *last)
 
     def forward(self, image: Tensor) -> Tensor:
-        drawn = (self.body(image)[..., : image.shape[2], : image.shape[3]].tanh() + 1) / 2
+        drawn: Tensor = (self.body(image)[..., : image.shape[2], : image.shape[3]].tanh() + 1) / 2
         return (image + (drawn - image).clamp(-self.budget, self.budget)).clamp(0, 1)
 
 

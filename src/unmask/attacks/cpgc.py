@@ -91,7 +91,8 @@ class NoiseGenerator(nn.Module):
             if str(k) in self.told:
                 z = z + self.told[str(k)](condition)[:, :, None, None]
         drawn = torch.tanh(self.out(z))
-        return self.together(drawn.transpose(0, 1)).transpose(0, 1)
+        one: Tensor = self.together(drawn.transpose(0, 1))
+        return one.transpose(0, 1)
 
 
 class CPGC(Attack):

@@ -113,7 +113,7 @@ class HopSkipJump(Attack):
         said = errs(moved).to(there.dtype) * 2 - 1
         if said.min() != said.max():
             said = said - said.mean()
-        estimate = (said.view(-1, 1, 1, 1) * drawn).mean(0)
+        estimate: Tensor = (said.view(-1, 1, 1, 1) * drawn).mean(0)
         return estimate.sign() if self.norm == "linf" else estimate / estimate.norm().clamp_min(1e-12)
 
 

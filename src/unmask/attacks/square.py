@@ -6,7 +6,8 @@ ones, and each is kept if the margin of the true class falls. It needs the score
 that merely hides its gradient gains nothing.
 
 Andriushchenko, Croce, Flammarion and Hein, "Square Attack: a Query-Efficient Black-box Adversarial Attack via Random
-Search", ECCV 2020, arXiv 1912.00049, algorithms 1 and 2. Here an image is left alone once the model errs on it.
+Search", ECCV 2020, arXiv 1912.00049, algorithms 1 and 2. Here an image is left alone once the model errs on it, and
+given back untouched where no change was found that brings the model closer to an error.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def share(step: int, steps: int, first: float) -> float:
     """
     place = int(step / steps * 10_000)
     halvings = sum(place > limit for limit in HALVED)
-    return first / 2**halvings
+    return first / float(2**halvings)
 
 
 class Square(Attack):
@@ -49,10 +50,11 @@ class Square(Attack):
     @torch.no_grad()
     def run(self, model: Logits, image: Tensor, label: Tensor, budget: float) -> Tensor:
         size, (height, width) = len(image), image.shape[2:]
+        untouched = margin(model(image), label)
         stripes = torch.randint(0, 2, (size, 3, 1, width), device=image.device) * 2 - 1
         best = (image + budget * stripes).clamp(0, 1)
-        value = margin(model(best), label)
-        for step in range(1, self.steps):
+        value = torch.where(untouched < 0, untouched, margin(model(best), label))
+        for step in range(2, self.steps):
             left = torch.where(value >= 0)[0]
             if not len(left):
                 break
@@ -67,4 +69,4 @@ class Square(Attack):
             found = margin(model(tried), label[left])
             better = found < value[left]
             best[left[better]], value[left[better]] = tried[better], found[better]
-        return best
+        return torch.where((untouched > value).view(-1, 1, 1, 1), best, image)

@@ -83,7 +83,8 @@ def noise_like(delta: Tensor, norm: Norm, seed: int = 0) -> Tensor:
     if norm == "l0":
         return torch.erf(drawn / 2**0.5) * (delta != 0).any(1, keepdim=True)
     length = delta.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-    return drawn * length / drawn.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    found: Tensor = drawn * length / drawn.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    return found
 
 
 @dataclass(frozen=True)

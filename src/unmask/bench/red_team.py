@@ -176,8 +176,17 @@ def _outcomes(
         attacked = _pixels(found.image[e])
         noisy = _pixels(before + noise_like(found.image[e] - before, attack.norm))
         saved = np.stack([jpeg(one, QUALITY) for one in attacked])
-        scores = [models.scores(one) for one in (attacked, noisy, saved)]
-        outcomes.append(Outcome(name, said, *scores, found.distance[e].numpy().astype(np.float64), found.queries[e]))
+        outcomes.append(
+            Outcome(
+                attack=name,
+                budget=said,
+                attacked=models.scores(attacked),
+                noised=models.scores(noisy),
+                jpeg=models.scores(saved),
+                norm=found.distance[e].numpy().astype(np.float64),
+                queries=found.queries[e],
+            )
+        )
     return outcomes
 
 

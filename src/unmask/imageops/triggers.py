@@ -46,7 +46,7 @@ def sinusoid(image: Pixels, strength: float = 0.2) -> Pixels:
     """
     width = image.shape[1]
     wave = 255 * strength * np.sin(2 * np.pi * 6 * np.arange(width) / width)
-    return (image + wave[None, :, None]).round().clip(0, 255).astype(np.uint8)
+    return np.asarray((image + wave[None, :, None]).round().clip(0, 255), np.uint8)
 
 
 def ctrl(image: Pixels, strength: float = 100.0) -> Pixels:
