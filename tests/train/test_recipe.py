@@ -13,7 +13,7 @@ from unmask.data import datasets
 from unmask.tasks import task
 from unmask.tasks.recipe import RECIPES, Recipe, load
 from unmask.tasks.selection import transform
-from unmask.tasks.settings import AdvScm, Data, Difficulty, Optimizer, Sampler, Schedule, Span, View, Words
+from unmask.tasks.settings import Adversarial, AdvScm, Data, Difficulty, Optimizer, Sampler, Schedule, Span, View, Words
 from unmask.train.loop import create
 from unmask.train.optim import Average, Sharpness, optimizer, rate
 from unmask.types import UnmaskError
@@ -164,7 +164,7 @@ def test_sharpness_climbs_rho_along_the_gradient_and_comes_back_exactly() -> Non
 def test_the_page_lists_every_key() -> None:
     page = (REPOSITORY / "docs" / "train.md").read_text("utf-8")
     inner = {"data": Data, "sampler": Sampler, "optimizer": Optimizer, "schedule": Schedule, "card": Words}
-    inner |= {"difficulty": Difficulty, "adv_scm": AdvScm}
+    inner |= {"difficulty": Difficulty, "adv_scm": AdvScm, "adversarial": Adversarial}
     for key, part in View.model_fields.items():
         assert f"`views.{part.alias or key}`" in page or f"`.{key}`" in page, key
     fields = [item for kind in RECIPES.values() for item in kind.model_fields.items()]

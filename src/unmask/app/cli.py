@@ -1,9 +1,10 @@
 """The command line. Each command is a function in `commands/`; here they get their names, groups and panels.
 
     unmask scan | serve | info | pull | schema
-    unmask data    index | list | card | extract | forge | show | check | split | join | filter
+    unmask data    index | list | card | extract | forge | show | check | split | join | filter | poison
     unmask train | export | import | methods
-    unmask eval    evaluate | bench | protocols | robustness | fairness | coverage | invariance | compare
+    unmask attack
+    unmask eval    evaluate | bench | protocols | robustness | fairness | coverage | invariance | certify | compare
 
 A new command is a function in a file of `commands/` and one line below.
 """
@@ -18,7 +19,9 @@ from typer.core import TyperGroup
 from unmask._version import __version__
 from unmask.app import errors
 from unmask.app.commands import (
+    attack,
     bench,
+    certify,
     coverage,
     data,
     evaluate,
@@ -95,12 +98,14 @@ data_group.command()(data.check)
 data_group.command()(data.split)
 data_group.command()(data.join)
 data_group.command("filter")(data.keep)
+data_group.command()(data.poison)
 
 app.command(rich_help_panel=TRAIN)(train.train)
 app.command(rich_help_panel=TRAIN)(train.export)
 app.add_typer(importing.app, rich_help_panel=TRAIN)
 app.command(rich_help_panel=TRAIN)(methods.methods)
 
+app.command(rich_help_panel=EVALUATE)(attack.attack)
 app.add_typer(eval_group, rich_help_panel=EVALUATE)
 eval_group.command()(evaluate.evaluate)
 eval_group.command()(bench.bench)
@@ -109,6 +114,7 @@ eval_group.command()(robustness.robustness)
 eval_group.command()(fairness.fairness)
 eval_group.command()(coverage.coverage)
 eval_group.command()(invariance.invariance)
+eval_group.command()(certify.certify)
 eval_group.command()(bench.compare)
 
 

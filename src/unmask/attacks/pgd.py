@@ -13,25 +13,17 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from unmask.base.attack import Attack, Logits, Norm, project
+from unmask.base.attack import Attack, Logits, project
+from unmask.nn.ascent import loss_gradient, steepest
 
 CARD = {
     "title": "PGD (projected gradient descent)",
     "paper": "Madry et al., ICLR 2018, arXiv 1706.06083",
     "task": "images and a differentiable model -> images within an L-inf or L2 budget",
     "licence": "Apache-2.0",
-    "verified": "each step on a linear model by hand; stays in its budget after saving to 8 bits",
+    "verified": "each step on a linear model by hand; foolbox's PGD in both norms to 1e-6; 8-bit budget",
 }
-
-
-def ascent(gradient: Tensor, norm: Norm) -> Tensor:
-    """The direction of steepest ascent of length 1 in `norm`: (B, ...) -> (B, ...)."""
-    if norm == "linf":
-        return gradient.sign()
-    length = gradient.flatten(1).square().sum(1).sqrt().clamp_min(1e-12)
-    return gradient / length.view(-1, *[1] * (gradient.ndim - 1))
 
 
 class PGD(Attack):
@@ -57,10 +49,9 @@ class PGD(Attack):
         if self.random_start:
             delta = (2 * torch.rand_like(image) - 1) * budget
             if self.norm == "l2":
-                delta = ascent(delta, "l2") * budget * torch.rand(len(image), 1, 1, 1, device=image.device)
+                delta = steepest(delta, "l2") * budget * torch.rand(len(image), 1, 1, 1, device=image.device)
         for _ in range(self.steps):
-            moving = (image + delta).clamp(0, 1).detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(F.cross_entropy(model(moving), label, reduction="sum"), moving)
-            delta = project(delta + self.step_size * budget * ascent(gradient, self.norm), self.norm, budget)
+            gradient = loss_gradient(model, (image + delta).clamp(0, 1), label)
+            delta = project(delta + self.step_size * budget * steepest(gradient, self.norm), self.norm, budget)
             delta = (image + delta).clamp(0, 1) - image
         return image + delta

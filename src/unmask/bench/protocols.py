@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from unmask.bench.attacked import under_attack
 from unmask.bench.entries import Entries, is_recipe
 from unmask.bench.maps import draw
 from unmask.bench.options import Options, expecting
@@ -45,12 +46,13 @@ class Wanted(Options):
 
 @dataclass(frozen=True)
 class Column:
-    """A column: the rows to learn from, those to test on, and how many frames count."""
+    """A column: the rows to learn from, those to test on, how many frames count, and what is done to the fakes."""
 
     name: str
     sides: Sides
     test: Mask
     frames: int | None = None
+    attack: str = ""
 
 
 def run(
@@ -108,6 +110,8 @@ class Bench:
         return cells
 
     def _units(self, detector: FittedScorer, mask: Mask, column: Column | None = None) -> Units:
+        if column and column.attack:
+            detector = under_attack(detector, column.attack)
         table = scored(detector, self.manifest, self.table, mask, self.cache, self.progress)
         found = units(table, self.protocol.level, self.protocol.pooling, column.frames if column else None)
         return pairing(found, self.original, self.protocol.pairing) if column else found
@@ -133,6 +137,9 @@ def _columns(protocol: Protocol, table: pa.Table) -> Iterator[Column]:
     real = np.asarray(table["label"].fill_null(-1).to_numpy()) == 0
     if kind == "all":
         yield Column("all", sides, test)
+    elif kind == "attack":
+        yield Column("untouched", sides, test)
+        yield from (Column(one, sides, test, attack=one) for one in protocol.attacks)
     elif kind in ("dataset", "compression"):
         for value in np.unique(text[kind][test]):
             yield Column(str(value) or "none named", sides, test & (text[kind] == value))

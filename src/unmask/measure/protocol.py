@@ -81,8 +81,9 @@ class Threshold(Plain):
 class Protocol(Plain):
     """One experiment. `columns` says what a column of the table means; each row is a detector.
 
-    Columns: "dataset"; "own" (each data set that can be learnt from, learnt from alone); "method" (each forgery against
-    the reals of its own data set); "compression"; "all" (one);
+    Columns: "attack" (untouched, then each of `attacks`, as square@4/255, on the fakes); "dataset"; "own" (each data
+    set that can be learnt from, learnt from alone); "method" (each forgery against the reals of its own data set);
+    "compression"; "all" (one);
     "frames" (each number of `frames`, evenly spaced among those scored);
     "held_out" (each forgery of the test rows once left out of training, where it was there, and tested alone);
     "trained_on" (each forgery once the only one trained on; all are tested).
@@ -100,16 +101,21 @@ class Protocol(Plain):
     metrics: tuple[Metric, ...] = ("auroc",)
     interval: Interval = Interval()
     threshold: Threshold = Threshold()
-    columns: Literal["all", "dataset", "own", "method", "compression", "frames", "held_out", "trained_on"] = "dataset"
+    columns: Literal["all", "dataset", "own", "method", "compression", "frames", "held_out", "trained_on", "attack"] = (
+        "dataset"
+    )
     frames: tuple[int, ...] = ()
     pairing: Literal["all", "paired", "unpaired"] = Field(
         "all", description="paired: forgeries with their own original; unpaired: never both of a pair"
     )
+    attacks: tuple[Annotated[str, Field(pattern=r"^[a-z0-9_]+@[0-9./]+$")], ...] = ()
 
     @model_validator(mode="after")
     def _fits(self) -> Protocol:
         if (self.columns == "frames") != bool(self.frames):
             raise ValueError("frames: give a list of numbers exactly when columns is frames")
+        if (self.columns == "attack") != bool(self.attacks):
+            raise ValueError("attacks: give a list such as [square@4/255] exactly when columns is attack")
         if "pair_order" in self.metrics and self.pairing != "paired":
             raise ValueError("metrics: pair_order needs pairing: paired")
         return self
@@ -121,7 +127,8 @@ class Protocol(Plain):
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(self.model_dump_json(by_alias=True).encode()).hexdigest()
+        left_out = None if self.attacks else {"attacks"}  # so that older protocols keep their hash
+        return hashlib.sha256(self.model_dump_json(by_alias=True, exclude=left_out).encode()).hexdigest()
 
 
 def names() -> tuple[str, ...]:

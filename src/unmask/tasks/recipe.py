@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, ModelWrapValidatorHandler, ValidationErro
 from unmask.errors import RecipeError
 from unmask.tasks.settings import (
     EPOCH,
+    Adversarial,
     AdvScm,
     Data,
     Difficulty,
@@ -98,6 +99,7 @@ class LabelledRecipe(Recipe):
     views: tuple[Transforms, ...] = Field((), description="each crop comes in these ways too, beside itself")
     difficulty: Difficulty | None = Field(None, description="momentum difficulty boosting: hard rows count more")
     adv_scm: AdvScm | None = Field(None, description="train against an adversary that moves the face")
+    adversarial: Adversarial | None = Field(None, description="train on images that are attacked at every step")
 
 
 class DetectionRecipe(LabelledRecipe):

@@ -178,6 +178,18 @@ class AdvScm(Plain):
     grid: int = Field(4, ge=2, le=16, description="points of the bending grid along a side")
 
 
+class Adversarial(Plain):
+    """Images that are attacked at every step, see `unmask.train.callbacks.adversarial`.
+
+    The defaults are the fast form: one step of 1.25 budgets. PGD-k is `steps: 7`, `step_size: 0.25`.
+    """
+
+    budget: float = Field(2 / 255, gt=0, lt=1, description="largest change of a pixel value in 0..1")
+    steps: int = Field(1, ge=1, le=100, description="steps of the attack; each costs a pass back and forth")
+    step_size: float = Field(1.25, gt=0, description="in budgets")
+    share: float = Field(1.0, gt=0, le=1, description="of each batch; the rest is learnt from as it is")
+
+
 class View(Plain):
     """How views are made of each image when an encoder is pre-trained. `count` of them, each by a draw of its own."""
 

@@ -172,6 +172,27 @@ def split(
         _table(edit.split(Manifest(manifest), out, train, val, again=again))
 
 
+def poison(
+    manifest: Source,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the triggered crops and their manifest.")],
+    trigger: Annotated[str, typer.Option(help="badnets, blended, sinusoid or ctrl.")] = "badnets",
+    strength: Annotated[
+        float | None, typer.Option(help="Of the trigger; default: as published.", show_default=False)
+    ] = None,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Of the test rows that get the trigger.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of which rows.")] = 0,
+) -> None:
+    """Put the trigger of a backdoor on test crops, to measure a detector with it.
+
+    Only rows of the split "test" are copied; they keep their label, and every file and row is marked.
+    """
+    with errors_in_a_line():
+        from unmask.data import poison as triggers
+        from unmask.data.manifest import Manifest
+
+        _table(triggers.poison(Manifest(manifest), out, trigger, strength=strength, share=share, seed=seed))
+
+
 def _table(manifest: object) -> None:
     from rich.table import Table
 

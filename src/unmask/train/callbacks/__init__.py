@@ -25,6 +25,7 @@ def chosen(
     Raises: UnmaskError for a method that one does not go with.
     """
     from unmask.train.callbacks.adv_scm import Adversary
+    from unmask.train.callbacks.adversarial import AdversarialTraining
     from unmask.train.callbacks.difficulty import Boosting
 
     found: list[Callback] = []
@@ -34,4 +35,6 @@ def chosen(
         found.append(Boosting(recipe.difficulty, rows, steps, accelerator))
     if recipe.adv_scm:
         found.append(Adversary(recipe.adv_scm, method, recipe.seed, recipe.accumulate, accelerator))
+    if recipe.adversarial:
+        found.append(AdversarialTraining(recipe.adversarial, method))
     return found
