@@ -73,7 +73,7 @@ def sentences(classes: tuple[str, ...], words: Vocabulary, backward: bool) -> tu
 
 def sentence_scores(logits: Tensor, say: Tensor, pad: int) -> Tensor:
     """log P of each sentence: logits (B, K, T, V), targets (K, T) -> (B, K); padding counts for nothing."""
-    each = logits.float().log_softmax(3).gather(3, say.expand(len(logits), -1, -1)[..., None])[..., 0]
+    each = logits.float().log_softmax(3).gather(3, say.expand(logits.shape[0], -1, -1)[..., None])[..., 0]
     return (each * (say != pad)).sum(2)
 
 
@@ -108,8 +108,8 @@ class OrderDetector(Detector):
     def forward(self, image: Tensor) -> Output:
         found, count = self.encode(image), len(self.read)
         memory = tuple(part.repeat_interleave(count, 0) for part in found.memory)
-        tokens = self.read.repeat(len(image), 1)
-        logits = self.decode(memory, tokens).unflatten(0, (len(image), count))
+        tokens = self.read.expand(image.shape[0], -1, -1).flatten(0, 1)  # `len` would fix the batch in an export
+        logits = self.decode(memory, tokens).unflatten(0, (-1, count))
         return Output(sentence_scores(logits, self.say, self.words.pad), found.features)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
