@@ -15,6 +15,7 @@ It wants pairs in the batch (`sampler: {name: paired}`).
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -116,7 +117,7 @@ def principal(features: Tensor, share: float) -> Tensor:
         return features
     with torch.no_grad():
         _, _, directions = torch.linalg.svd(features.float(), full_matrices=False)
-        kept = directions[: max(1, -int(-share * len(directions) // 1))]
+        kept: Tensor = directions[: max(1, math.ceil(share * len(directions)))]
     return features.float() @ kept.T @ kept
 
 

@@ -152,7 +152,8 @@ class _Trunk(nn.Module):
     def flat(self, size: int) -> int:
         """Length of the flattened maps of a crop."""
         with torch.device("meta"):
-            return ConvNet(self.body.name).eval()(torch.zeros(1, 3, size, size)).numel()
+            maps: Tensor = ConvNet(self.body.name).eval()(torch.zeros(1, 3, size, size))
+        return maps.numel()
 
     def forward(self, image: Tensor, style: Tensor | None = None, level: Level | None = None) -> Tensor:
         """`style`: (B,) for each image the row whose statistics its maps take at the `level`."""

@@ -125,7 +125,7 @@ def cut_and_mixed(image: Tensor, target: Tensor, share: float, middle: list[floa
 
 def _drop_paths(encoder: Encoder, rate: float) -> None:
     """Stochastic depth: block n of N is left out with n / (N - 1) times the rate (Huang et al., ECCV 2016)."""
-    from timm.layers import DropPath
+    from timm.layers.drop import DropPath
 
     blocks: Any = encoder.body.blocks
     for n, block in enumerate(blocks):

@@ -270,7 +270,8 @@ class _DomainNorm(nn.Module):
         which = self.embedding.mean(0, keepdim=True) if domain is None else self.embedding[domain]
         scale, shift = self.scale_shift(which).chunk(2, 1)
         # Relative to the feature as it is: with scale and shift 0 nothing is changed.
-        return x + F.layer_norm(x, x.shape[1:]) * scale + shift
+        normed: Tensor = x + F.layer_norm(x, x.shape[1:]) * scale + shift
+        return normed
 
 
 def _bottleneck(wide: int, width: int) -> nn.Sequential:
@@ -321,7 +322,7 @@ def inner_step(loss: Tensor, weights: Mapping[str, Tensor], rate: float, second_
 
     Finn et al., "Model-Agnostic Meta-Learning", ICML 2017.
     """
-    slopes = torch.autograd.grad(
+    slopes: tuple[Tensor | None, ...] = torch.autograd.grad(
         loss, list(weights.values()), create_graph=second_order, retain_graph=True, allow_unused=True
     )
     return {

@@ -78,7 +78,8 @@ class PCL(Detector):
 
 def volume(one: Tensor, other: Tensor) -> Tensor:
     """Logits of the consistency of each two places: f_i g_j / sqrt(C), (B, C, h, w) twice -> (B, h w, h w)."""
-    return one.flatten(2).transpose(1, 2) @ other.flatten(2) / one.shape[1] ** 0.5
+    logits: Tensor = one.flatten(2).transpose(1, 2) @ other.flatten(2) / one.shape[1] ** 0.5
+    return logits
 
 
 def consistency_loss(logit: Tensor, target: Tensor) -> Tensor:

@@ -155,7 +155,8 @@ class _Policy(nn.Module):
         drawn = [torch.distributions.Categorical(logits=say(seen)) for say in self.say]
         picked = [one.sample() for one in drawn]
         log_p = torch.stack([one.log_prob(at) for one, at in zip(drawn, picked, strict=True)]).sum(0)
-        return Choice(*picked, log_p, torch.stack([one.entropy() for one in drawn]).sum(0))
+        region, kind, ratio = picked
+        return Choice(region, kind, ratio, log_p, torch.stack([one.entropy() for one in drawn]).sum(0))
 
 
 def _ratio(choice: Choice) -> Tensor:

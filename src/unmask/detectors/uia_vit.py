@@ -132,7 +132,7 @@ def mahalanobis(x: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
     width = len(mean)
     ridge = spread + 1e-3 * spread.trace() / width * torch.eye(width, device=spread.device)
     apart = (x.float() - mean).flatten(0, -2)
-    solved = torch.linalg.solve(ridge, apart.T).T
+    solved: Tensor = torch.linalg.solve(ridge, apart.T).T
     return (apart * solved).sum(1).view(x.shape[:-1])
 
 

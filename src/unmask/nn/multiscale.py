@@ -39,7 +39,7 @@ class MultiScale(nn.Module):
         if isinstance(self.body, ConvNet):
             self.features = sum(self.body.width(stage) for stage in STAGES)
         else:
-            self.features = sum(self.body.stage4_cfg["num_channels"])  # type: ignore[union-attr,index]
+            self.features = sum(self.body.stage4_cfg["num_channels"])  # type: ignore[index]
 
     def input(self, size: int) -> InputSpec:
         return InputSpec(size=size, margin=1.3, mean=IMAGENET[0], std=IMAGENET[1])

@@ -35,7 +35,7 @@ def radial(weight: Tensor) -> Tensor:
     flat = weight.flatten(2)[..., list(RING)]
     kernel = torch.zeros(*weight.shape[:2], 25, dtype=weight.dtype, device=weight.device)
     kernel[..., list(OUTER)], kernel[..., list(INNER)] = flat, -flat
-    return kernel.unflatten(2, (5, 5))
+    return kernel.view(*weight.shape[:2], 5, 5)
 
 
 class PixelDifference(nn.Module):

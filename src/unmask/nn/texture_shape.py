@@ -33,8 +33,8 @@ def as_maps(tokens: Tensor, side: int, faithful: Faithful) -> Tensor:
     image.
     """
     if faithful == "release":
-        return tokens.transpose(0, 1).reshape(len(tokens), tokens.shape[2], side, side)
-    return tokens.transpose(1, 2).unflatten(2, (side, side))
+        return tokens.transpose(0, 1).reshape(tokens.shape[0], tokens.shape[2], side, side)
+    return tokens.transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], side, side)
 
 
 def gaussian_maps(centre: Tensor, deviation: Tensor, side: int) -> Tensor:
@@ -70,7 +70,8 @@ class Shape(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Images in -1..1 -> mean and log-variance (B, steps, 2), features (B, F)."""
         flat = self.encoder(image).flatten(1)
-        return *(of(flat).unflatten(1, (self.steps, 2)) for of in (self.mean, self.log_variance)), flat  # type: ignore[return-value]
+        mean, log_variance = (of(flat).unflatten(1, (self.steps, 2)) for of in (self.mean, self.log_variance))
+        return mean, log_variance, flat
 
     def loss(self, image: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
         """0.1 MSE of the image drawn again + 0.01 KL."""
@@ -134,7 +135,7 @@ class TextureShape(nn.Module):
             x, y = layer(x, y, positions)
         return x, y
 
-    def maps(self, mean: Tensor, log_variance: Tensor, features: Tensor, layer: int) -> Tensor:
+    def maps(self, layer: int, mean: Tensor, log_variance: Tensor, features: Tensor) -> Tensor:
         """Of each head and step the Gaussian map of one layer of the decoder: (B, heads, steps, N)."""
         offset = self.offset[layer](features).sigmoid().unflatten(1, (self.steps, self.heads, 2))
         span = self.side - 2.0 if self.faithful == "paper" else REACH - 1
@@ -151,7 +152,7 @@ class TextureShape(nn.Module):
         length = tokens.shape[1]
         z, mask = self.words(tokens) + self.places[:length], causal(length, x.device)
         for n, layer in enumerate(self.decoder):
-            bias = self.alpha * self.maps(*shape, n)[:, :, :length] if shape else None  # type: ignore[call-arg]
+            bias = self.alpha * self.maps(n, *shape)[:, :, :length] if shape else None
             z = layer(z, x, y, mask, bias)
         said: Tensor = self.head(self.norm(z))
         return said
