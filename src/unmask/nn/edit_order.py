@@ -159,8 +159,9 @@ class Attention(nn.Module):
             linear(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for linear, x in ((self.q, query), (self.k, key), (self.v, value))
         )
-        read = F.scaled_dot_product_attention(q, k, v, bias, self.dropout if self.training else 0.0)
-        attended: Tensor = self.out(read.transpose(1, 2).flatten(2))
+        logits = q @ k.transpose(2, 3) / q.shape[3] ** 0.5  # not torch's fused form: its layout cannot be exported
+        weights = F.dropout((logits if bias is None else logits + bias).softmax(3), self.dropout, self.training)
+        attended: Tensor = self.out((weights @ v).transpose(1, 2).flatten(2))
         return attended
 
 
