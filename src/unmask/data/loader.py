@@ -19,19 +19,21 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from unmask.data.fitting import check, fit, read
+from unmask.data.donors import five_points
+from unmask.data.fitting import check, fit, fitted, read
 from unmask.data.manifest import Manifest
 from unmask.data.transforms import Chain
 from unmask.errors import ManifestError
-from unmask.types import InputSpec, Pixels
+from unmask.types import Floats, InputSpec, Pixels
 
 Transform = Callable[[Pixels, np.random.Generator], Pixels]
 Key = int | Sequence[int]
 NO_VIEWS = np.empty((0, 0, 0, 3), np.uint8)
 NO_MASK = np.empty((0, 0), np.uint8)
+NO_POINTS = np.empty((0, 2), np.float32)
 _COLUMNS = (
     "relpath", "reason", "label", "group_id", "method", "dataset", "media_id", "pair_key", "frame", "box", "margin",
-    "template",
+    "template", "identity",
 )  # fmt: skip
 
 
@@ -47,6 +49,9 @@ class Item(NamedTuple):
     views: Pixels = NO_VIEWS  # (V, S, S, 3) what `image` becomes by each of `FaceSet.views`
     mask: Pixels = NO_MASK  # (S, S) how much of each pixel was forged, 0..255; where nobody asked for masks, nothing
     masked: bool = False  # whether the mask is known
+    points: Floats = NO_POINTS  # (5, 2) five points in pixels of `image`, NaN if not known; nothing if nobody asked
+    identity: int = -1  # code of whose face it is, -1 = not known
+    domain: int = 0  # code of the data set
 
 
 class FaceSet(Dataset[Item]):
@@ -55,7 +60,8 @@ class FaceSet(Dataset[Item]):
     Attributes: the columns, one entry a crop, N in all.
         row: int32, the row of the manifest.
         label: int8, 1 = fake, 0 = real, -1 = not labelled.
-        group, method, dataset, media: int32 codes; `methods` and `datasets` say what two of them stand for. The methods
+        group, method, dataset, media, identity: int32 codes, -1 for an identity that is not known; `methods` and
+        `datasets` say what two of them stand for. The methods
             of forgeries come first: F of them are 0 .. F - 1, whatever real rows are called.
         pair: int32, `partners` of this set.
         left_out: chosen rows of the manifest that have no crop.
@@ -70,11 +76,13 @@ class FaceSet(Dataset[Item]):
         transform: Transform | None = None,
         views: Sequence[Transform] = (),
         masks: bool = False,
+        points: bool = False,
     ) -> None:
         """
         Args:
             masks: give the mask of each crop too: nothing of a real one, the stored one of a forgery where there is
                 one of the crop's size.
+            points: give the five points of each crop too, as `transform` moves them.
             where: a mask over all rows of the manifest; None = all.
             transform: changes the crop as it is stored, before it is cut to `spec`.
             views: each makes another image of what `transform` left, as stored too: the same draw of it in all of
@@ -83,7 +91,8 @@ class FaceSet(Dataset[Item]):
         """
         self.manifest, self.spec, self.transform, self.views = Manifest(manifest), spec, transform, tuple(views)
         self.masks = masks
-        table = self._rows((*_COLUMNS, *(["mask_relpath"] if masks else [])))
+        more = [*(["mask_relpath"] if masks else []), *(["points", "matrix", "size"] if points else [])]
+        table = self._rows((*_COLUMNS, *more))
         if where is not None and where.shape != (len(table),):
             raise ManifestError(f"a mask of shape {where.shape} does not fit {len(table)} rows of {manifest}")
         wanted = np.ones(len(table), np.bool_) if where is None else where
@@ -93,11 +102,14 @@ class FaceSet(Dataset[Item]):
         table = table.take(pa.array(self.row))
         self._paths, self._starts = _flat(table["relpath"])
         self._masks = _flat(table["mask_relpath"]) if masks else None
+        self._points = _points(table) if points else None
         self.label = table["label"].fill_null(-1).to_numpy().astype(np.int8)
         self.group, _ = _codes(table["group_id"])
         self.media, _ = _codes(table["media_id"])
         self.method, self.methods = _codes(table["method"], first=pa.array(self.label == 1))
         self.dataset, self.datasets = _codes(table["dataset"])
+        self.identity, _ = _codes(table["identity"])
+        self.identity[pc.equal(table["identity"], "").to_numpy(zero_copy_only=False)] = -1
         self.margin = table["margin"].fill_null(-1).to_numpy().astype(np.float32)
         self._check_input(table["template"])
         source, _ = _codes(table["pair_key"])
@@ -120,6 +132,11 @@ class FaceSet(Dataset[Item]):
         at = int(i)
         image = self.stored(at)
         return self.item(at, image, seed, self.stored_mask(at, image.shape[0]) if self.masks else None)
+
+    @property
+    def without_points(self) -> int:
+        """Crops whose five points were asked for and are not known."""
+        return 0 if self._points is None else int(np.isnan(self._points).any((1, 2)).sum())
 
     def untransformed(self) -> FaceSet:
         """The same crops as they are stored: no augmentation, no views."""
@@ -153,7 +170,10 @@ class FaceSet(Dataset[Item]):
         rng = np.random.default_rng(numbers)
         if mask is not None:
             mask = _moved_mask(mask, self.transform, image, np.random.default_rng(numbers))
-        if self.transform is not None:
+        side, five = image.shape[0], None if self._points is None else self._points[i] * np.float32(image.shape[0])
+        if five is not None and isinstance(self.transform, Chain):
+            image, five = self.transform.with_points(image, five, rng)
+        elif self.transform is not None:
             image = self.transform(image, rng)
         ways = [image, *(view(image, rng) for view in self.views)]
         image, *views = (np.ascontiguousarray(fit(way, self.spec, float(self.margin[i]))) for way in ways)
@@ -164,7 +184,9 @@ class FaceSet(Dataset[Item]):
             whole = np.zeros(image.shape[:2], np.uint8)
             shown = whole if mask is None else np.ascontiguousarray(fit(mask, self.spec, float(self.margin[i])))
         more = np.stack(views) if views else NO_VIEWS
-        return Item(image, label, i, group, pair, method, more, shown, self.masks and mask is not None)
+        at = NO_POINTS if five is None else fitted(five, side, self.spec, float(self.margin[i]))
+        whose, of = int(self.identity[i]), int(self.dataset[i])
+        return Item(image, label, i, group, pair, method, more, shown, self.masks and mask is not None, at, whose, of)
 
     def inputs(self, i: int) -> Pixels:
         """(N, S, S, 3): what is looked at to judge item `i`, untransformed; of a face, its crop."""
@@ -207,6 +229,14 @@ def _moved_mask(mask: Pixels, transform: Transform | None, image: Pixels, rng: n
     half = np.float32(0.5)  # points count from the image's corner, OpenCV from the middle of its first pixel
     matrix = cv2.getAffineTransform(corners - half, np.asarray(moved, np.float32) - half)
     return np.asarray(cv2.warpAffine(mask, matrix, mask.shape[::-1], flags=cv2.INTER_LINEAR), np.uint8)
+
+
+def _points(table: pa.Table) -> Floats:
+    """(N, 5, 2) in a crop whose side is 1; NaN where they are not known."""
+    found = np.full((len(table), 5, 2), np.nan, np.float32)
+    known = pc.and_(pc.is_valid(table["points"]), pc.is_valid(table["matrix"])).to_numpy(zero_copy_only=False)
+    found[known] = five_points(table.filter(pa.array(known)))
+    return found
 
 
 def partners(

@@ -156,7 +156,8 @@ class PictureSet(FaceSet):
         image, *views = (self._tile(way, np.random.default_rng(draw)) for way in ways)
         columns = (self.label, self.group, self.pair, self.method)
         label, group, pair, method = (int(column[i]) for column in columns)
-        item = Item(image, label, i, group, pair, method)
+        whose, of = int(self.identity[i]), int(self.dataset[i])
+        item = Item(image, label, i, group, pair, method, identity=whose, domain=of)
         return item._replace(views=np.stack(views)) if views else item
 
     def _tile(self, image: Pixels, rng: np.random.Generator) -> Pixels:

@@ -52,18 +52,20 @@ def set_of(
     transform: Transform | None = None,
     views: Sequence[Transform] = (),
     masks: bool = False,
+    points: bool = False,
     training: bool = False,
 ) -> FaceSet:
     """Some rows of a manifest as a data set: crops of faces, or whole images for weights of margin 0.
 
     Args:
         training: whole images are shown by a tile from anywhere.
-    Raises: UnmaskError for rows that do not fit, and for masks of whole images.
+    Raises: UnmaskError for rows that do not fit, and for masks and points of whole images.
     """
     if spec.margin:
-        return FaceSet(data, spec, where=where, transform=transform, views=views, masks=masks)
-    if masks:
-        raise RecipeError("masks are of crops of faces, and this detector looks at whole images: leave out masks")
+        return FaceSet(data, spec, where=where, transform=transform, views=views, masks=masks, points=points)
+    if masks or points:
+        what = "masks" if masks else "points"
+        raise RecipeError(f"{what} are of crops of faces, and this detector looks at whole images: leave out {what}")
     return PictureSet(data, spec, where=where, transform=transform, views=views, random=training)
 
 
@@ -107,6 +109,9 @@ def planned(recipe: LabelledRecipe, faces: Columns, epoch: int, label: Codes | N
     group = faces.group if kind.spread_groups else None
     if kind.name == "by_class":
         return samplers.by_class(label, recipe.batch, seed, epoch, group=group)
+    if kind.name == "by_domain":  # as many of each class of each data set
+        both = np.where(label < 0, -1, label * (int(faces.dataset.max(initial=0)) + 1) + faces.dataset)
+        return samplers.by_class(both, recipe.batch, seed, epoch, group=group)
     if kind.name == "pk":
         return samplers.pk(label, kind.per_class, recipe.batch, seed, epoch)
     if kind.name == "by_method":

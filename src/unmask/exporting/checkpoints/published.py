@@ -16,7 +16,7 @@ from unmask.base.detector import Detector
 from unmask.bundles import write
 from unmask.bundles.distance import ExportWrapper, save
 from unmask.errors import BundleError, MissingExtraError, UnknownMethodError
-from unmask.exporting.checkpoints import deepfakebench, genconvit, layouts, ucf
+from unmask.exporting.checkpoints import deepfakebench, fsfm, genconvit, layouts, ucf
 from unmask.nn.backbones import fill
 from unmask.registry import FAMILIES, create
 from unmask.types import Card
@@ -143,11 +143,16 @@ LAYOUTS: dict[str, Callable[[Detector, Path], State]] = {
     "xception": deepfakebench.xception,
     "efficientnet_b4": deepfakebench.efficientnet_b4,
     "effort": deepfakebench.effort,
+    "sbi": deepfakebench.sbi,
 }
 # What a published layout needs the method's class to be built with ...
-OPTIONS: dict[str, dict[str, Any]] = {"efficientnet_b4": {"network": "efficientnet-b4-static"}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "efficientnet_b4": {"network": "efficientnet-b4-static"},
+    "sbi": {"network": "efficientnet-b4-sbi"},
+}
 # ... and files that decide it themselves.
 WITH_OPTIONS: dict[str, Callable[[Path], tuple[dict[str, Any], State]]] = {
+    "fsfm": fsfm.layout,
     "genconvit": genconvit.layout,
     "ucf": ucf.layout,
 }
