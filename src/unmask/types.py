@@ -73,7 +73,7 @@ class Media:
         notes: what a reader of the verdict should know ("suffix says .jpg, content is PNG").
         provenance: EXIF camera fields and C2PA state, as plain strings.
         frames: `frames(count)` yields at most `count` frames evenly spaced in time, in order, each a Frame or Unread.
-        frames_at: the same of the frames that are on screen at these seconds, without repeats; None where a medium
+        frames_at: the same of the frames that are on screen at these seconds, without repeats; None where a media file
             cannot be looked at twice.
     """
 
@@ -162,6 +162,21 @@ class Calibration(Plain):
     data: str = Field(description="what it was fitted on: data set, split, number of items and groups")
 
 
+class ClassCalibration(Plain):
+    """How sure a classifier's answers may be taken to be; fitted on validation data, one item for each video.
+
+    `kind`: what the classes are: what made an image ("method", "version", "source"), bona fide or "attack", orders of
+        edits ("sequence"), people ("identity").
+    `temperature`: P(class) = softmax(logits / temperature).
+    `strangeness`: for each class of the card, sorted 1 - P(class) of its validation items, for conformal p-values.
+    """
+
+    kind: Literal["method", "version", "source", "attack", "sequence", "identity", "person"]
+    temperature: float = Field(gt=0)
+    strangeness: tuple[tuple[float, ...], ...]
+    data: str = Field(description="what it was fitted on: data set, split, number of items and groups")
+
+
 class Metric(Plain):
     """One number of a card's table, with what is needed to rebuild it."""
 
@@ -203,6 +218,7 @@ class Card(Plain):
     input: InputSpec
     base: BaseEncoder | None = Field(None, description="of a delta bundle: where all other weights are")
     calibration: Calibration | None = None
+    class_calibration: ClassCalibration | None = Field(None, description="of a classifier: how sure its classes are")
     ood_threshold: float | None = Field(
         None, description="distance from the training data above which a face is unfamiliar"
     )
@@ -260,6 +276,15 @@ class Sample(Plain):
     matrix: tuple[tuple[float, float, float], ...] = Field((), description="2 x 3, frame pixels -> crop pixels")
     found: float = Field(description="the face detector's confidence, 0..1; not P(fake)")
     score: float = Field(ge=0, le=1, description="calibrated P(fake) of this frame alone")
+
+
+class Traces(Plain):
+    """What made it, as a conformal set: of items of a class in `among`, the set misses the class at most at
+    `error_rate`. Empty: none that the detector knows. Nothing is promised for a generator outside `among`."""
+
+    resemble: tuple[str, ...]
+    among: tuple[str, ...] = Field(description="classes that could be named")
+    error_rate: float
 
 
 class FaceReport(Plain):

@@ -77,7 +77,7 @@ class Data(Plain):
 class Sampler(Plain):
     """How rows come together in batches, see `unmask.data.samplers`."""
 
-    name: Literal["shuffled", "by_class", "by_method", "paired", "grouped", "pk"] = "shuffled"
+    name: Literal["shuffled", "by_class", "by_method", "paired", "grouped", "pk", "half_labelled"] = "shuffled"
     per_class: int = Field(4, ge=2, description="pk: images of each class in a batch, which holds batch / per_class")
     every: Literal["fake", "real"] = Field("fake", description="paired: what of the two comes once in an epoch")
     spread_groups: bool = Field(False, description="no more of a leakage group in a batch than its fair share")
@@ -176,6 +176,19 @@ class AdvScm(Plain):
     zoom: float = Field(0.25, ge=0, lt=1, description="bound: between 1 - zoom and 1 + zoom")
     bend: float = Field(0.1, ge=0, lt=0.5, description="bound of the grid's points, in sides of the image")
     grid: int = Field(4, ge=2, le=16, description="points of the bending grid along a side")
+
+
+class OpenWorld(Plain):
+    """Rows whose class nobody has named: the rest of known classes, and all of new ones (OW-DFA).
+
+    Which rows those are is drawn by leakage group, so that frames of one video share their fate; or the data set says
+    it (`tags`).
+    """
+
+    slots: int = Field(ge=1, description="classes for new ones; the paper gives as many as there are")
+    labelled: float = Field(0.75, gt=0, le=1, description="share of a known class's groups whose rows are labelled")
+    kept: float = Field(0.75, gt=0, le=1, description="share of a new class's groups that are there at all")
+    tags: str = Field("", description='key in `extra` that says "labelled", "unlabelled" or "unused" of each row')
 
 
 class View(Plain):
