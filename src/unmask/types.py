@@ -300,6 +300,7 @@ class FaceReport(Plain):
         True, description="whether it enters the file's number; false where it is not fit to be judged"
     )
     samples: tuple[Sample, ...] = ()
+    traces: Traces | None = Field(None, description="what made it; absent where the detector does not say")
     # Images serve the HTML report and the page; the JSON stays small and free of faces.
     thumbnail: bytes | None = Field(None, exclude=True, repr=False)  # JPEG of the most telling crop
     heat: bytes | None = Field(None, exclude=True, repr=False)  # JPEG, occlusion heat map over that crop

@@ -124,7 +124,8 @@ def _counted(masks: Mask, heat: Values, group: NDArray[np.str_], about: tuple[st
         "f1": np.array([o.f1[0] for o in overlaps]),
     }
     found = intervals({name: _mean(column) for name, column in columns.items()}, group)
-    return Localisation(*about, len(masks), len(np.unique(group)), **found)
+    numbers = (found[name] for name in ("pixels", "centre", "iou", "f1"))
+    return Localisation(*about, len(masks), len(np.unique(group)), *numbers)
 
 
 def _mean(column: Values) -> Of:

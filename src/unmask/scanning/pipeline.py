@@ -233,7 +233,9 @@ class Scanner:
         said, distances = log_odds(reading.logits, self.scorer.card.classes), reading.features_distance
         for i, (c, keep) in enumerate(pending):
             distance = None if distances is None else float(distances[i])
-            gathered.seen[id(c.face)] = Seen(c.face, c.matrix, float(said[i]), distance, c.image if keep else None)
+            gathered.seen[id(c.face)] = Seen(
+                c.face, c.matrix, float(said[i]), distance, c.image if keep else None, reading.logits[i]
+            )
 
     # --- sightings -> verdict ----------------------------------------------------------------------------------------
 
@@ -272,7 +274,7 @@ class Scanner:
         card = self.scorer.card
         assert card.calibration is not None  # `ready` refuses bundles without one
         what = "picture" if self.face_detector is None else "face"
-        return Judge(card.calibration, card.ood_threshold, self._margins, self.settings, what)
+        return Judge(card.calibration, card.ood_threshold, self._margins, self.settings, what, card)
 
     def _margins(self, crops: Pixels) -> Floats:
         return log_odds(self.scorer.logits(crops), self.scorer.card.classes)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich.text import Text
 
 from unmask.scanning.listing import told
+from unmask.scanning.traces import said
 from unmask.scanning.words import SHORT, STATES, confessed, event, meaning_of, percent, span, visible
 from unmask.types import FaceReport, FileReport, PassedOver, Report, State
 
@@ -59,6 +60,7 @@ def single(file: FileReport, report: Report) -> Text:
     if not whole_image:
         for face in file.faces:
             rows.append(line(face, f"face {face.track}, {_seen(face)}"))
+    rows += [Text(f"  {visible(said(face.traces))}") for face in file.faces if face.traces]
     if file.media:
         rows.append(Text(_media(file), "dim"))
     rows.append(
