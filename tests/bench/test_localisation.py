@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from unmask.bench.localisation import _counted, run
 
 from tests.data.crops import face
+from unmask.bench.localisation import _counted, run
 from unmask.data.manifest import FaceRow, write
 from unmask.errors import ManifestError
 
