@@ -114,7 +114,7 @@ def _marked(faces: FaceSet) -> Iterator[tuple[Pixels, Mask | None]]:
 def _counted(masks: Mask, heat: Values, group: NDArray[np.str_], about: tuple[str, str, str]) -> Localisation:
     side = masks.shape[1]
     y, x = np.mgrid[:side, :side]
-    middle = -np.hypot(x - side / 2, y - side / 2)
+    middle = -np.hypot(x - (side - 1) / 2, y - (side - 1) / 2)
     pairs = list(zip(masks, heat, strict=True))
     overlaps = [overlap(m[None], h[None], float(np.quantile(h, 1 - m.mean()))) for m, h in pairs]
     columns = {
