@@ -73,7 +73,7 @@ class Media:
         notes: what a reader of the verdict should know ("suffix says .jpg, content is PNG").
         provenance: EXIF camera fields and C2PA state, as plain strings.
         frames: `frames(count)` yields at most `count` frames evenly spaced in time, in order, each a Frame or Unread.
-        frames_at: the same of the frames that are on screen at these seconds, without repeats; None where a medium
+        frames_at: the same of the frames that are on screen at these seconds, without repeats; None where a media file
             cannot be looked at twice.
     """
 
@@ -176,6 +176,21 @@ class Calibration(Plain):
     data: str = Field(description="what it was fitted on: data set, split, number of items and groups")
 
 
+class ClassCalibration(Plain):
+    """How sure a classifier's answers may be taken to be; fitted on validation data, one item for each video.
+
+    `kind`: what the classes are: what made an image ("method", "version", "source"), bona fide or "attack", orders of
+        edits ("sequence"), people ("identity").
+    `temperature`: P(class) = softmax(logits / temperature).
+    `strangeness`: for each class of the card, sorted 1 - P(class) of its validation items, for conformal p-values.
+    """
+
+    kind: Literal["method", "version", "source", "attack", "sequence", "identity", "person"]
+    temperature: float = Field(gt=0)
+    strangeness: tuple[tuple[float, ...], ...]
+    data: str = Field(description="what it was fitted on: data set, split, number of items and groups")
+
+
 class Metric(Plain):
     """One number of a card's table, with what is needed to rebuild it."""
 
@@ -217,6 +232,7 @@ class Card(Plain):
     input: InputSpec
     base: BaseEncoder | None = Field(None, description="of a delta bundle: where all other weights are")
     calibration: Calibration | None = None
+    class_calibration: ClassCalibration | None = Field(None, description="of a classifier: how sure its classes are")
     ood_threshold: float | None = Field(
         None, description="distance from the training data above which a face is unfamiliar"
     )
@@ -276,6 +292,15 @@ class Sample(Plain):
     score: float = Field(ge=0, le=1, description="calibrated P(fake) of this frame alone")
 
 
+class Traces(Plain):
+    """What made it, as a conformal set: of items of a class in `among`, the set misses the class at most at
+    `error_rate`. Empty: none that the detector knows. Nothing is promised for a generator outside `among`."""
+
+    resemble: tuple[str, ...]
+    among: tuple[str, ...] = Field(description="classes that could be named")
+    error_rate: float
+
+
 class FaceReport(Plain):
     """One person followed through the file."""
 
@@ -289,6 +314,7 @@ class FaceReport(Plain):
         True, description="whether it enters the file's number; false where it is not fit to be judged"
     )
     samples: tuple[Sample, ...] = ()
+    traces: Traces | None = Field(None, description="what made it; absent where the detector does not say")
     # Images serve the HTML report and the page; the JSON stays small and free of faces.
     thumbnail: bytes | None = Field(None, exclude=True, repr=False)  # JPEG of the most telling crop
     heat: bytes | None = Field(None, exclude=True, repr=False)  # JPEG, occlusion heat map over that crop

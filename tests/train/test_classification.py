@@ -151,3 +151,24 @@ def test_batches_hold_masks_where_they_are_known(data: Path, tmp_path: Path) -> 
     known = batch.mask[(batch.label == 1) & ~unknown][0]
     assert known[: spec.size // 2 - 2].min() > 0.99
     assert known[spec.size // 2 + 2 :].max() < 0.01
+
+
+def test_an_open_world_learns_from_unlabelled_rows(made: Path, tmp_path: Path) -> None:
+    """ "swap" is known, "edit" is not: its rows train without a label, and validation counts them as new."""
+    chosen = recipe(
+        method="cpl",
+        options={"network": "tiny-resnet", "size": 32, "dropout": 0.0},
+        classes=["real", "swap"],
+        open_world={"slots": 2, "labelled": 0.6, "kept": 1.0},
+        batch=8,
+        length="2 epochs",
+        sampler={"name": "half_labelled"},
+        validate="2 epochs",
+    )
+    train(chosen, made, tmp_path / "run", cpu=True)
+    (row,) = rows(tmp_path / "run")
+    detector, _ = restore(tmp_path / "run")
+    assert detector.classes == ("real", "swap", "new-1", "new-2")
+    names = {"known", "novel", "novel_nmi", "novel_ari", "all", "all_nmi", "all_ari"}
+    assert names <= {k.removeprefix("val_") for k in row}
+    assert {"train_cls", "train_voting", "train_pseudo", "train_entropy"} <= row.keys()

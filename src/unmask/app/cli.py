@@ -1,10 +1,12 @@
 """The command line. Each command is a function in `commands/`; here they get their names, groups and panels.
 
     unmask scan | serve | info | pull | schema
+    unmask identity enrol | check | list | show | remove
     unmask data    index | list | card | extract | forge | show | check | split | join | filter | poison
     unmask train | export | import | methods
     unmask attack
-    unmask eval    evaluate | bench | protocols | robustness | fairness | coverage | invariance | certify | compare
+    unmask eval    evaluate | bench | protocols | robustness | fairness | coverage | invariance | certify
+                   attribution | verify | localisation | compare
 
 A new command is a function in a file of `commands/` and one line below.
 """
@@ -20,6 +22,7 @@ from unmask._version import __version__
 from unmask.app import errors
 from unmask.app.commands import (
     attack,
+    attribution,
     bench,
     certify,
     coverage,
@@ -28,14 +31,17 @@ from unmask.app.commands import (
     extract,
     fairness,
     forge,
+    identity,
     importing,
     info,
     invariance,
+    localisation,
     methods,
     robustness,
     scan,
     serve,
     train,
+    verify,
 )
 
 PANELS = SCAN, DATA, TRAIN, EVALUATE = "Scan", "Data", "Train", "Evaluate"
@@ -63,6 +69,7 @@ def _group(name: str, about: str) -> typer.Typer:
 
 app = _group("unmask", "Detect deepfakes and synthetic images.")
 data_group = _group("data", "Index data sets, extract faces, make forgeries; look at manifests and edit them.")
+identity_group = _group("identity", "A person's own gallery: is this image them, another, or a forgery of them?")
 eval_group = _group("eval", "Measure detectors: one data set, protocols, robustness, fairness, coverage, invariance.")
 
 
@@ -86,6 +93,13 @@ app.command(rich_help_panel=SCAN)(serve.serve)
 app.command(rich_help_panel=SCAN)(info.info)
 app.command(rich_help_panel=SCAN)(info.pull)
 app.command(rich_help_panel=SCAN)(info.schema)
+
+app.add_typer(identity_group, rich_help_panel=SCAN)
+identity_group.command()(identity.enrol)
+identity_group.command()(identity.check)
+identity_group.command("list")(identity.people)
+identity_group.command()(identity.show)
+identity_group.command()(identity.remove)
 
 app.add_typer(data_group, rich_help_panel=DATA)
 data_group.command()(data.index)
@@ -115,6 +129,9 @@ eval_group.command()(fairness.fairness)
 eval_group.command()(coverage.coverage)
 eval_group.command()(invariance.invariance)
 eval_group.command()(certify.certify)
+eval_group.command()(attribution.attribution)
+eval_group.command()(verify.verify)
+eval_group.command()(localisation.localisation)
 eval_group.command()(bench.compare)
 
 

@@ -30,7 +30,7 @@ from unmask.errors import RecipeError
 from unmask.measure.protocol import Mask
 from unmask.registry import FAMILIES
 from unmask.tasks import recipe as recipes
-from unmask.tasks.recipe import DetectionRecipe
+from unmask.tasks.recipe import DetectionRecipe, LabelledRecipe
 from unmask.tasks.settings import Data
 from unmask.train.loop import finished, restore
 from unmask.train.run import BEST, FROZEN, Folder, sha256
@@ -74,7 +74,7 @@ class TrainedRecipe:
     def __init__(self, path: Path, manifest: Manifest, table: pa.Table, out: Path, seeds: Sequence[int] = ()) -> None:
         """`seeds`: one training for each; empty = the recipe's own. Raises: UnmaskError for what is no recipe."""
         recipe = recipes.load(path)
-        if not isinstance(recipe, DetectionRecipe):
+        if not isinstance(recipe, LabelledRecipe):
             raise RecipeError(f"{path} is a recipe of {recipe.task}: a table's columns tell real from fake")
         self.recipe = recipe
         self.label, self.seeds = self.recipe.name, tuple(seeds) or (self.recipe.seed,)
@@ -89,25 +89,28 @@ class TrainedRecipe:
         """Of all in the recipe that decides what it learns from given rows, but for the seed."""
         return self._sha256(self.recipe)
 
-    def _sha256(self, recipe: DetectionRecipe) -> str:
+    def _sha256(self, recipe: LabelledRecipe) -> str:
         data = recipe.data.model_dump(mode="json", exclude={"train", "validate_"})
         said = recipe.model_dump(mode="json", exclude=UNHASHED_KEYS) | {"data": data}
         said["start"] = sha256(Path(recipe.start)) if recipe.start else ""
-        if not recipe.forge:
+        if isinstance(recipe, DetectionRecipe) and not recipe.forge:
             said["landmarks"] = CANONICAL_LANDMARKS
         for part, keys in YOUNGER.items():
             held = said[part] if part else said
-            for key in (k for k, default in keys.items() if held[k] == default):
+            for key in (k for k, default in keys.items() if k in held and held[k] == default):
                 del held[key]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
-    def _without(self, held_out: Sequence[str]) -> DetectionRecipe:
+    def _without(self, held_out: Sequence[str]) -> LabelledRecipe:
         """The recipe, which makes none of these forgeries while it trains."""
+        if not isinstance(self.recipe, DetectionRecipe):
+            return self.recipe
         kept = {name: how for name, how in self.recipe.forge.items() if name not in self._unmade(held_out)}
         return self.recipe.model_copy(update={"forge": kept})
 
     def _unmade(self, held_out: Sequence[str]) -> list[str]:
-        return [name for name in self.recipe.forge if name in held_out]
+        made = self.recipe.forge if isinstance(self.recipe, DetectionRecipe) else ()
+        return [name for name in made if name in held_out]
 
     def digest(self, sides: Sequence[Sides]) -> str:
         seeds = ",".join(map(str, self.seeds))

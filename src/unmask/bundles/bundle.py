@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from unmask.bundles import classes
 from unmask.bundles.calibration import check
 from unmask.errors import BundleError, OutputError, UnmaskError
 from unmask.types import Card
@@ -69,6 +70,8 @@ def read_card(path: Path) -> Card:
         card = Card.model_validate_json(text)
         if card.calibration is not None:
             check(card.calibration)
+        if card.class_calibration is not None:
+            classes.check(card.class_calibration, card.classes)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()[:5])
         raise BundleError(f"{path} is not a card of the form unmask.bundle/1: {faults}") from error
@@ -96,6 +99,8 @@ def write(folder: Path, card: Card, files: Mapping[str, Path]) -> Card:
         check_name(name)
     if card.calibration is not None:
         check(card.calibration)
+    if card.class_calibration is not None:
+        classes.check(card.class_calibration, card.classes)
     folder.mkdir(parents=True, exist_ok=True)
     others = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in WEIGHTS and p.name not in files)
     if others:

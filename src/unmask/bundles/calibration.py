@@ -17,7 +17,15 @@ NINETY = 1.645  # standard errors to each side that hold 90 % of a normal distri
 
 
 def log_odds(logits: Floats, classes: Sequence[str]) -> Floats:
-    """Logits (N, K) -> (N,): log odds of not being "real"; for two classes logit(fake) - logit(real)."""
+    """Logits (N, K) -> (N,): log odds of not being "real"; for two classes logit(fake) - logit(real).
+
+    Raises: UnmaskError for a classifier that has no class "real": it does not tell real from fake.
+    """
+    if "real" not in classes:
+        raise BundleError(
+            f"its classes ({', '.join(list(classes)[:4])} ...) hold no 'real': it does not tell real from fake. "
+            "`unmask eval attribution` measures what it does tell apart"
+        )
     real = list(classes).index("real")
     others = np.delete(logits.astype(np.float64), real, axis=1)
     return np.asarray(np.logaddexp.reduce(others, axis=1) - logits[:, real], np.float32)

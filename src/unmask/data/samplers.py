@@ -129,6 +129,28 @@ def by_method(
     return _dealt(rows, steps, rng, seed, epoch, label, within, *([] if group is None else [group]))
 
 
+def half_labelled(label: Ints, batch: int, seed: int, epoch: int) -> Plan:
+    """Half of every batch labelled, as many rows of each class give or take one, and half of it unlabelled.
+
+    Args:
+        label: (N,) class of each row, -1 = unlabelled.
+    Raises: UnmaskError for an odd batch, and where there are no rows of one kind.
+    """
+    named, unnamed = np.flatnonzero(label >= 0), np.flatnonzero(label < 0)
+    if batch % 2 or not len(named) or not len(unnamed):
+        raise RecipeError(
+            f"a batch of {batch} cannot be half labelled ({len(named)} rows) and half unlabelled ({len(unnamed)})"
+        )
+    steps = len(label) // batch
+    _enough(len(label), batch, steps)
+    rng = _rng(seed, epoch)
+    half, classes = steps * batch // 2, rng.permutation(np.unique(label[named]))
+    counts = np.full(len(classes), half // len(classes)) + (np.arange(len(classes)) < half % len(classes))
+    of_classes = [_walk(named[label[named] == k], int(n), rng) for k, n in zip(classes, counts, strict=True)]
+    rows = np.concatenate([*of_classes, _walk(unnamed, half, rng)])
+    return _dealt(rows, steps, rng, seed, epoch, (label >= 0).astype(np.int64), label)
+
+
 def paired(
     label: Ints,
     pair: Ints,

@@ -21,6 +21,7 @@ from unmask.bundles.distance import MahalanobisWrapper, fit_mahalanobis, save
 from unmask.data.loader import FaceSet
 from unmask.data.manifest import Manifest
 from unmask.errors import BundleError, ManifestError
+from unmask.exporting.classes import Classes, calibrated, check_classes
 from unmask.exporting.delta import subtract
 from unmask.exporting.onnx import write_onnx
 from unmask.exporting.parity import BOUNDS, CROPS, Parity, check_parity, parity_crops
@@ -29,8 +30,10 @@ from unmask.measure.calibration import calibrate
 from unmask.measure.interval import bootstrap
 from unmask.measure.metrics import auroc, eer
 from unmask.measure.units import Level, Units, units
-from unmask.tasks.detection import rows
-from unmask.tasks.recipe import DetectionRecipe, Recipe
+from unmask.tasks import task
+from unmask.tasks.classification import ClassificationRows
+from unmask.tasks.detection import DetectionRows
+from unmask.tasks.recipe import ClassificationRecipe, Recipe
 from unmask.tasks.scores import scored
 from unmask.tiling import pooled
 from unmask.train.loop import restore
@@ -80,23 +83,31 @@ def export(
     Raises: UnmaskError for other data, and where the exported model answers otherwise than the torch model.
     """
     detector, recipe = restore(run)
-    if not isinstance(recipe, DetectionRecipe):
-        raise BundleError(
-            f"{run} is a run of {recipe.task}, and bundles answer real or fake: use its run folder (`unmask.restore`)"
-        )
     facts = Folder(run).facts()
     if facts["data"] != Manifest(data).digest:
         raise ManifestError(f"{data} is not the manifest that {run} was trained with: its digest differs")
     options = recipe.options | merge_adapters(detector)
-    found = rows(recipe, data, detector.input)
+    found = task(recipe).rows(recipe, data, detector)
+    assert isinstance(found, DetectionRows | ClassificationRows)
     train = found.train if isinstance(found.train, FaceSet) else found.train.faces
+    classes = None
+    if isinstance(found, ClassificationRows):
+        assert isinstance(recipe, ClassificationRecipe)
+        classes = Classes(recipe.label, found.train_name, found.validate_name)
     card = _card(recipe, options, detector, facts, found.validate)
     said = f"{', '.join(found.validate.datasets)}, validation rows of the run"
-    return build(detector, card, train, found.validate, out, said, Target(runtime, precision, bound, base))
+    return build(detector, card, train, found.validate, out, said, Target(runtime, precision, bound, base), classes)
 
 
 def build(
-    detector: Detector, card: Card, train: FaceSet, validate: FaceSet, out: Path, said: str, target: Target
+    detector: Detector,
+    card: Card,
+    train: FaceSet,
+    validate: FaceSet,
+    out: Path,
+    said: str,
+    target: Target,
+    classes: Classes | None = None,
 ) -> tuple[Card, Parity]:
     """Write a detector as a bundle: what every bundle goes through, users' and shipped ones alike.
 
@@ -105,39 +116,47 @@ def build(
         train: some of these crops, without augmentation, say what is familiar.
         validate: calibrate, set the threshold of unfamiliar, and are the crops of the parity gate.
         said: what `validate` is, for the card.
+        classes: of a classifier: what its classes are, and the class of each crop. It has P(fake) too where "real" is
+            one of them and the validation crops hold both.
     Raises: UnmaskError where scores run against the labels, or the exported model answers otherwise than the torch one.
     """
     limit = BOUNDS[target.precision] if target.bound is None else target.bound
     crops = parity_crops(validate)
-    exact = log_odds(predict(detector, crops).logits, detector.classes)
-    model = familiar(detector, train)
+    exact = predict(detector, crops).logits
+    model = familiar(detector, train, classes)
     with tempfile.TemporaryDirectory() as scratch:
         files = _files(model, card.input.size, Path(scratch), target.precision)
         if target.base:
             card = card.model_copy(update={"base": subtract(files, target.base)})
         card = write(Path(scratch) / "bundle", card, files)
         bundle = read(Path(scratch) / "bundle")
-        score, distance = _read(Scorer(bundle, "onnx"), validate)
-        table = scored(validate, score)
-        levels: dict[Level, Units] = {level: units(table, level) for level in LEVELS}
-        calibration = _calibration(levels["frame"], said)
+        logits, distance = _read(Scorer(bundle, "onnx"), validate)
+        measured: dict[str, Any] = {"ood_threshold": round(float(np.quantile(distance, OOD_QUANTILE)), 4)}
         runtimes = tuple(dict.fromkeys(("onnx", target.runtime)))
-        worst = max(check_parity(Scorer(bundle, name), crops, exact, calibration, limit) for name in runtimes)
-        measured = {
-            "calibration": calibration,
-            "ood_threshold": round(float(np.quantile(distance, OOD_QUANTILE)), 4),
-            "metrics": tuple(m for level, found in levels.items() for m in _metrics(level, found, validate)),
-        }
+        scorers, worst = [Scorer(bundle, name) for name in runtimes], 0.0
+        if classes is None or (classes.tells_real(card.classes) and {0, 1} <= set(validate.label.tolist())):
+            table = scored(validate, log_odds(logits.astype(np.float32), card.classes).astype(np.float64))
+            levels: dict[Level, Units] = {level: units(table, level) for level in LEVELS}
+            calibration = _calibration(levels["frame"], said)
+            odds = log_odds(exact, card.classes)
+            worst = max(check_parity(one, crops, odds, calibration, limit) for one in scorers)
+            metrics = tuple(m for level, found in levels.items() for m in _metrics(level, found, validate))
+            measured |= {"calibration": calibration, "metrics": metrics}
+        if classes is not None:
+            of_classes, more = calibrated(classes, card.classes, validate, logits, said)
+            worst = max(worst, *(check_classes(one, crops, exact, of_classes, limit) for one in scorers))
+            measured |= {"class_calibration": of_classes, "metrics": (*measured.get("metrics", ()), *more)}
         return write(out, card.model_copy(update=measured), files), Parity(worst, limit, len(crops), runtimes)
 
 
-def familiar(detector: Detector, train: FaceSet) -> MahalanobisWrapper:
-    """The detector with the distance from its training crops. Raises: UnmaskError, see `fit_mahalanobis`."""
+def familiar(detector: Detector, train: FaceSet, classes: Classes | None = None) -> MahalanobisWrapper:
+    """The detector with the distance from its training crops, by class. Raises: UnmaskError, see `fit_mahalanobis`."""
     plain = train.untransformed()
     chosen = np.random.default_rng(0).permutation(len(plain))[:TRAINING_CROPS]
     parts = [chosen[i : i + CROPS] for i in range(0, len(chosen), CROPS)]
     features = np.concatenate([predict(detector, np.stack([plain[int(i)].image for i in p])).features for p in parts])
-    return fit_mahalanobis(detector, features, plain.label[chosen])
+    label = plain.label if classes is None else np.unique(classes.train, return_inverse=True)[1]
+    return fit_mahalanobis(detector, features, label[chosen])
 
 
 def merge_adapters(detector: Detector) -> dict[str, Any]:
@@ -159,17 +178,16 @@ def _files(model: MahalanobisWrapper, side: int, folder: Path, precision: Precis
 
 
 def _read(scorer: Scorer, faces: FaceSet) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Log-odds and distances (N,) of all rows, of a whole image the means over its tiles."""
+    """Logits (N, K) and distances (N,) of all rows, of a whole image the means over its tiles."""
     found = []
     for start in range(0, len(faces), CROPS):
         parts = [faces.inputs(i) for i in range(start, min(start + CROPS, len(faces)))]
         counts = [len(part) for part in parts]
         reading = scorer.read(np.concatenate(parts))
         assert reading.features_distance is not None  # `familiar` gave it one
-        said = log_odds(reading.logits, scorer.card.classes)
-        found.append((pooled(said, counts), pooled(reading.features_distance, counts)))
-    score, distance = (np.concatenate(column).astype(np.float64) for column in zip(*found, strict=True))
-    return score, distance
+        found.append((pooled(reading.logits, counts), pooled(reading.features_distance, counts)))
+    logits, distance = (np.concatenate(column).astype(np.float64) for column in zip(*found, strict=True))
+    return logits, distance
 
 
 def _calibration(frames: Units, said: str) -> Calibration:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -52,6 +54,35 @@ def ari(truth: ArrayLike, predicted: ArrayLike) -> float:
     both, rows, columns = (_pairs(x) for x in (table.ravel(), table.sum(1), table.sum(0)))
     expected, most = rows * columns / max(_pairs(np.array([n])), 1.0), (rows + columns) / 2
     return float((both - expected) / (most - expected)) if most != expected else 1.0
+
+
+@dataclass(frozen=True)
+class OpenWorld:
+    """Numbers of OW-DFA. `known`: accuracy on rows of known classes, as they are called. The others after matching.
+
+    `novel`, `all` are Hungarian accuracies, matched on the rows that they count: optimistic, more so with more clusters
+    than classes. Everything is matched anew for `all`, so that it is no mean of the other two.
+    """
+
+    known: float
+    novel: float
+    novel_nmi: float
+    novel_ari: float
+    all: float
+    all_nmi: float
+    all_ari: float
+
+
+def open_world(truth: ArrayLike, predicted: ArrayLike, known: ArrayLike) -> OpenWorld:
+    """
+    Args:
+        truth, predicted: (N,) names; predictions may be clusters without a name. known: (N,) bool.
+    """
+    a, b, k = np.asarray(truth), np.asarray(predicted), labels(known)
+    same_length(truth=a, predicted=b, known=k)
+    both = [(a[~k], b[~k]), (a, b)]
+    of = [f(*rows) for rows in both for f in (hungarian_accuracy, nmi, ari)]
+    return OpenWorld(accuracy_of_classes(a[k], b[k]), *of)
 
 
 def open_set_auroc(known: ArrayLike, confidence: ArrayLike) -> float:

@@ -22,7 +22,7 @@ from unmask.measure.metrics import OF_CURVE, Ranking, auroc, share
 Score = Callable[[ArrayLike, ArrayLike], float]  # a metric: (label, score) -> number
 Part = tuple[Score, ArrayLike, ArrayLike, ArrayLike]  # metric, label, score, groups
 Of = Callable[[Longs], float]  # a metric of some data, given how often each group counts
-Kind = Literal["percentile", "bca", "delong", "wilson", "clopper-pearson"]
+Kind = Literal["percentile", "bca", "delong", "wilson", "clopper-pearson", "student-t"]
 NORMAL = NormalDist()
 BLOCKS = 400  # of groups, for the acceleration of BCa: leaving out 300,000 groups one by one would tell no more
 

@@ -15,6 +15,7 @@ from unmask.measure.inputs import Bools, Doubles, checked, codes, same_length
 class Verification:
     """Each fold scored at the threshold of the other folds: `accuracy`, `val`, `far` are means, `_std` over folds.
 
+    `accuracies`, `vals`: of each fold, in the order of their names; folds of disjoint people are independent.
     `accepted`: pairs of different people accepted over all folds, of `different`: at FAR 0.001 on LFW about three
     decide VAL, so print them beside it.
     """
@@ -27,6 +28,8 @@ class Verification:
     far: float
     accepted: int
     different: int
+    accuracies: tuple[float, ...] = ()
+    vals: tuple[float, ...] = ()
 
 
 def verify(
@@ -67,6 +70,8 @@ def verify(
         far=float(np.mean(far)),
         accepted=sum(taken),
         different=int((~y).sum()),
+        accuracies=tuple(accuracy),
+        vals=tuple(val),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files as resources
 
 from unmask.scanning.drawing import Band, scale, summary, timeline
+from unmask.scanning.traces import said
 from unmask.scanning.words import (
     C2PA,
     FACE,
@@ -222,9 +223,13 @@ def _face(k: int, face: FaceReport, file: FileReport, report: Report, level: int
     return f"""<article class="face">
 <h{level}>{_icon(face.state)}{name}: {FACE[face.state]}</h{level}>
 <div class="images">{_pictures(face, name)}</div>
-<div class="about"><p>{number}</p>{drawing}{_reasons(face.reasons, "Why")}</div>
+<div class="about"><p>{number}</p>{drawing}{_traces(face)}{_reasons(face.reasons, "Why")}</div>
 </article>
 """
+
+
+def _traces(face: FaceReport) -> str:
+    return f"<p>{_sentence(say(said(face.traces)))}</p>" if face.traces else ""
 
 
 def _pictures(face: FaceReport | WholeReport, name: str) -> str:

@@ -10,8 +10,9 @@ import numpy as np
 from unmask.bundles.calibration import probability
 from unmask.explainers.occlusion import Occlusion
 from unmask.scanning import checks, overlay
+from unmask.scanning.traces import traces_of
 from unmask.scanning.verdict import Verdict, face_verdict
-from unmask.types import Calibration, Face, FaceReport, Floats, Pixels, Sample, Settings
+from unmask.types import Calibration, Card, Face, FaceReport, Floats, Pixels, Sample, Settings, Traces
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Seen:
     margin: float
     distance: float | None  # from the training features
     image: Pixels | None  # the crop, where it was kept
+    logits: Floats | None = None  # (K,)
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Judge:
     margins: Callable[[Pixels], Floats]
     settings: Settings
     what: str = "face"  # "picture" where the whole of it is looked at
+    card: Card | None = None  # of a bundle that may say what made an image
 
     def unfit(self, seen: Sequence[Seen]) -> list[str]:
         """Why one person cannot be judged, or nothing."""
@@ -77,6 +80,7 @@ class Judge:
             reasons=verdict.reasons,
             counted=verdict.counted,
             samples=tuple(self._sample(s) for s in seen),
+            traces=self._traces(seen),
             thumbnail=thumbnail,
             heat=heated,
         )
@@ -91,6 +95,14 @@ class Judge:
         assert telling is not None  # kept above for having one
         heat = Occlusion()(self.margins, telling, towards_fake=towards_fake)
         return overlay.jpeg(telling), overlay.jpeg(overlay.overlay(telling, heat))
+
+    def _traces(self, seen: Sequence[Seen]) -> Traces | None:
+        logits = [s.logits for s in seen if s.logits is not None]
+        if self.card is None or not logits:
+            return None
+        distances = [s.distance for s in seen if s.distance is not None]
+        distance = float(np.mean(distances)) if distances else None
+        return traces_of(self.card, np.mean(logits, axis=0), distance, self.settings.error_rate)
 
     def _sample(self, seen: Seen) -> Sample:
         x0, y0, x1, y1 = (round(v, 1) for v in seen.face.box)

@@ -257,7 +257,9 @@ class Scanner:
         said, distances = log_odds(reading.logits, self.scorer.card.classes), reading.features_distance
         for i, (c, keep) in enumerate(pending):
             distance = None if distances is None else float(distances[i])
-            gathered.seen[id(c.face)] = Seen(c.face, c.matrix, float(said[i]), distance, c.image if keep else None)
+            gathered.seen[id(c.face)] = Seen(
+                c.face, c.matrix, float(said[i]), distance, c.image if keep else None, reading.logits[i]
+            )
 
     # --- sightings -> verdict ----------------------------------------------------------------------------------------
 
@@ -306,7 +308,7 @@ class Scanner:
     def _ready_judge(self) -> Judge:
         card = self.scorer.card
         assert card.calibration is not None  # `ready` refuses bundles without one
-        return Judge(card.calibration, card.ood_threshold, self._margins, self.settings)
+        return Judge(card.calibration, card.ood_threshold, self._margins, self.settings, card=card)
 
     def _margins(self, crops: Pixels) -> Floats:
         return log_odds(self.scorer.logits(crops), self.scorer.card.classes)

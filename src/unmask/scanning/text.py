@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich.text import Text
 
 from unmask.scanning.listing import told
+from unmask.scanning.traces import said
 from unmask.scanning.words import (
     FACES_ASKED,
     SHORT,
@@ -72,6 +73,7 @@ def single(file: FileReport, report: Report) -> Text:
         asked = (FACES_ASKED, STATES[file.face_state]) if file.whole else None
         rows += _answer(file, file.face_state, asked, event(whole=False), meaning_of(file, report))
         rows += [line(face, f"face {face.track}, {_seen(face)}") for face in file.faces]
+        rows += [Text(f"  {visible(said(face.traces))}") for face in file.faces if face.traces]
     if file.whole is not None:
         whole, asked = file.whole, (WHOLE_ASKED, WHOLE[file.whole.state])
         rows += _answer(whole, whole.state, asked, event(whole=True), meaning_of_whole(whole, report))

@@ -1,16 +1,21 @@
 """Which of several classes: the generator of an image, bona fide or a presentation attack, the order of its edits.
 
 method     classes are "real" and the forgeries' `method`; other methods in validation rows are unknown ones (open set)
+version    "real" and the forgeries' `generator_version`, "family/model" where the data set names both
+source     method@source and real@source, of `extra["source"]` or the data set: equal generators of two sets are two
+identity   people, as data set/identity; rows without one are left out
+person     "real", authentic images of one person, and "fake": other people, and forgeries of the person
 attack     "real" and "fake", which are bona fide and attack; `method` is the attack's type (ISO/IEC 30107-3)
 sequence   classes are whole orders of edits as `extra["steps"]` writes them ("Bangs-Smiling"), "" is none
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,13 +35,13 @@ from unmask.measure.metrics import auroc
 from unmask.measure.spoofing import development_threshold, spoofing
 from unmask.registry import FAMILIES, checked
 from unmask.tasks.loading import batches
-from unmask.tasks.recipe import ClassificationRecipe
+from unmask.tasks.recipe import ClassificationRecipe, ClassLabel
 from unmask.tasks.scores import logits
 from unmask.tasks.selection import apart, masks, planned, set_of, table_of, transform
 from unmask.tasks.task import Compute
 
-Label = Literal["method", "attack", "sequence"]
-BINARY = ("real", "fake")
+BINARY, BINARY_LABELS = ("real", "fake"), ("attack", "person")
+UNLABELLED = "?"  # in the place of a name, of a training row whose class is not told
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,14 @@ class Classification:
 
         Raises: UnmaskError for fewer than two.
         """
-        if recipe.label == "attack":
+        if recipe.label in BINARY_LABELS:
             return recipe.model_copy(update={"classes": BINARY})
         if recipe.classes:
             return recipe
         table = table_of(data, None)
         train, _ = masks(table, recipe)
-        classes = tuple(sorted(set(named(table, recipe.label)[train].tolist())))
+        unnamed = {""} if recipe.label != "sequence" else set()  # of orders of edits, "" is that there are none
+        classes = tuple(sorted(set(named(table, recipe.label, recipe.person)[train].tolist()) - unnamed))
         if len(classes) < 2:
             raise RecipeError(
                 f"data.train has {len(classes)} classes by {recipe.label!r}: two are needed to learn from"
@@ -67,7 +73,7 @@ class Classification:
     def build(self, recipe: ClassificationRecipe) -> Detector:
         """The detector with a head for these classes. Raises: UnmaskError for one whose head cannot have them."""
         kind = FAMILIES["detector"].kind(recipe.method)
-        wider = type(kind.__name__, (kind,), {"classes": recipe.classes or BINARY, "__module__": kind.__module__})
+        wider = type(kind.__name__, (kind,), {"classes": recipe.answers or BINARY, "__module__": kind.__module__})
         detector: Detector = wider(**checked(recipe.method, kind, dict(recipe.options)))
         return detector
 
@@ -75,23 +81,25 @@ class Classification:
         table = table_of(data, method.input)
         train, validate = masks(table, recipe)
         apart(table, train, validate)
-        name = named(table, recipe.label)
-        train &= np.isin(name, recipe.classes)
+        name = named(table, recipe.label, recipe.person)
+        shown = name if recipe.open_world is None else unnamed(table, name, recipe)
+        train &= np.isin(shown, recipe.classes if recipe.open_world is None else (*recipe.classes, UNLABELLED))
         for part, mask in (("train", train), ("validate", validate)):
-            if len(set(name[mask].tolist()) & set(recipe.classes)) < 2:
+            if len(set((shown if part == "train" else name)[mask].tolist()) & set(recipe.classes)) < 2:
                 raise RecipeError(f"data.{part} must leave rows of two classes or more by {recipe.label!r}")
         views = [transform(view) or transforms.Chain(()) for view in recipe.views]
         changed = transform(recipe.transforms)
         faces = set_of(data, method.input, train, transform=changed, views=views, training=True)
         held = set_of(data, method.input, validate)
-        return ClassificationRows(recipe, faces, held, name[faces.row], name[held.row])
+        return ClassificationRows(recipe, faces, held, shown[faces.row], name[held.row])
 
 
 @dataclass(frozen=True)
 class ClassificationRows:
     """
     Attributes:
-        train_name, validate_name: (N,) the class of each row; of a validation row it may be an unknown one.
+        train_name, validate_name: (N,) the class of each row; of a validation row it may be an unknown one, and of a
+            training row `UNLABELLED` in an open world.
     """
 
     recipe: ClassificationRecipe
@@ -109,7 +117,9 @@ class ClassificationRows:
 
     def note(self) -> str:
         unknown = int((~np.isin(self.validate_name, self.recipe.classes)).sum())
-        return f"{unknown:,} validation rows are of classes that are not trained: open set" if unknown else ""
+        said = f"{unknown:,} validation rows are of classes that are not trained: open set" if unknown else ""
+        free = int((self.train_name == UNLABELLED).sum())
+        return "; ".join(t for t in (said, f"{free:,} training rows are unlabelled" if free else "") if t)
 
     def plan(self, epoch: int) -> Plan:
         return planned(self.recipe, self.train, epoch, self._codes)
@@ -117,12 +127,12 @@ class ClassificationRows:
     @property
     def _codes(self) -> NDArray[np.int64]:
         place = {name: code for code, name in enumerate(self.recipe.classes)}
-        return np.array([place[name] for name in self.train_name.tolist()], np.int64)
+        return np.array([place.get(name, -1) for name in self.train_name.tolist()], np.int64)
 
     def batches(
         self, keys: Sequence[Sequence[Key]], *, workers: int = 0, device: torch.device | str = "cpu"
     ) -> Iterator[Batch]:
-        """`Batch.label` is the index into the detector's classes."""
+        """`Batch.label` is the index into the detector's classes, -1 of an unlabelled row."""
         codes = torch.from_numpy(self._codes).to(device)
         for batch in batches(self.train, keys, workers=workers, device=device):
             assert batch.index is not None
@@ -132,26 +142,62 @@ class ClassificationRows:
         """The numbers of `metrics`, and "loss", the mean cross-entropy over rows of known classes."""
         assert isinstance(method, Detector)
         found = logits(method, self.validate, compute)
-        if found.shape[1] != len(self.recipe.classes):
+        if found.shape[1] != len(self.recipe.answers):
             raise RecipeError(
                 f"{self.recipe.method} answers with {found.shape[1]} classes whatever it is built with, and "
-                f"{len(self.recipe.classes)} are asked for: choose another detector"
+                f"{len(self.recipe.answers)} are asked for: choose another detector"
             )
         place = {name: code for code, name in enumerate(self.recipe.classes)}
         code = torch.tensor([place.get(name, -1) for name in self.validate_name.tolist()])
         loss = F.cross_entropy(found[code >= 0], code[code >= 0]).item()
         kind = self.validate.table(["method"])["method"].to_pylist()
-        table = answered(self.validate_name, found.numpy(), self.recipe.classes, kind)
-        return {"loss": loss} | metrics(table, self.recipe.label)
+        table = answered(self.validate_name, found.numpy(), self.recipe.answers, kind)
+        numbers = {"loss": loss} | metrics(table, self.recipe.label)
+        if self.recipe.open_world is None:
+            return numbers
+        predicted = np.asarray(table["predicted"].to_pylist(), str)
+        known = np.isin(self.validate_name, self.recipe.classes)
+        return numbers | asdict(attribution.open_world(self.validate_name, predicted, known))
 
 
-def named(table: pa.Table, label: Label) -> NDArray[np.str_]:
+def unnamed(table: pa.Table, name: NDArray[np.str_], recipe: ClassificationRecipe) -> NDArray[np.str_]:
+    """(N,) `name` where a row of a known class is labelled, `UNLABELLED` where it is not, "" where it is left out."""
+    assert recipe.open_world is not None
+    world, known = recipe.open_world, np.isin(name, recipe.classes)
+    if world.tags:
+        tag = np.asarray([dict(extra or ()).get(world.tags, "unused") for extra in table["extra"].to_pylist()], str)
+        return np.select(
+            [(tag == "labelled") & known, np.isin(tag, ("labelled", "unlabelled"))], [name, UNLABELLED], ""
+        )
+    group = np.asarray(table["group_id"].to_pylist(), str)
+    place = np.array([_place(f"{recipe.seed}/{n}/{g}") for n, g in zip(name.tolist(), group.tolist(), strict=True)])
+    here = known | (place < world.kept)
+    return np.select([known & (place < world.labelled), here & (name != "")], [name, UNLABELLED], "")
+
+
+def _place(text: str) -> float:
+    """0..1 by a hash: no later file changes where a group falls."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32
+
+
+def named(table: pa.Table, label: ClassLabel, person: str = "") -> NDArray[np.str_]:
     """(N,) the class of each row of a manifest."""
     fake = np.asarray(table["label"].fill_null(-1).to_numpy())
     if label == "attack":
         return np.where(fake == 1, "fake", "real")
-    if label == "method":
-        return np.where(fake == 1, np.asarray(table["method"].to_pylist(), str), "real")
+    if label == "person":
+        own = np.asarray(table["identity"].to_pylist(), str) == person
+        return np.where(own & (fake == 0), "real", "fake")
+    if label == "identity":
+        who = zip(table["dataset"].to_pylist(), table["identity"].to_pylist(), strict=True)
+        return np.asarray([f"{dataset}/{name}" if name else "" for dataset, name in who], str)
+    if label in ("method", "source", "version"):
+        column = "generator_version" if label == "version" else "method"
+        made = np.where(fake == 1, np.asarray([v or "" for v in table[column].to_pylist()], str), "real")
+        if label != "source":
+            return made
+        said = zip(table["extra"].to_pylist(), table["dataset"].to_pylist(), strict=True)
+        return np.char.add(np.char.add(made, "@"), np.asarray([dict(e or ()).get("source", d) for e, d in said], str))
     return np.asarray([dict(extra or ()).get("steps", "") for extra in table["extra"].to_pylist()], str)
 
 
@@ -175,7 +221,7 @@ def answered(
     return pa.table(columns | {"known": np.isin(truth, classes), "score": score})
 
 
-def metrics(table: pa.Table, label: Label) -> dict[str, float]:
+def metrics(table: pa.Table, label: ClassLabel) -> dict[str, float]:
     """Numbers of the field for what is told apart; `table` as `answered` gives it.
 
     method    accuracy on known classes, nmi, ari, hungarian_accuracy; with unknown classes, auroc (known from unknown,
@@ -185,7 +231,7 @@ def metrics(table: pa.Table, label: Label) -> dict[str, float]:
     """
     truth, predicted = (np.asarray(table[c].to_pylist(), str) for c in ("truth", "predicted"))
     known, confidence = table["known"].to_numpy(zero_copy_only=False), table["confidence"].to_numpy()
-    if label == "attack":
+    if label in BINARY_LABELS:
         return _attack(truth, table["score"].to_numpy(), np.asarray(table["kind"].to_pylist(), str))
     numbers = {"accuracy": attribution.accuracy_of_classes(truth[known], predicted[known])}
     if label == "sequence":

@@ -25,6 +25,7 @@ from unmask.tasks.settings import (
     Difficulty,
     Forging,
     Length,
+    OpenWorld,
     Optimizer,
     Sampler,
     Schedule,
@@ -33,6 +34,8 @@ from unmask.tasks.settings import (
     Words,
 )
 from unmask.types import Plain
+
+ClassLabel = Literal["method", "version", "source", "attack", "sequence", "identity", "person"]
 
 
 class Recipe(Plain):
@@ -129,13 +132,30 @@ class ClassificationRecipe(LabelledRecipe):
     """Which of several classes: what made an image, in which order it was edited, which presentation attack it is."""
 
     task: Literal["classification"] = "classification"
-    label: Literal["method", "attack", "sequence"] = Field(
-        "method", description="what is told apart: generators, bona fide from attacks, or orders of edits"
+    label: ClassLabel = Field(
+        "method",
+        description="what is told apart: generators, their versions, generators by the set they come from (source), "
+        "bona fide from attacks, orders of edits, people, or one `person` from all else",
     )
     classes: tuple[str, ...] = Field(
-        (), description="of `method` and `sequence`, in this order; none = those of data.train"
+        (), description="in this order; none = those of data.train. Of attack they are real and fake"
     )
+    person: str = Field("", description="of label `person`: the identity, of whom real images are the class real")
+    open_world: OpenWorld | None = Field(None, description="train on unlabelled rows too, of known classes and new")
     best: Literal["accuracy", "nmi", "ari", "acer", "auroc", "fixed_accuracy", "adaptive_accuracy", "loss"] = "loss"
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The classes of the detector: the known ones, then slots for new ones."""
+        return (*self.classes, *(f"new-{n}" for n in range(1, (self.open_world.slots if self.open_world else 0) + 1)))
+
+    @model_validator(mode="after")
+    def _named(self) -> ClassificationRecipe:
+        if self.open_world and (self.label == "attack" or not self.classes):
+            raise ValueError("open_world needs the known classes by name, and a label other than attack")
+        if bool(self.person) != (self.label == "person"):
+            raise ValueError("give a person exactly when label is person")
+        return self
 
 
 class PretrainingRecipe(Recipe):

@@ -114,6 +114,8 @@ def planned(recipe: LabelledRecipe, faces: Columns, epoch: int, label: Codes | N
         return samplers.by_class(both, recipe.batch, seed, epoch, group=group)
     if kind.name == "pk":
         return samplers.pk(label, kind.per_class, recipe.batch, seed, epoch)
+    if kind.name == "half_labelled":
+        return samplers.half_labelled(label, recipe.batch, seed, epoch)
     if kind.name == "by_method":
         return samplers.by_method(label, faces.method, recipe.batch, seed, epoch, group=group)
     if kind.name == "paired":

@@ -77,7 +77,9 @@ class Data(Plain):
 class Sampler(Plain):
     """How rows come together in batches, see `unmask.data.samplers`."""
 
-    name: Literal["shuffled", "by_class", "by_method", "by_domain", "paired", "grouped", "pk"] = "shuffled"
+    name: Literal["shuffled", "by_class", "by_method", "by_domain", "paired", "grouped", "pk", "half_labelled"] = (
+        "shuffled"
+    )
     per_class: int = Field(4, ge=2, description="pk: images of each class in a batch, which holds batch / per_class")
     every: Literal["fake", "real"] = Field("fake", description="paired: what of the two comes once in an epoch")
     spread_groups: bool = Field(False, description="no more of a leakage group in a batch than its fair share")
@@ -188,6 +190,19 @@ class Adversarial(Plain):
     steps: int = Field(1, ge=1, le=100, description="steps of the attack; each costs a pass back and forth")
     step_size: float = Field(1.25, gt=0, description="in budgets")
     share: float = Field(1.0, gt=0, le=1, description="of each batch; the rest is learnt from as it is")
+
+
+class OpenWorld(Plain):
+    """Rows whose class nobody has named: the rest of known classes, and all of new ones (OW-DFA).
+
+    Which rows those are is drawn by leakage group, so that frames of one video share their fate; or the data set says
+    it (`tags`).
+    """
+
+    slots: int = Field(ge=1, description="classes for new ones; the paper gives as many as there are")
+    labelled: float = Field(0.75, gt=0, le=1, description="share of a known class's groups whose rows are labelled")
+    kept: float = Field(0.75, gt=0, le=1, description="share of a new class's groups that are there at all")
+    tags: str = Field("", description='key in `extra` that says "labelled", "unlabelled" or "unused" of each row')
 
 
 class View(Plain):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unmask.app.commands.attribution import show
 from unmask.app.errors import errors_in_a_line
 from unmask.app.progress import listed, scoring
 
@@ -29,12 +30,19 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
-    """Measure a detector on a manifest: by frame and by video, with 95 % intervals over leakage groups."""
+    """Measure a detector on a manifest: by frame and by video, with 95 % intervals over leakage groups.
+
+    A classifier without a class "real" is measured as `unmask eval attribution` does it.
+    """
     with errors_in_a_line():
+        from unmask.bench.attribution import evaluate_classes, tells_only_classes
         from unmask.bench.evaluate import evaluate as run
 
         with scoring(quiet) as progress:
             advance = partial(progress, "scoring")
+            if tells_only_classes(detector):
+                show(evaluate_classes(detector, manifest, split=split, progress=advance), json)
+                return
             found = run(detector, manifest, split=split, by=listed(by), progress=advance)
         _print(found, json)
 

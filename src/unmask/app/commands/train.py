@@ -81,6 +81,12 @@ def export(
             "--delta", metavar="ENCODER", help="Leave out the weights that this encoder of `unmask pull` has."
         ),
     ] = "",
+    embedding: Annotated[
+        bool,
+        typer.Option(
+            "--embedding", help="Of a pre-training run: a bundle that embeds, for `eval verify` and identity."
+        ),
+    ] = False,
     bound: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Largest accepted difference of P(fake).", show_default="by precision"),
@@ -91,6 +97,12 @@ def export(
         from unmask.tasks import task
         from unmask.train.run import Folder
 
+        if embedding:
+            from unmask.exporting.embedding import export_embedding
+
+            made = export_embedding(run, out)
+            typer.echo(f"{out}: {made.name}, embeddings of {made.dim} numbers, version {made.sha256[:12]}")
+            return
         if task(Folder(run).recipe()).exports == "encoder":
             from unmask.exporting.encoder import export_encoder
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pydantic import BaseModel, Field
 
 from unmask.scanning.drawing import summary
+from unmask.scanning.traces import said
 from unmask.scanning.words import (
     C2PA,
     FACE,
@@ -124,7 +125,7 @@ def _face(number: int, face: FaceReport) -> FaceWords:
         verdict=FACE[face.state],
         number=percent(face.score) if face.score is not None else "",
         interval=span(face.low, face.high),
-        reasons=_shown(face.reasons),
+        reasons=_shown((*face.reasons, *([said(face.traces)] if face.traces else []))),
         summary=summary(face.samples) if face.samples else "",
     )
 
