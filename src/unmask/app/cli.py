@@ -1,9 +1,10 @@
 """The command line. Each command is a function in `commands/`; here they get their names, groups and panels.
 
     unmask scan | serve | info | pull | schema
-    unmask data    index | list | card | extract | forge | show | check | split | join | filter
+    unmask data    index | list | card | extract | forge | scenes | tokeniser | show | check | split | join | filter
     unmask train | export | import | methods
     unmask eval    evaluate | bench | protocols | robustness | fairness | coverage | invariance | compare
+                   retrieval | zero-shot | sts
 
 A new command is a function in a file of `commands/` and one line below.
 """
@@ -25,6 +26,7 @@ from unmask.app.commands import (
     extract,
     fairness,
     forge,
+    image_text,
     importing,
     info,
     invariance,
@@ -90,6 +92,8 @@ data_group.command("list")(data.layouts)
 data_group.command()(data.card)
 data_group.command(epilog=extract.EXIT_CODES)(extract.extract)
 data_group.command(epilog=forge.EXIT_CODES)(forge.forge)
+data_group.command()(data.scenes)
+data_group.command()(data.tokeniser)
 data_group.command()(data.show)
 data_group.command()(data.check)
 data_group.command()(data.split)
@@ -110,6 +114,9 @@ eval_group.command()(fairness.fairness)
 eval_group.command()(coverage.coverage)
 eval_group.command()(invariance.invariance)
 eval_group.command()(bench.compare)
+eval_group.command()(image_text.retrieval)
+eval_group.command("zero-shot")(image_text.zero_shot)
+eval_group.command()(image_text.sts)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -39,6 +39,22 @@ def answers(answer: Callable[[Tensor], Tensor], faces: FaceSet, compute: Compute
     for one, values in enumerate(everywhere):
         if values is not None:
             whole[one::world] = values
+    if not torch.isfinite(whole).all():
+        raise UnmaskError("the network's answers are not finite any more: lower optimizer.lr, or set clip")
+    return whole
+
+
+@torch.no_grad()
+def read(method: Callable[[Sequence[str]], Tensor], texts: Sequence[str], compute: Compute) -> Tensor:
+    """(N, D) float64 on the CPU of N sentences; every process computes all of them.
+
+    Raises: UnmaskError for answers that are not finite.
+    """
+    kind, found = compute.accelerator.device.type, []
+    for start in range(0, len(texts), compute.batch):
+        with torch.autocast(kind, torch.bfloat16, enabled=compute.bf16):
+            found.append(method(texts[start : start + compute.batch]).double().cpu())
+    whole = torch.cat(found)
     if not torch.isfinite(whole).all():
         raise UnmaskError("the network's answers are not finite any more: lower optimizer.lr, or set clip")
     return whole

@@ -26,10 +26,10 @@ Mask = NDArray[np.bool_]
 Codes = NDArray[np.integer]
 
 
-def table_of(data: Path) -> pa.Table:
-    """All columns of a face manifest. Raises: UnmaskError for a manifest of media files."""
+def table_of(data: Path, kinds: Sequence[str] = ("faces",)) -> pa.Table:
+    """All columns of a manifest. Raises: UnmaskError for one that is not of `kinds`."""
     manifest = Manifest(data)
-    if manifest.kind != "faces":
+    if manifest.kind not in kinds:
         raise ManifestError(f"{data} lists media, not faces: run `unmask data extract` first")
     return manifest.table(list(manifest.arrow_schema.names))
 
@@ -94,9 +94,13 @@ def transform(steps: Transforms) -> Transform | None:
 
 
 def _mask(table: pa.Table, where: Where, recipe: Recipe, labelled: bool) -> Mask:
-    mask: Mask = where.mask(table, labelled=labelled) & np.asarray([not r for r in table["reason"].to_pylist()], bool)
+    mask: Mask = where.mask(table, labelled=labelled)
+    if "reason" in table.column_names:  # a row of faces; others have a file, or words
+        mask &= np.asarray([not r for r in table["reason"].to_pylist()], bool)
     if recipe.data.frames is None:
         return mask
+    if "frame" not in table.column_names:
+        raise RecipeError("data.frames chooses frames of videos, and this manifest lists no faces: leave it out")
     clip = combined([table[c] for c in VIDEO])[0]
     kept = np.zeros(len(mask), bool)
     chosen = np.flatnonzero(mask)
