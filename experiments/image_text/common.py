@@ -1,7 +1,7 @@
 """Drawn scenes in memory, two small encoders, and a training loop: what the scripts about images and captions share.
 
-An image is 32 x 32; a caption is the set of its words. Test scenes are pairs of colour and shape that never come together
-in training. Retrieval counts every scene that fits a caption as right.
+An image is 32 x 32; a caption is the set of its words. Test scenes are pairs of colour and shape that never come
+together in training. Retrieval counts every scene that fits a caption as right.
 """
 
 from __future__ import annotations

@@ -11,7 +11,18 @@ from pathlib import Path
 
 import torch
 from common import (
-    DIM, WIDTH, Pair, difference, publish, recalls, scenes, spread, strong_image, strong_words, table, train,
+    DIM,
+    WIDTH,
+    Pair,
+    difference,
+    publish,
+    recalls,
+    scenes,
+    spread,
+    strong_image,
+    strong_words,
+    table,
+    train,
 )  # fmt: skip
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -145,10 +156,11 @@ def main() -> None:
         for name, parts in (("with both", True), ("without", False))
     ]
     said_of = f"""
-{asked.seeds} seeds, mean ± standard deviation, 1,500 drawn scenes of 32 x 32 pixels, {asked.steps} steps of 64, R@1 on 240 scenes
-whose pairs of colour and shape were never seen together. clip-rocket passes three views of everything through the
-encoders, so that "CLIP, 3 x steps" is the fair comparison. The last column is paired over seeds. Below: BYOLIP's own loss
-alone, {len(few)} seeds, with and without predictor and teacher; deviation of an image embedding's dimensions times sqrt(D).
+{asked.seeds} seeds, mean ± standard deviation, 1,500 drawn scenes of 32 x 32 pixels, {asked.steps} steps of
+64, R@1 on 240 scenes whose pairs of colour and shape were never seen together. clip-rocket passes three views of everything through the
+encoders, so that "CLIP, 3 x steps" is the fair comparison. The last column is paired over seeds. Below: BYOLIP's own
+loss alone, {len(few)} seeds, with and without predictor and teacher; deviation of an image embedding's dimensions
+times sqrt(D).
 """
     publish(asked.out, "clip-rocket on drawn scenes", said_of, "rocket",
             [table(head, rows), table(["BYOLIP, predictor and teacher", "spread of embeddings"], still)])  # fmt: skip

@@ -55,7 +55,7 @@ def test_clip_rockets_terms() -> None:
     torch.testing.assert_close(rocket_loss(torch.tensor(1.0), torch.tensor(4.0), 2), torch.tensor(3.0))  # (1 + 8) / 3
     same, apart = (EYE, EYE), (EYE, EYE.flip(0))
     torch.testing.assert_close(siamlip_loss([same], [same]), torch.tensor(0.0))
-    torch.testing.assert_close(siamlip_loss([same, same], [same, apart]), torch.tensor(1.0))  # 0, 0, 2 and 2
+    torch.testing.assert_close(siamlip_loss([same, same], [same, apart]), torch.tensor(0.5))  # 0, 0, 2 and 0
     # C = x^T y / 2 = [[0.5, 0.5], [0, 2]]: 0.25 + 1 on the diagonal, 0.25 off it.
     x, y = torch.tensor([[1.0, 0], [0, 2]]), torch.tensor([[1.0, 1], [0, 2]])
     torch.testing.assert_close(barlip_loss(x, y), torch.tensor(1.25 + 0.005 * 0.25))

@@ -110,7 +110,8 @@ def _published_clip(folder: Path) -> Model:
     from unmask.data import tokens
     from unmask.nn.backbones import CLIP
 
-    model: Any = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+    model: Any = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    model.eval()
     tokeniser, config = tokens.load(folder), model.config
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in CLIP)
 

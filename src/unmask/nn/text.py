@@ -74,7 +74,7 @@ def run(layers: nn.TransformerEncoder, x: Tensor, mask: Tensor, causal: bool) ->
     # A token that only fills up still sees itself: a row of -inf alone would be NaN.
     seen = mask[:, None] | torch.eye(length, dtype=torch.bool, device=x.device)
     both = hidden[None].masked_fill(~seen, MINUS_INFINITY)
-    heads: int = layers.layers[0].self_attn.num_heads  # type: ignore[assignment,union-attr]
+    heads: int = layers.layers[0].self_attn.num_heads
     found: Tensor = layers(x, mask=both.repeat_interleave(heads, 0))
     return found
 

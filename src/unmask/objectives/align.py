@@ -11,6 +11,9 @@ averaged, as in transformers, where the authors of COYO-ALIGN add them (half the
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from torch import Tensor
 
 from unmask.base.image_text import ImageText
@@ -75,7 +78,10 @@ class ALIGN(ImageText):
             return super().step(batch, engine)
         image, texts = self.first(batch)
         parts = [texts[i : i + self.chunk] for i in range(0, len(texts), self.chunk)]
-        sides = [(self.towers.images, image.split(self.chunk)), (self.towers.texts, parts)]
+        sides: list[tuple[Callable[[Any], Tensor], Sequence[Any]]] = [
+            (self.towers.images, image.split(self.chunk)),
+            (self.towers.texts, parts),
+        ]
         with engine.autocast():
             value = cached_backward_of(sides, self.paired, image.device.type, engine.backward)
         if engine.update():

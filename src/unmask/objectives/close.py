@@ -55,14 +55,16 @@ def shift_of(image: Tensor, text: Tensor) -> Tensor:
 def linear_of(image: Tensor, text: Tensor) -> Tensor:
     """(D + 1, D): least squares from a text's unit vector, and 1, to that of its image."""
     x, y = F.normalize(full(text), dim=1), F.normalize(full(image), dim=1)
-    return torch.linalg.lstsq(F.pad(x, (0, 1), value=1.0), y).solution
+    found: Tensor = torch.linalg.lstsq(F.pad(x, (0, 1), value=1.0), y).solution
+    return found
 
 
 def root_of(image: Tensor, text: Tensor) -> Tensor:
     """(D, D) R with R^T R = the covariance of image - text of the same pairs."""
     difference = F.normalize(full(image), dim=1) - F.normalize(full(text), dim=1)
     values, vectors = torch.linalg.eigh(torch.cov(difference.T))
-    return values.clamp_min(0).sqrt()[:, None] * vectors.T
+    root: Tensor = values.clamp_min(0).sqrt()[:, None] * vectors.T
+    return root
 
 
 class Bridge(nn.Module):

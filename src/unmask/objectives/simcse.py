@@ -87,7 +87,7 @@ class SimCSE(Objective):
 
     def read(self, texts: Sequence[str]) -> Tensor:
         features: Tensor = self.text(texts)
-        return self.head(features) if self.keep_head else features  # type: ignore[no-any-return]
+        return self.head(features) if self.keep_head else features
 
     def loss(self, batch: Views) -> dict[str, Tensor]:
         """Of one view: the sentence twice; of two: pairs; of three: triplets with a hard negative."""

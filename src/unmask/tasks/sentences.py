@@ -74,9 +74,9 @@ class SentenceRows:
         held = table.take(pa.array(rows[1]))
         if not sentences:
             first = tuple(c[0] for c in held["caption"].to_pylist())
-            return cls(recipe, *sets, first, (), np.full(len(first), np.nan))
+            return cls(recipe, sets[0], sets[1], first, (), np.full(len(first), np.nan))
         score = held["score"].to_numpy().astype(np.float64)
-        return cls(recipe, *sets, tuple(held["text"].to_pylist()), tuple(held["other"].to_pylist()), score)
+        return cls(recipe, sets[0], sets[1], tuple(held["text"].to_pylist()), tuple(held["other"].to_pylist()), score)
 
     @property
     def manifest(self) -> Manifest:
