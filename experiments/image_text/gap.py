@@ -82,7 +82,8 @@ def main() -> None:
     said = f"""
 {asked.seeds} seeds, mean ± standard deviation, on scikit-learn's digits: two encoders see two noisy copies of the
 same image, so that there is one modality. {asked.steps} steps ({asked.steps // 2} for batches of 16 and 256),
-temperature 0.01; measured on 397 digits that were not seen. Separability of 0.5 is no gap. Uniformity is that of one side, lower is more even.
+temperature 0.01; measured on 397 digits that were
+not seen. Separability of 0.5 is no gap. Uniformity is that of one side, lower is more even.
 """
     head = ["dimensions", "loss", "batch", "separability", "centroid distance", "R@1", "uniformity"]
     publish(asked.out, "The contrastive gap on digits", said, "gap", [table(head, rows)])

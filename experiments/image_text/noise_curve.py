@@ -66,7 +66,8 @@ def main() -> None:
         print(sizes[-1], flush=True)
     said = f"""
 {asked.seeds} seeds, mean ± standard deviation of R@1 (mean of both directions) on 240 clean
-held-out scenes; {asked.steps} steps of 64 on 1,500 scenes of which a share carries another scene's caption. The last column asks whether smoothing gains more
+held-out scenes; {asked.steps} steps of 64 on 1,500 scenes of which a share carries another scene's caption. The
+last column asks whether smoothing gains more
 under noise than without: its interval must leave out 0. Below: a few clean pairs, or four times as many of which half
 are wrong, with smoothing.
 """

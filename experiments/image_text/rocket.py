@@ -157,7 +157,8 @@ def main() -> None:
     ]
     said_of = f"""
 {asked.seeds} seeds, mean ± standard deviation, 1,500 drawn scenes of 32 x 32 pixels, {asked.steps} steps of
-64, R@1 on 240 scenes whose pairs of colour and shape were never seen together. clip-rocket passes three views of everything through the
+64, R@1 on 240 scenes whose pairs of colour and shape were never seen
+together. clip-rocket passes three views of everything through the
 encoders, so that "CLIP, 3 x steps" is the fair comparison. The last column is paired over seeds. Below: BYOLIP's own
 loss alone, {len(few)} seeds, with and without predictor and teacher; deviation of an image embedding's dimensions
 times sqrt(D).
