@@ -90,7 +90,8 @@ def main() -> None:
     said = f"""
 {asked.seeds} seeds (encoders and heads), mean ± standard deviation. Mean accuracy of naming colour (6), shape (5)
 and position (9) of 240 held-out images, by linear heads that learnt from 1,200 captions'
-embeddings alone. Adapters that need pairs are fitted to 300 others. The encoders are small and saw the training pairs together: this is no CLIP.
+embeddings alone. Adapters that need pairs are fitted to 300
+others. The encoders are small and saw the training pairs together: this is no CLIP.
 """
     publish(
         asked.out,
