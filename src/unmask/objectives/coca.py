@@ -30,7 +30,7 @@ CARD = {
     "paper": "Yu et al., TMLR 2022, arXiv 2205.01917",
     "task": "images with captions -> an image and a text encoder, and a writer of captions",
     "licence": "Apache-2.0; written from the paper, no code or weights of others",
-    "verified": "both losses equal open_clip's; causality; the language-prior control on drawn scenes",
+    "verified": "both losses equal open_clip's; causality; no caption was scored, no number of the paper",
     "small": {
         "network": "tiny-resnet", "size": 64, "dim": 16, "queries": 4, "depth": 1,
         "text": {"width": 16, "depth": 1, "heads": 2, "length": 40},

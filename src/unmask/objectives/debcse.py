@@ -30,7 +30,7 @@ CARD = {
     "paper": "after Miao, Du and Zhang, CIKM 2023, arXiv 2309.07396",
     "task": "sentences and changed copies of them -> a text encoder",
     "licence": "Apache-2.0; no code or weights of others exist",
-    "verified": "the neutral setting is SimCSE's loss; weights by hand; a planted-bias corpus; no number of the paper",
+    "verified": "the neutral setting is SimCSE's loss; weights by hand; nothing was trained to a result",
     "small": {
         "text": {"width": 16, "depth": 1, "heads": 2, "length": 40, "causal": False, "pool": "first", "dropout": 0.1},
     },
