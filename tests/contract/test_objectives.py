@@ -21,6 +21,16 @@ from unmask.train.engine import Engine
 FAMILY = FAMILIES["objective"]
 pytestmark = [pytest.mark.parametrize("name", FAMILY.names()), pytest.mark.usefixtures("one_thread")]
 ROWS, STEPS = 8, 4
+SAID = (
+    "a red circle",
+    "two blue squares",
+    "a green cross at the top",
+    "three boats",
+    "an edge",
+    "no seam",
+    "a dog",
+    "it rains",
+)
 
 
 def create(name: str) -> Objective:
@@ -31,7 +41,7 @@ def create(name: str) -> Objective:
 
 def batch(objective: Objective, seed: int = 1) -> Views:
     """Two views of eight images, four classes, as random crops of smooth images would be; real and fake where classes
-    must be two."""
+    must be two. And three views of eight sentences, which an objective of images alone does not look at."""
     generator = torch.Generator().manual_seed(seed)
     side = objective.input.size
     coarse = torch.rand(ROWS, 3, 4, 4, generator=generator)
@@ -39,11 +49,13 @@ def batch(objective: Objective, seed: int = 1) -> Views:
     views = tuple((image + 0.05 * torch.randn(image.shape, generator=generator)).clamp(0, 1) for _ in range(2))
     boxes = tuple(torch.tensor([0.0, 0.0, 0.8, 0.8]).repeat(ROWS, 1) + 0.1 * n for n in range(2))
     label = torch.arange(ROWS) % 4
+    said = tuple(f"{text} , {seed}" for text in SAID)
+    texts = (said, tuple(f"here {text}" for text in said), tuple(f"not {text}" for text in said))
     try:
-        objective.loss(Views(views, boxes, torch.arange(ROWS), label))
+        objective.loss(Views(views, boxes, torch.arange(ROWS), label, texts=texts))
     except UnmaskError:
         label = label % 2
-    return Views(views, boxes, torch.arange(ROWS), label)
+    return Views(views, boxes, torch.arange(ROWS), label, texts=texts)
 
 
 def engine(objective: Objective, steps: int = STEPS) -> Engine:
@@ -98,21 +110,32 @@ def test_stopped_and_resumed_is_unbroken(name: str, tmp_path: Path) -> None:
 
 def test_embeddings_are_checked_and_do_not_depend_on_neighbours(name: str) -> None:
     objective = create(name).eval()
-    image = batch(objective).images[0]
-    with torch.no_grad():
-        together, alone = objective(image), torch.cat([objective(i) for i in image.split(1)])
-    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+    given = batch(objective)
+    image, text = given.images[0], given.texts[0]
+    if "image" in objective.modalities:
+        unlike_neighbours(objective(image), [objective(i) for i in image.split(1)])
+        for wrong in (image[0], image.repeat(1, 2, 1, 1), (image * 255).byte()):
+            with pytest.raises(InputError, match="images are float tensors"):
+                objective(wrong)
+    if "text" in objective.modalities:
+        unlike_neighbours(objective(text), [objective([t]) for t in text])
+    else:
+        with pytest.raises(InputError):
+            objective(text)
+
+
+def unlike_neighbours(together: Tensor, apart: list[Tensor]) -> None:
+    torch.testing.assert_close(together, torch.cat(apart), atol=1e-4, rtol=1e-4)
     assert together.shape[0] == ROWS
-    for wrong in (image[0], image.repeat(1, 2, 1, 1), (image * 255).byte()):
-        with pytest.raises(InputError, match="images are float tensors"):
-            objective(wrong)
 
 
 def test_a_constant_encoder_is_noticed(name: str) -> None:
     """Health numbers of validation tell a collapsed encoder from this one."""
     objective = create(name).eval()
+    given = batch(objective)
     with torch.no_grad():
-        z = objective(batch(objective).images[0]).double().numpy()
+        found = objective(given.images[0] if "image" in objective.modalities else given.texts[0])
+    z = found.double().numpy()
     flat = z[:1].repeat(ROWS, 0)
     assert embeddings.effective_rank(flat) < 1 <= embeddings.effective_rank(z)
     assert embeddings.uniformity(flat) == pytest.approx(0, abs=1e-9)

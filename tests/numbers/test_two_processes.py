@@ -10,7 +10,7 @@ from torch import Tensor
 from torch import distributed as dist
 from torch import multiprocessing as mp
 
-from unmask.nn.contrastive import cosines, info_nce
+from unmask.nn.contrastive import cosines, info_nce, paired_nce
 from unmask.nn.gather import gather, place
 from unmask.nn.sinkhorn import sinkhorn
 
@@ -20,10 +20,11 @@ def rows(n: int, seed: int) -> Tensor:
 
 
 def contrastive(weight: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Anchors of this process against the other views of all."""
+    """Anchors of this process against the other views of all, and images against captions and back."""
     a, b = x @ weight, gather(y @ weight)
     mine = torch.arange(len(a)) + place(len(a))
-    return info_nce(cosines(a, b) / 0.1, torch.nn.functional.one_hot(mine, len(b)).bool())
+    views = info_nce(cosines(a, b) / 0.1, torch.nn.functional.one_hot(mine, len(b)).bool())
+    return views + paired_nce(a, (y @ weight.T).sin(), 7.0, label_smoothing=0.1)
 
 
 def codes(x: Tensor, queued: Tensor) -> Tensor:

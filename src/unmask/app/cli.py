@@ -2,11 +2,12 @@
 
     unmask scan | serve | info | pull | schema
     unmask identity enrol | check | list | show | remove
-    unmask data    index | list | card | extract | forge | show | check | split | join | filter | poison
+    unmask data    index | list | card | extract | forge | scenes | tokeniser | poison | show | check | split
+                   join | filter
     unmask train | export | import | methods
     unmask attack
     unmask eval    evaluate | bench | protocols | robustness | fairness | coverage | invariance | certify
-                   attribution | verify | localisation | compare
+                   attribution | verify | localisation | retrieval | zero-shot | sts | compare
 
 A new command is a function in a file of `commands/` and one line below.
 """
@@ -32,6 +33,7 @@ from unmask.app.commands import (
     fairness,
     forge,
     identity,
+    image_text,
     importing,
     info,
     invariance,
@@ -107,6 +109,8 @@ data_group.command("list")(data.layouts)
 data_group.command()(data.card)
 data_group.command(epilog=extract.EXIT_CODES)(extract.extract)
 data_group.command(epilog=forge.EXIT_CODES)(forge.forge)
+data_group.command()(data.scenes)
+data_group.command()(data.tokeniser)
 data_group.command()(data.show)
 data_group.command()(data.check)
 data_group.command()(data.split)
@@ -133,6 +137,9 @@ eval_group.command()(attribution.attribution)
 eval_group.command()(verify.verify)
 eval_group.command()(localisation.localisation)
 eval_group.command()(bench.compare)
+eval_group.command()(image_text.retrieval)
+eval_group.command("zero-shot")(image_text.zero_shot)
+eval_group.command()(image_text.sts)
 
 
 def main() -> None:

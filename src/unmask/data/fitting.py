@@ -29,17 +29,23 @@ def read(path: Path, item: str) -> Pixels:
 
 def decoded(data: bytes | np.typing.NDArray[np.uint8], source: str, item: str) -> Pixels:
     """The same from bytes in memory, which came from `source`."""
-    bytes_ = np.frombuffer(data, np.uint8)
-    picture = cv2.imdecode(bytes_, cv2.IMREAD_COLOR) if len(bytes_) else None
+    picture = pixels(data)
     if picture is None:
-        what = "is damaged or no image" if len(bytes_) else "is an empty file"
+        what = "is damaged or no image" if len(data) else "is an empty file"
         raise ManifestError(f"{source}, the crop of {item!r}, {what}: extract the faces again")
     height, width = picture.shape[:2]
     if height != width:
         raise ManifestError(
             f"{source}, the crop of {item!r}, is no square image ({width}×{height}): extract faces again"
         )
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+    return picture
+
+
+def pixels(data: bytes | np.typing.NDArray[np.uint8]) -> Pixels | None:
+    """An image file's RGB (H, W, 3); None for what is no image."""
+    bytes_ = np.frombuffer(data, np.uint8)
+    picture = cv2.imdecode(bytes_, cv2.IMREAD_COLOR) if len(bytes_) else None
+    return None if picture is None else np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def check(spec: InputSpec, margin: float | None, template: str, item: str) -> None:

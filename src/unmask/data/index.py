@@ -50,13 +50,15 @@ def index(
         raise ManifestError(f"{root} does not exist")
     home = root if root.is_dir() else root.parent
     counted, problems, listed, masks = Counter[str](), Counter[str](), list[Problem](), _Masks()
-    with Writer(out, home) as writer:
+    with Writer(out, home, getattr(layout, "ROW", Row)) as writer:
         for one in chain(layout.rows(root), passed_over(root) if root.is_dir() else (), masks.missing()):
             if isinstance(one, Problem):
                 problems[one.what] += 1
                 listed += [one] if problems[one.what] <= KEPT else []
                 continue
-            writer.add(one.model_copy(update={"sha256": content_hash(home / one.relpath)}) if hashes else one)
+            writer.add(
+                one.model_copy(update={"sha256": content_hash(home / one.relpath)}) if hashes and one.relpath else one
+            )
             _count(counted, one)
             masks.add(one)
             if writer.count % 1000 == 0:

@@ -100,19 +100,19 @@ class FaceSet(Dataset[Item]):
         self.row = np.flatnonzero(wanted & has_crop).astype(np.int32)
         self.left_out = int(wanted.sum()) - len(self.row)
         table = table.take(pa.array(self.row))
-        self._paths, self._starts = _flat(table["relpath"])
-        self._masks = _flat(table["mask_relpath"]) if masks else None
+        self._paths, self._starts = flat(table["relpath"])
+        self._masks = flat(table["mask_relpath"]) if masks else None
         self._points = _points(table) if points else None
         self.label = table["label"].fill_null(-1).to_numpy().astype(np.int8)
-        self.group, _ = _codes(table["group_id"])
-        self.media, _ = _codes(table["media_id"])
-        self.method, self.methods = _codes(table["method"], first=pa.array(self.label == 1))
-        self.dataset, self.datasets = _codes(table["dataset"])
-        self.identity, _ = _codes(table["identity"])
+        self.group, _ = codes(table["group_id"])
+        self.media, _ = codes(table["media_id"])
+        self.method, self.methods = codes(table["method"], first=pa.array(self.label == 1))
+        self.dataset, self.datasets = codes(table["dataset"])
+        self.identity, _ = codes(table["identity"])
         self.identity[pc.equal(table["identity"], "").to_numpy(zero_copy_only=False)] = -1
         self.margin = table["margin"].fill_null(-1).to_numpy().astype(np.float32)
         self._check_input(table["template"])
-        source, _ = _codes(table["pair_key"])
+        source, _ = codes(table["pair_key"])
         none = pc.equal(table["pair_key"], "").to_numpy(zero_copy_only=False)
         source[none] = -1
         self.pair = partners(self.label, source, table["frame"].to_numpy(), _centres(table["box"]))
@@ -198,6 +198,13 @@ class FaceSet(Dataset[Item]):
 
     def relpath(self, i: int) -> str:
         return self._paths[self._starts[i] : self._starts[i + 1]].tobytes().decode()
+
+    def cut(self, i: int, stored: Pixels, size: int) -> tuple[Pixels, Floats]:
+        """The stored crop at the input's own margin, (size, size, 3), and where it lies: x1, y1, x2, y2 in 0..1."""
+        margin = float(self.margin[i])
+        edge = (1 - min(self.spec.margin / margin, 1.0)) / 2
+        box = np.array([edge, edge, 1 - edge, 1 - edge], np.float32)
+        return fit(stored, self.spec.model_copy(update={"size": size}), margin), box
 
     def path(self, i: int) -> Path:
         """Where a crop lies. Raises: UnmaskError for a path that leaves the root of its data set."""
@@ -285,7 +292,7 @@ def partners(
     return pair
 
 
-def _flat(text: pa.ChunkedArray) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def flat(text: pa.ChunkedArray) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """All strings as one run of UTF-8, and where each begins and ends."""
     joined = pa.concat_arrays([pa.array([], pa.large_string()), *text.cast(pa.large_string()).chunks])
     if not len(joined):
@@ -295,7 +302,7 @@ def _flat(text: pa.ChunkedArray) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]].copy(), offsets - offsets[0]
 
 
-def _codes(text: pa.ChunkedArray, first: pa.Array | None = None) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+def codes(text: pa.ChunkedArray, first: pa.Array | None = None) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     """A number for each distinct text, in the order of their first rows; before all others those of rows in `first`."""
     names = pc.unique(text if first is None else pa.chunked_array([*text.filter(first).chunks, *text.chunks]))
     return pc.index_in(text, value_set=names).to_numpy().astype(np.int32), tuple(names.to_pylist())

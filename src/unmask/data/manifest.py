@@ -64,6 +64,7 @@ class Row(Plain):
     sha256: str = ""
     bytes: int | None = None
     flags: tuple[str, ...] = Field((), description='what to look out for: "straddles-source", "duplicate", ...')
+    caption: tuple[str, ...] = Field((), description="what people wrote of the image; several allowed")
     extra: dict[str, str] = Field(default_factory=dict)
 
 
@@ -86,6 +87,15 @@ class FaceRow(Row):
     reason: str = Field("", description="why there is no crop; empty where there is one")
 
 
+class SentenceRow(Row):
+    """A sentence, or sentences that belong together. There is no file, and `relpath` is empty."""
+
+    text: str = Field(min_length=1)
+    other: str = Field("", description="the second sentence of a pair; one that follows from `text`")
+    negative: str = Field("", description="one that contradicts `text`: a hard negative")
+    score: float | None = Field(None, description="how alike people found `text` and `other`, on the set's own scale")
+
+
 _TEXTS = pa.map_(pa.string(), pa.string())
 _TYPES: dict[str, pa.DataType] = {
     "label": pa.int8(),
@@ -93,6 +103,7 @@ _TYPES: dict[str, pa.DataType] = {
     "bytes": pa.int64(),
     "perturbations": pa.list_(pa.string()),
     "flags": pa.list_(pa.string()),
+    "caption": pa.list_(pa.string()),
     "demographics": _TEXTS,
     "extra": _TEXTS,
     "segments": pa.list_(pa.list_(pa.float64())),
@@ -107,7 +118,8 @@ _TYPES: dict[str, pa.DataType] = {
     "points": pa.list_(pa.float32()),
     "matrix": pa.list_(pa.float64()),
 }
-_KINDS: dict[str, type[Row]] = {"media": Row, "faces": FaceRow}
+_KINDS: dict[str, type[Row]] = {"media": Row, "faces": FaceRow, "sentences": SentenceRow}
+_WORDS = {"media": ("caption",), "faces": ("caption",), "sentences": ("text", "other", "negative", "score")}
 
 
 def arrow_schema(row: type[Row]) -> pa.Schema:
@@ -146,11 +158,17 @@ class Writer:
             self._flush()
 
     def add_table(self, rows: pa.Table | pa.RecordBatch) -> None:
-        """Rows that come out of another manifest, columns and all; they are not checked again."""
+        """Rows that come out of another manifest, columns and all; they are not checked again.
+
+        Columns that an older manifest lacks are empty.
+        """
         self._flush()
         self.count += rows.num_rows
         self._seen.update(pc.unique(rows.column("dataset")).to_pylist())
         batch = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
+        for field in self.schema:
+            if field.name not in batch.column_names:
+                batch = batch.append_column(field, pa.nulls(len(batch), field.type))
         self._file.write_table(batch.select(self.schema.names).cast(self.schema), row_group_size=GROUP)
 
     def _flush(self) -> None:
@@ -242,13 +260,15 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over what a result depends on (id, path, label, split, group, content), whatever the order of rows."""
+        """sha256 over what a result depends on (id, path, label, split, group, content, words), rows in any order."""
         columns = ("item_id", "relpath", "label", "split", "group_id", "sha256")
-        lines = [
-            hashlib.sha256(json.dumps(row, separators=(",", ":")).encode()).digest()
-            for batch in self.tables(columns)
-            for row in zip(*(batch.column(c).to_pylist() for c in columns), strict=True)
-        ]
+        words = tuple(c for c in _WORDS[self.kind] if c in self.arrow_schema.names)
+        lines = []
+        for batch in self.tables((*columns, *words)):
+            for row in zip(*(batch.column(c).to_pylist() for c in (*columns, *words)), strict=True):
+                about, said = row[: len(columns)], row[len(columns) :]
+                line = (*about, *said) if any(said) else about  # a row without words has the digest that it always had
+                lines.append(hashlib.sha256(json.dumps(line, separators=(",", ":")).encode()).digest())
         return hashlib.sha256(b"".join(sorted(lines))).hexdigest()
 
 

@@ -68,9 +68,45 @@ def uniformity(z: ArrayLike, t: float = 2.0) -> float:
     return float(np.log(np.exp(-t * square).mean()))
 
 
+def health(z: ArrayLike) -> dict[str, float]:
+    """Whether embeddings (N, D) have collapsed: uniformity of 2,000 at most, effective_rank, and spread.
+
+    `spread` is the mean deviation of a dimension of unit embeddings, times sqrt(D): 1 = even, 0 = one point.
+    """
+    x = np.asarray(z, np.float64)
+    spread = float(unit(x).std(0).mean() * x.shape[1] ** 0.5)
+    return {"uniformity": uniformity(x[:2000]), "effective_rank": effective_rank(x), "spread": spread}
+
+
 def alignment(one: ArrayLike, other: ArrayLike) -> float:
     """Mean squared distance of unit embeddings of two views of the same images, 0..4 (Wang and Isola, ICML 2020)."""
     return float(np.square(unit(one) - unit(other)).sum(1).mean())
+
+
+def centroid_distance(one: ArrayLike, other: ArrayLike) -> float:
+    """||mean of one - mean of other|| of unit embeddings: how far two modalities lie apart, 0..2.
+
+    All at one point is 0 too, so look at uniformity and `separability` beside it (arXiv 2405.18570).
+    """
+    return float(np.linalg.norm(unit(one).mean(0) - unit(other).mean(0)))
+
+
+def separability(one: ArrayLike, other: ArrayLike, seed: int = 0) -> float:
+    """Accuracy of a logistic regression (C = 1) that tells two modalities apart, on rows that it did not see.
+
+    Four fifths of the pairs teach it, a fifth is asked about, both embeddings of a pair on one side. 0.5 = no gap.
+
+    Args:
+        one, other: (N, D) of the same N pairs. Compare only at one N and one D.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    a, b = unit(one), unit(other)
+    same_length(one=a, other=b)
+    order = np.random.default_rng(seed).permutation(len(a))
+    first, last = np.split(order, [len(a) * 4 // 5])
+    fitted = LogisticRegression(max_iter=1000).fit(np.r_[a[first], b[first]], np.repeat([0, 1], len(first)))
+    return float(fitted.score(np.r_[a[last], b[last]], np.repeat([0, 1], len(last))))
 
 
 def pairs(label: ArrayLike, most: int = 5000, seed: int = 0) -> tuple[Longs, Longs]:

@@ -5,7 +5,8 @@ Gao et al.: "Scaling Deep Contrastive Learning Batch Size under Memory Limited S
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,26 +34,53 @@ def cached_backward(
     Raises: UnmaskError for an encoder with batch normalisation that is in training: its answer to a chunk would not be
         that to the whole batch.
     """
-    for name, module in encode.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
-            raise InputError(f"{name} normalises over the batch, so it cannot be embedded in chunks: use eval() for it")
-    device = inputs.device.type
-    parts, states = inputs.split(chunk), []
+    return cached_backward_of([(encode, inputs.split(chunk))], loss, inputs.device.type, backward)
+
+
+def cached_backward_of(
+    sides: Sequence[tuple[nn.Module | Callable[[Any], Tensor], Sequence[Any]]],
+    loss: Callable[..., Tensor],
+    device: str,
+    backward: Callable[[Tensor], None] = Tensor.backward,
+) -> Tensor:
+    """The same of several encoders, whose embeddings meet in one loss: images and captions.
+
+    Args:
+        sides: encoders and their inputs in chunks, of any form.
+        loss: embeddings (N, D) of each side -> a scalar; what it learns itself gets its gradient too.
+        device: type of the device, whose random numbers are repeated.
+    """
+    for encode, _ in sides:
+        _check(encode)
+    embedded, states = [], []
     with torch.no_grad():
-        found = []
-        for part in parts:
-            states.append(_random_state(device))
-            found.append(encode(part))
-    embeddings = torch.cat(found).requires_grad_()
-    value = loss(embeddings)
+        for encode, parts in sides:
+            found = []
+            for part in parts:
+                states.append(_random_state(device))
+                found.append(encode(part))
+            embedded.append(torch.cat(found).requires_grad_())
+    value = loss(*embedded)
     backward(value)
-    assert embeddings.grad is not None
-    after = _random_state(device)
-    for part, grad, state in zip(parts, embeddings.grad.split(chunk), states, strict=True):
-        _set_random_state(state, device)
-        torch.autograd.backward(encode(part), grad)
+    after, number = _random_state(device), 0
+    for (encode, parts), embedding in zip(sides, embedded, strict=True):
+        assert embedding.grad is not None
+        begin = 0
+        for part in parts:
+            _set_random_state(states[number], device)
+            again = encode(part)
+            if again.requires_grad:  # an encoder that is frozen has nothing to learn
+                torch.autograd.backward(again, embedding.grad[begin : begin + len(again)])
+            begin, number = begin + len(again), number + 1
     _set_random_state(after, device)
     return value.detach()
+
+
+def _check(encode: object) -> None:
+    owner = encode if isinstance(encode, nn.Module) else getattr(encode, "__self__", None)
+    for name, module in owner.named_modules() if isinstance(owner, nn.Module) else ():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+            raise InputError(f"{name} normalises over the batch, so it cannot be embedded in chunks: use eval() for it")
 
 
 def _random_state(device: str) -> tuple[Tensor, Tensor | None]:

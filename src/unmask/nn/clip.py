@@ -87,3 +87,28 @@ class PublishedCLIP:
     def _part(self, prefix: str) -> dict[str, Tensor]:
         held = {k.removeprefix(prefix): v.float() for k, v in self.state.items() if k.startswith(prefix)}
         return {k: v for k, v in held.items() if not k.endswith("position_ids")}
+
+
+def fill_image_tower(encoder: Encoder, projection: nn.Linear, weights: Path) -> bool:
+    """Fill an image encoder from a CLIP in transformers' layout, whole or its image half, as `unmask pull` leaves it.
+
+    Args:
+        projection: is filled too, where it has the shape of CLIP's.
+    Returns: False for a safetensors file that holds no CLIP.
+    Raises: UnmaskError for a file that cannot be read, or a CLIP of other sizes.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"cannot read the weights {weights}: {error}") from error
+    own = {k.removeprefix("vision_model."): v.float() for k, v in state.items() if k.startswith("vision_model.")}
+    if not own:
+        return False
+    fill(encoder.body, {k: v for k, v in own.items() if not k.endswith("position_ids")}, str(weights))
+    head = state.get("visual_projection.weight")
+    if head is not None and head.shape == projection.weight.shape:
+        fill(projection, {"weight": head.float()}, str(weights))
+    return True

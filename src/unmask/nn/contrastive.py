@@ -98,6 +98,23 @@ def _mean(logits: Tensor, mask: Tensor) -> Tensor:
     return logits.masked_fill(~mask, 0).sum(1) / mask.sum(1).clamp_min(1)
 
 
+def paired_nce(one: Tensor, other: Tensor, scale: Tensor | float, *, label_smoothing: float = 0.0) -> Tensor:
+    """Each row finds its partner, in both directions: the mean of both cross-entropies (CLIP, ICML 2021; ALIGN).
+
+    Over processes, candidates are the rows of all of them.
+
+    Args:
+        one, other: (N, D) of two modalities, of any lengths; row i of both belongs together.
+        scale: 1 / temperature, what cosines are multiplied by.
+    """
+    mine = torch.arange(len(one), device=one.device) + place(len(one))
+    both = []
+    for rows, candidates in ((one, gather(other)), (other, gather(one))):
+        logits = scale * cosines(rows, candidates)
+        both.append(info_nce(logits, marks(mine, len(candidates)), label_smoothing=label_smoothing))
+    return (both[0] + both[1]) / 2
+
+
 def nt_xent(one: Tensor, other: Tensor, temperature: float = 0.5) -> Tensor:
     """Each view finds the other view of its image among all views of the batch but itself (SimCLR, ICML 2020, eq. 1).
 
@@ -194,5 +211,10 @@ class Temperature(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(-math.log(start)))
         self.limit = math.log(max_scale)
 
+    @property
+    def scale(self) -> Tensor:
+        """1 / temperature, at most `max_scale`."""
+        return self.log_scale.clamp(max=self.limit).exp()
+
     def forward(self, similarity: Tensor) -> Tensor:
-        return similarity * self.log_scale.clamp(max=self.limit).exp()
+        return similarity * self.scale

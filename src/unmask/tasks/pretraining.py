@@ -1,8 +1,11 @@
-"""Pre-training an encoder: views of unlabelled images, or of images with the classes that an objective asks for.
+"""Pre-training an encoder: views of unlabelled images, or of images with the classes that an objective asks for; images
+with captions; or sentences alone (`unmask.tasks.sentences`).
 
-Validation asks two things. What do embeddings of images that no step saw hold? A kNN and a linear probe read a column
-of the manifest from them; half of the leakage groups is the probes' bank, the other half is asked about. And have they
-collapsed? Alignment, uniformity, effective rank and spread say so; the loss alone does not.
+Images are crops of faces, or whole images of a manifest of media files. Validation asks two things. What do embeddings
+of images that no step saw hold? A kNN and a linear probe read a column of the manifest from them; half of the leakage
+groups is the probes' bank, the other half is asked about. And have they collapsed? Alignment, uniformity, effective
+rank and spread say so; the loss alone does not. With captions, retrieval and the gap between both modalities are
+measured too.
 """
 
 from __future__ import annotations
@@ -17,29 +20,31 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from accelerate.utils import gather_object
 from numpy.typing import NDArray
 
-from unmask.base.method import Method, roles
+from unmask.base.method import Method
 from unmask.base.objective import Objective, Views
-from unmask.data import samplers
+from unmask.data.images import ImageSet
 from unmask.data.loader import FaceSet, Key
 from unmask.data.manifest import Manifest
 from unmask.data.samplers import Plan
 from unmask.errors import RecipeError, UnmaskError
-from unmask.measure import embeddings
+from unmask.measure import embeddings, retrieval
 from unmask.measure.metrics import auroc
 from unmask.measure.verification import verify
 from unmask.registry import FAMILIES
+from unmask.tasks.held import HELD, held_loss
 from unmask.tasks.loading import loaded
 from unmask.tasks.recipe import PretrainingRecipe
-from unmask.tasks.scores import answers
-from unmask.tasks.selection import apart, masks, table_of
-from unmask.tasks.task import Compute
-from unmask.tasks.views import ViewSet, views_of
+from unmask.tasks.scores import answers, read
+from unmask.tasks.selection import apart, listed, masks
+from unmask.tasks.sentences import SentenceRows, planned
+from unmask.tasks.task import Compute, Rows
+from unmask.tasks.views import TextViews, ViewSet, views_of
+from unmask.tasks.words import pinned
 
 FOLDS = 10  # of verification
-HELD = 2**31 - 1  # in the place of an epoch's number: views of validation rows are the same each time
+KINDS = ("faces", "media", "sentences")
 PAIRS = 512  # rows whose two views alignment is measured on
 
 
@@ -53,14 +58,17 @@ class Pretraining:
     def resolved(self, recipe: PretrainingRecipe, data: Path) -> PretrainingRecipe:
         """An objective whose constructor takes `classes` is built for as many as data.train has by `label`.
 
+        One that reads with the files of a folder is built for exactly these files.
+
         Raises: UnmaskError where the recipe names no `label`.
         """
+        recipe = recipe.model_copy(update={"options": pinned(recipe.options)})
         kind = FAMILIES["objective"].kind(recipe.method)
         if "classes" not in inspect.signature(kind).parameters or "classes" in recipe.options:
             return recipe
         if recipe.label == "none":
             raise RecipeError(f"{recipe.method} learns from classes: give the recipe label: identity, method or label")
-        table = table_of(data)
+        table = listed(data, KINDS)
         train, _ = masks(table, recipe, labelled=False)
         count = len(set(named(table, recipe.label)[train].tolist()) - {""})
         return recipe.model_copy(update={"options": {**recipe.options, "classes": count}})
@@ -69,24 +77,37 @@ class Pretraining:
         objective: Objective = FAMILIES["objective"].create(recipe.method, recipe.options)
         return objective
 
-    def rows(self, recipe: PretrainingRecipe, data: Path, method: Method[Any]) -> PretrainingRows:
-        table = table_of(data)
+    def rows(self, recipe: PretrainingRecipe, data: Path, method: Method[Any]) -> Rows:
+        assert isinstance(method, Objective)
+        table, kind = listed(data, KINDS), Manifest(data).kind
+        held_by = method.learns_from or method.modalities
+        sees, reads = "image" in held_by, "text" in held_by
+        if sees and kind == "sentences":
+            raise RecipeError(f"{recipe.method} learns from images, and {data} lists sentences")
         train, validate = masks(table, recipe, labelled=False)
         apart(table, train, validate)
         name = named(table, recipe.label)
         if recipe.label != "none":
             train &= name != ""
+        if reads and kind != "sentences":
+            said = captioned(table)
+            train, validate = train & said, validate & said
         for part, mask in (("train", train), ("validate", validate)):
             if mask.sum() < 2:
-                raise RecipeError(f"data.{part} leaves {int(mask.sum())} rows of {data}: two are needed at least")
-        faces, held = (FaceSet(data, method.input, where=mask) for mask in (train, validate))
-        ordered = sorted(set(name[faces.row].tolist()) - {""}, key=lambda k: (k != "real", k))
-        kinds = ["real", "fake"] if recipe.label == "label" else ordered  # real, where it is a class, is class 0
-        place = {kind: code for code, kind in enumerate(kinds)}
-        label, held_label = ([place.get(n, -1) for n in name[f.row].tolist()] for f in (faces, held))
-        shown = ViewSet(faces, recipe.views, np.array(label, np.int64))
-        tested = ViewSet(held, recipe.views, np.array(held_label, np.int64))
-        return PretrainingRows(recipe, shown, tested, named(table, recipe.probe)[held.row])
+                with_words = " with captions" if reads and kind != "sentences" else ""
+                raise RecipeError(
+                    f"data.{part} leaves {int(mask.sum())} rows{with_words} of {data}: two are needed at least"
+                )
+        if not sees:
+            return SentenceRows.of(recipe, data, table, train, validate, code(name, name[train], recipe.label))
+        images = ImageSet if kind == "media" else FaceSet
+        faces, held = (images(data, method.input, where=mask) for mask in (train, validate))
+        label = code(name, name[faces.row], recipe.label)
+        texts = [words(table, f, recipe) if reads else None for f in (faces, held)]
+        shown = ViewSet(faces, recipe.views, label[faces.row], texts[0])
+        tested = ViewSet(held, recipe.views, label[held.row], texts[1])
+        captions = tuple(tuple(c) for c in table["caption"].take(pa.array(held.row)).to_pylist()) if reads else ()
+        return PretrainingRows(recipe, shown, tested, named(table, recipe.probe)[held.row], captions)
 
 
 @dataclass(frozen=True)
@@ -94,12 +115,14 @@ class PretrainingRows:
     """
     Attributes:
         probe: (N,) what probes read from the embedding of each validation row; "" = not known.
+        captions: (N,) of each validation row, where the objective reads.
     """
 
     recipe: PretrainingRecipe
     train: ViewSet
     validate: ViewSet
     probe: NDArray[np.str_]
+    captions: tuple[tuple[str, ...], ...] = ()
 
     @property
     def manifest(self) -> Manifest:
@@ -113,15 +136,7 @@ class PretrainingRows:
 
     def plan(self, epoch: int) -> Plan:
         """Raises: UnmaskError for samplers of detection."""
-        recipe, faces, kind = self.recipe, self.train.faces, self.recipe.sampler
-        group = faces.group if kind.spread_groups else None
-        if kind.name == "by_class":
-            return samplers.by_class(self.train.label, recipe.batch, recipe.seed, epoch, group=group)
-        if kind.name == "pk":
-            return samplers.pk(self.train.label, kind.per_class, recipe.batch, recipe.seed, epoch)
-        if kind.name != "shuffled":
-            raise RecipeError(f"sampler.name {kind.name!r} pairs real and forged rows: use shuffled, by_class or pk")
-        return samplers.shuffled(len(faces), recipe.batch, recipe.seed, epoch, group=group)
+        return planned(self.recipe, self.train.label, self.train.faces.group, epoch)
 
     def batches(
         self, keys: Sequence[Sequence[Key]], *, workers: int = 0, device: torch.device | str = "cpu"
@@ -129,44 +144,33 @@ class PretrainingRows:
         return loaded(self.train, keys, views_of, workers=workers, device=device)
 
     def measure(self, method: Method[Any], compute: Compute) -> dict[str, float]:
-        """loss; knn, linear (balanced accuracy) or verification_*; alignment, uniformity, effective_rank, spread."""
+        """loss; knn, linear (balanced accuracy) or verification_*; alignment, uniformity, effective_rank, spread.
+
+        With captions also R@k of both directions, centroid_distance and separability.
+        """
         assert isinstance(method, Objective)
         method.eval()
         held = self.validate.faces
         z = answers(method, held, compute).numpy()
-        numbers = self._loss(method, compute) | probes(z, self.probe, groups(held), self.recipe)
-        numbers |= {
-            "uniformity": embeddings.uniformity(z[:2000]),
-            "effective_rank": embeddings.effective_rank(z),
-            "spread": float(embeddings.unit(z).std(0).mean() * z.shape[1] ** 0.5),
-        }
+        numbers = held_loss(method, self.validate, self.recipe, compute) | probes(
+            z, self.probe, groups(held), self.recipe
+        )
+        numbers |= embeddings.health(z)
+        if self.captions:
+            numbers |= self._retrieval(method, z, compute)
         if len(self.validate.views) > 1 and self.validate.views[0][0] is self.validate.views[1][0]:
             numbers["alignment"] = self._alignment(method, compute)
         return numbers
 
-    def _loss(self, method: Objective, compute: Compute) -> dict[str, float]:
-        """The mean loss over whole batches of validation rows, in evaluation mode; nothing of the method is changed."""
-        state = method.state_dict()
-        kept = {n: state[n].clone() for n, role in roles(method).items() if role in ("averaged", "replicated")}
-        total, count = 0.0, 0
-        with torch.no_grad():
-            for batch in self._held(compute):
-                total += float(sum(float(v) for v in method.loss(batch).values()))
-                count += 1
-            for name, value in kept.items():
-                state[name].copy_(value)
-        here = [total / max(1, count)]
-        means = here if compute.accelerator.num_processes == 1 else gather_object(here)
-        return {"loss": float(np.mean(means))}
-
-    def _held(self, compute: Compute) -> Iterator[Views]:
-        """Whole batches, or the one that there is; each process has its share."""
-        rank, world = compute.accelerator.process_index, compute.accelerator.num_processes
-        n = len(self.validate)
-        size = min(self.recipe.batch, n) // world * world
-        starts = range(0, n - size + 1, max(1, size))
-        keys = [[(row, self.recipe.seed, HELD, row) for row in range(s + rank, s + size, world)] for s in starts]
-        return loaded(self.validate, keys, views_of, workers=compute.workers, device=compute.accelerator.device)
+    def _retrieval(self, method: Objective, z: NDArray[np.float64], compute: Compute) -> dict[str, float]:
+        texts = [text for said in self.captions for text in said]
+        owner = np.repeat(np.arange(len(self.captions)), [len(said) for said in self.captions])
+        t = read(method, texts, compute).numpy()
+        first = t[np.searchsorted(owner, np.arange(len(z)))]
+        gap = {"centroid_distance": embeddings.centroid_distance(z, first)}
+        if len(z) >= 10:
+            gap["separability"] = embeddings.separability(z, first)
+        return retrieval.recall(z, t, owner) | gap
 
     @torch.no_grad()
     def _alignment(self, method: Objective, compute: Compute) -> float:
@@ -181,6 +185,25 @@ class PretrainingRows:
             found.append(torch.stack([method(view).double().cpu() for view in batch.images[:2]]))
         one, other = torch.cat(found, 1).numpy()
         return embeddings.alignment(one, other)
+
+
+def captioned(table: pa.Table) -> NDArray[np.bool_]:
+    """(N,), True for rows with a caption."""
+    if "caption" not in table.column_names:
+        return np.zeros(len(table), bool)
+    return np.array([bool(said) for said in table["caption"].to_pylist()], bool)
+
+
+def words(table: pa.Table, faces: FaceSet, recipe: PretrainingRecipe) -> TextViews:
+    return TextViews({"text": table["caption"].take(pa.array(faces.row))}, recipe.texts)
+
+
+def code(name: NDArray[np.str_], shown: NDArray[np.str_], column: str) -> NDArray[np.int64]:
+    """(N,) class of each row's name among those of training rows, -1 = none. Real, where it is a class, is class 0."""
+    ordered = sorted(set(shown.tolist()) - {""}, key=lambda k: (k != "real", k))
+    kinds = ["real", "fake"] if column == "label" else ordered
+    place = {kind: number for number, kind in enumerate(kinds)}
+    return np.array([place.get(n, -1) for n in name.tolist()], np.int64)
 
 
 def named(table: pa.Table, column: str) -> NDArray[np.str_]:

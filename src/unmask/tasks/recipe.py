@@ -29,6 +29,7 @@ from unmask.tasks.settings import (
     Optimizer,
     Sampler,
     Schedule,
+    TextView,
     Transforms,
     View,
     Words,
@@ -159,10 +160,13 @@ class ClassificationRecipe(LabelledRecipe):
 
 
 class PretrainingRecipe(Recipe):
-    """An encoder from views of images, labelled or not."""
+    """An encoder from views of images, labelled or not, from captions or from sentences."""
 
     task: Literal["pretraining"] = "pretraining"
     views: tuple[View, ...] = Field((View(),), min_length=1, description="what is made of each image")
+    texts: tuple[TextView, ...] = Field(
+        (TextView(),), min_length=1, description="what is made of each caption or sentence, where the method reads"
+    )
     label: Literal["none", "label", "method", "identity"] = Field(
         "none", description="the column whose values are the classes that an objective may learn from"
     )
@@ -171,7 +175,7 @@ class PretrainingRecipe(Recipe):
     )
     neighbours: int = Field(20, ge=1, description="of the kNN probe")
     sampler: Sampler = Sampler()
-    best: Literal["loss", "knn", "linear", "verification_auroc"] = "loss"
+    best: Literal["loss", "knn", "linear", "verification_auroc", "image_to_text_r1", "text_to_image_r1", "sts"] = "loss"
 
 
 RECIPES: dict[str, type[Recipe]] = {

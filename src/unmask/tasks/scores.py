@@ -69,6 +69,22 @@ def _mean(said: Tensor, count: Tensor | None) -> Tensor:
     return said if count is None else torch.from_numpy(pooled(said.numpy(), count.tolist()))
 
 
+@torch.no_grad()
+def read(method: Callable[[Sequence[str]], Tensor], texts: Sequence[str], compute: Compute) -> Tensor:
+    """(N, D) float64 on the CPU of N sentences; every process computes all of them.
+
+    Raises: UnmaskError for answers that are not finite.
+    """
+    kind, found = compute.accelerator.device.type, []
+    for start in range(0, len(texts), compute.batch):
+        with torch.autocast(kind, torch.bfloat16, enabled=compute.bf16):
+            found.append(method(texts[start : start + compute.batch]).double().cpu())
+    whole = torch.cat(found)
+    if not torch.isfinite(whole).all():
+        raise UnmaskError("the network's answers are not finite any more: lower optimizer.lr, or set clip")
+    return whole
+
+
 def logits(detector: Detector, faces: FaceSet, compute: Compute) -> Tensor:
     """(N, K) of a detector, which is left in evaluation mode."""
     detector.eval()

@@ -15,7 +15,7 @@ from unmask.data.loader import FaceSet, Transform
 from unmask.data.manifest import Manifest
 from unmask.data.pictures import PictureSet
 from unmask.data.samplers import Plan
-from unmask.errors import RecipeError
+from unmask.errors import ManifestError, RecipeError
 from unmask.imageops.degradation import degrade
 from unmask.measure.pooling import combined
 from unmask.measure.protocol import Where
@@ -29,6 +29,14 @@ Codes = NDArray[np.integer]
 
 
 FACES = InputSpec()
+
+
+def listed(data: Path, kinds: Sequence[str]) -> pa.Table:
+    """All columns of a manifest, as its rows are. Raises: UnmaskError for one that is not of `kinds`."""
+    manifest = Manifest(data)
+    if manifest.kind not in kinds:
+        raise ManifestError(f"{data} lists {manifest.kind}, not {' or '.join(kinds)}")
+    return manifest.table(list(manifest.arrow_schema.names))
 
 
 def table_of(data: Path, spec: InputSpec | None = FACES) -> pa.Table:
@@ -134,9 +142,13 @@ def transform(steps: Transforms) -> Transform | None:
 
 
 def _mask(table: pa.Table, where: Where, recipe: Recipe, labelled: bool) -> Mask:
-    mask: Mask = where.mask(table, labelled=labelled) & np.asarray([not r for r in table["reason"].to_pylist()], bool)
+    mask: Mask = where.mask(table, labelled=labelled)
+    if "reason" in table.column_names:  # a row of faces; others have a file, or words
+        mask &= np.asarray([not r for r in table["reason"].to_pylist()], bool)
     if recipe.data.frames is None:
         return mask
+    if "frame" not in table.column_names:
+        raise RecipeError("data.frames chooses frames of videos, and this manifest lists no faces: leave it out")
     clip = combined([table[c] for c in VIDEO])[0]
     kept = np.zeros(len(mask), bool)
     chosen = np.flatnonzero(mask)

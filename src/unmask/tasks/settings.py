@@ -227,6 +227,19 @@ class View(Plain):
         return self
 
 
+class TextView(Plain):
+    """How a caption or a sentence of each row becomes a view. `count` of them, each by a draw of its own."""
+
+    count: int = Field(1, ge=1)
+    of: Literal["text", "other", "negative"] = Field(
+        "text", description="the captions of an image or the sentence; of a sentence table also its partners"
+    )
+    choice: Literal["random", "first"] = Field("random", description="which of several captions")
+    steps: tuple[dict[str, dict[str, Any] | None], ...] = Field(
+        (), description="changes of `unmask.data.wording`, one after the other"
+    )
+
+
 class Words(Plain):
     """What the card of an exported bundle says that no file knows."""
 

@@ -192,4 +192,4 @@ def test_a_table_in_another_encoding_and_a_folder_are_refused(tmp_path: Path) ->
 
 def test_every_column_is_documented() -> None:
     text = DOCUMENTED.read_text()
-    assert [c for c in (*csv_.FIELDS, *(f"{m}.…" for m in csv_.MAPS)) if f"`{c}`" not in text] == []
+    assert [c for c in (csv_.CAPTION, *csv_.FIELDS, *(f"{m}.…" for m in csv_.MAPS)) if f"`{c}`" not in text] == []

@@ -1,9 +1,10 @@
-"""`unmask data index`, `list`, `card`, `show`, `check`, `filter`, `join` and `split`: manifests."""
+"""`unmask data index`, `list`, `card`, `show`, `check`, `filter`, `join`, `split`, `scenes`, `tokeniser`: manifests."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -191,6 +192,52 @@ def poison(
         from unmask.data.manifest import Manifest
 
         _table(triggers.poison(Manifest(manifest), out, trigger, strength=strength, share=share, seed=seed))
+
+
+class Vocabulary(StrEnum):
+    """What the tokens of a tokeniser are."""
+
+    words = "words"
+    wordpiece = "wordpiece"
+    bpe = "bpe"
+
+
+def scenes(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="For images/ and scenes.parquet.")],
+    count: Annotated[int, typer.Option(min=10, help="Scenes.")] = 2000,
+    size: Annotated[int, typer.Option(min=24, max=1024, help="Side of an image, pixels.")] = 64,
+    noise: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the training images that get the captions of another.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything.")] = 0,
+) -> None:
+    """Draw captioned scenes (colour, shape, position, count): a small test bed for image-text training.
+
+    Test rows are pairs of colour and shape that never come together in training.
+    """
+    with errors_in_a_line():
+        from unmask.data.scenes import write_scenes
+
+        _table(write_scenes(out, count, size=size, noise=noise, seed=seed))
+
+
+def tokeniser(
+    manifest: Source,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="For tokenizer.json.")],
+    size: Annotated[int, typer.Option(min=8, help="Of the vocabulary at most.")] = 8192,
+    kind: Annotated[Vocabulary, typer.Option(help="Whole words, pieces of words, or pairs of bytes.")] = (
+        Vocabulary.bpe
+    ),
+    case: Annotated[bool, typer.Option("--case", help="Keep upper and lower case apart.")] = False,
+) -> None:
+    """Train a tokeniser on the captions or sentences of a manifest's training rows."""
+    with errors_in_a_line():
+        from unmask.data.corpus import corpus
+        from unmask.data.manifest import Manifest
+        from unmask.data.tokens import train
+
+        made = train(corpus(Manifest(manifest)), size, kind.value, lower=not case)
+        typer.echo(f"{made.size:,} tokens: {made.save(out)}")
 
 
 def _table(manifest: object) -> None:

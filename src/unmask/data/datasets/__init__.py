@@ -1,4 +1,7 @@
-"""One file for each data set layout: `CARD`, and `rows(root)` that yields its rows and the problems it met."""
+"""One file for each data set layout: `CARD`, and `rows(root)` that yields its rows and the problems it met.
+
+A layout whose rows are not of media files names their kind as `ROW`.
+"""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ CARD = DataCard(
         "label 1 is fake: a table in which 1 is real must be turned round before",
         "a file without `group` or `original` is a leakage group of its own",
         "paths are below the table's folder",
+        "captions stand in `caption`, further ones in `caption.2`, `caption.3`; with them `label` may be left out",
     ),
 )
 LABELS: dict[str, Literal[0, 1] | None] = {"": None, "0": 0, "0.0": 0, "real": 0, "1": 1, "1.0": 1, "fake": 1}
@@ -43,6 +44,7 @@ FIELDS = {
         for same in ("dataset", "method", "family", "task", "compression", "identity", "media_type", "fold", "sha256")
     },
 }
+CAPTION = "caption"  # and "caption.2" ...
 MAPS = ("demographics", "extra")  # "demographics.age" goes into demographics["age"]
 
 
@@ -84,11 +86,12 @@ def _lines(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 def _check(table: Path, columns: list[str]) -> None:
     for column in columns:
-        if column not in FIELDS and not column.startswith(tuple(f"{name}." for name in MAPS)):
-            near = difflib.get_close_matches(column, FIELDS, n=1)
+        known = (CAPTION, *FIELDS)
+        if column not in known and not column.startswith(tuple(f"{name}." for name in (CAPTION, *MAPS))):
+            near = difflib.get_close_matches(column, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"name it 'extra.{column}' to keep it"
             raise ManifestError(f"{table} has a column {column!r} that is not known; {hint}")
-    for wanted in ("path", "label"):
+    for wanted in ("path",) if CAPTION in columns else ("path", "label"):
         if wanted not in columns:
             raise ManifestError(f"{table} has no column {wanted!r}; there is {', '.join(columns) or 'none'}")
     if len(set(columns)) < len(columns):
@@ -117,9 +120,13 @@ def _row(table: Path, number: int, line: dict[str, str]) -> Row | Problem:
     values: dict[str, object] = {FIELDS[c]: text for c, text in line.items() if c in FIELDS and text}
     for name in MAPS:
         values[name] = {c.partition(".")[2]: t for c, t in line.items() if c.startswith(f"{name}.") and t}
-    label = LABELS[line["label"].lower()]
+    values["caption"] = tuple(t for c, t in line.items() if t and (c == CAPTION or c.startswith(f"{CAPTION}.")))
+    label = LABELS[line.get("label", "").lower()]
     values |= {"dataset": dataset, "item_id": f"{dataset}/{path}", "bytes": size, "label": label}
-    values |= {"label_native": line["label"], "group_id": f"{table.stem}/{line.get('group') or original or path}"}
+    values |= {
+        "label_native": line.get("label", ""),
+        "group_id": f"{table.stem}/{line.get('group') or original or path}",
+    }
     values |= {"mask_relpath": _below(line.get("mask", ""), table.parent) or ""}
     values |= {"pair_key": f"{dataset}/{original or path}" if original or label == 0 else ""}
     values |= {"media_type": line.get("media_type") or kind, "split_source": table.name if line.get("split") else ""}
@@ -133,7 +140,7 @@ def _row(table: Path, number: int, line: dict[str, str]) -> Row | Problem:
 
 def _refuse(where: str, line: dict[str, str], home: Path) -> None:
     """Raises: UnmaskError for a cell that cannot be meant so."""
-    if line["label"].lower() not in LABELS:
+    if line.get("label", "").lower() not in LABELS:
         raise ManifestError(f"{where}: the label is {line['label']!r}; write real or 0, fake or 1, or nothing")
     if line.get("split") and line["split"] not in get_args(Split):
         raise ManifestError(f"{where}: the split is {line['split']!r}; write {', '.join(get_args(Split))} or nothing")
