@@ -4,8 +4,9 @@
         --out masterprints --steps 60 --queries 400
 
 TOWER is what `unmask pull` leaves: config.json and model.safetensors. TEXT: (C, D) unit embeddings of captions. Each
-image is saved as PNG, read again, and scored then. A photograph's own caption is, of all, the one that it is most similar
-to: the strictest choice. Aimed at are the captions that are most photographs' own. Parts that are done are kept in OUT/parts.json, so that the command can be repeated.
+image is saved as PNG, read again, and scored then. A photograph's own caption is the one of all most similar to it, the
+strictest choice. Aimed at are the captions that are most photographs' own. Parts that are done are kept in
+OUT/parts.json, so that the command can be repeated.
 """
 
 from __future__ import annotations

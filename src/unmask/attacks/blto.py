@@ -26,7 +26,7 @@ CARD = {
     "task": "images and an encoder -> images with a trigger that draws them to another class",
     "licence": "Apache-2.0",
     "verified": "the outer loss by hand; the trigger stays in its budget; no published number, the code is a stub",
-    "small": {"steps": 60, "width": 8, "blocks": 1},
+    "small": {"steps": 25, "width": 4, "blocks": 1},
 }
 Encode = Callable[[Tensor], Tensor]  # (B, 3, H, W) -> (B, D)
 View = Callable[[Tensor], Tensor]  # a random augmentation of a batch
