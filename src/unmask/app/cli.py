@@ -1,9 +1,9 @@
 """The command line. Each command is a function in `commands/`; here they get their names, groups and panels.
 
-    unmask scan | serve | info | pull | schema
+    unmask scan | explain | serve | info | pull | schema
     unmask data    index | list | card | extract | forge | show | check | split | join | filter
     unmask train | export | import | methods
-    unmask eval    evaluate | bench | protocols | robustness | fairness | coverage | compare
+    unmask eval    evaluate | bench | protocols | robustness | fairness | coverage | explain | compare
 
 A new command is a function in a file of `commands/` and one line below.
 """
@@ -22,6 +22,8 @@ from unmask.app.commands import (
     coverage,
     data,
     evaluate,
+    explain,
+    explaining,
     extract,
     fairness,
     forge,
@@ -59,7 +61,7 @@ def _group(name: str, about: str) -> typer.Typer:
 
 app = _group("unmask", "Detect deepfakes and synthetic images.")
 data_group = _group("data", "Index data sets, extract faces, make forgeries; look at manifests and edit them.")
-eval_group = _group("eval", "Measure detectors: one data set, protocols, robustness, fairness, coverage.")
+eval_group = _group("eval", "Measure detectors: one data set, protocols, robustness, fairness, coverage, explanations.")
 
 
 def _version(wanted: bool) -> None:
@@ -78,6 +80,7 @@ def unmask(
 
 
 app.command(epilog=scan.EXIT_CODES, rich_help_panel=SCAN)(scan.scan)
+app.command(rich_help_panel=SCAN)(explain.explain)
 app.command(rich_help_panel=SCAN)(serve.serve)
 app.command(rich_help_panel=SCAN)(info.info)
 app.command(rich_help_panel=SCAN)(info.pull)
@@ -107,6 +110,7 @@ eval_group.command()(bench.protocols)
 eval_group.command()(robustness.robustness)
 eval_group.command()(fairness.fairness)
 eval_group.command()(coverage.coverage)
+eval_group.command()(explaining.explain)
 eval_group.command()(bench.compare)
 
 
