@@ -17,7 +17,7 @@ import importlib.util
 import inspect
 import pkgutil
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -159,6 +159,28 @@ def create(kind: str, name: str | None = None, options: Mapping[str, Any] | None
     if name is None:
         kind, name = "detector", kind
     return _family(kind).create(name, options)
+
+
+def named(kind: str, names: Sequence[str], changes: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """Methods of a kind and their options, from names and "name.option=value" (values are YAML).
+
+    Raises: UnmaskError for unknown names and options, with the nearest known one.
+    """
+    import yaml
+
+    found: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for change in changes:
+        key, equals, text = change.partition("=")
+        name, dot, option = key.partition(".")
+        if not (equals and dot and option) or name not in found:
+            raise InputError(f"{change!r} changes no {kind} of {', '.join(names)}: write name.option=value")
+        try:
+            found[name][option] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError(f"the value of {change!r} is no YAML: quote it") from None
+    for name, options in found.items():
+        create(kind, name, options)
+    return found
 
 
 def _family(kind: str) -> Family:

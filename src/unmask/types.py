@@ -219,6 +219,19 @@ class BaseEncoder(Plain):
     sha256: str = Field(description="of its model.safetensors")
 
 
+class Explanation(Plain):
+    """How well the best map that a scan can draw points at what was forged, as `unmask eval explain` measured it."""
+
+    explainer: str = Field(description="of those that ask for scores alone")
+    pointing: float = Field(description="share of forgeries whose highest point lies in the forged region")
+    mass: float = Field(description="mean share of the map that lies in the forged region")
+    centre_pointing: float = Field(description="the same of a map that always shows the middle of the face")
+    centre_mass: float
+    localises: bool = Field(description="whether both differences lie above 0 with their whole 95 % intervals")
+    crops: int = Field(description="forgeries that the detector called forged, with known masks")
+    data: str = Field(description="what they were, in words or as the digest of their manifest")
+
+
 class Card(Plain):
     """What is known of a trained detector: `card.json` of a bundle."""
 
@@ -237,6 +250,7 @@ class Card(Plain):
         None, description="distance from the training data above which a face is unfamiliar"
     )
     metrics: tuple[Metric, ...] = ()
+    explanation: Explanation | None = Field(None, description="None = no explanation of it was measured")
     trained_on: tuple[str, ...] = Field((), description="forgeries and media it was trained on, in words")
     limits: tuple[str, ...] = Field((), description="where it is known to fail")
     misuse: tuple[str, ...] = Field((), description="what it must not be used for")

@@ -1,12 +1,12 @@
 """The command line. Each command is a function in `commands/`; here they get their names, groups and panels.
 
-    unmask scan | serve | info | pull | schema
+    unmask scan | explain | serve | info | pull | schema
     unmask identity enrol | check | list | show | remove
     unmask data    index | list | card | extract | forge | scenes | tokeniser | poison | show | check | split
                    join | filter
     unmask train | export | import | methods
     unmask attack
-    unmask eval    evaluate | bench | protocols | robustness | fairness | coverage | invariance | certify
+    unmask eval    evaluate | bench | protocols | robustness | fairness | coverage | invariance | certify | explain
                    attribution | verify | localisation | retrieval | zero-shot | sts | compare
 
 A new command is a function in a file of `commands/` and one line below.
@@ -29,6 +29,8 @@ from unmask.app.commands import (
     coverage,
     data,
     evaluate,
+    explain,
+    explaining,
     extract,
     fairness,
     forge,
@@ -72,7 +74,7 @@ def _group(name: str, about: str) -> typer.Typer:
 app = _group("unmask", "Detect deepfakes and synthetic images.")
 data_group = _group("data", "Index data sets, extract faces, make forgeries; look at manifests and edit them.")
 identity_group = _group("identity", "A person's own gallery: is this image them, another, or a forgery of them?")
-eval_group = _group("eval", "Measure detectors: one data set, protocols, robustness, fairness, coverage, invariance.")
+eval_group = _group("eval", "Measure detectors: one data set, protocols, robustness, fairness, coverage, explanations.")
 
 
 def _version(wanted: bool) -> None:
@@ -91,6 +93,7 @@ def unmask(
 
 
 app.command(epilog=scan.EXIT_CODES, rich_help_panel=SCAN)(scan.scan)
+app.command(rich_help_panel=SCAN)(explain.explain)
 app.command(rich_help_panel=SCAN)(serve.serve)
 app.command(rich_help_panel=SCAN)(info.info)
 app.command(rich_help_panel=SCAN)(info.pull)
@@ -136,6 +139,7 @@ eval_group.command()(certify.certify)
 eval_group.command()(attribution.attribution)
 eval_group.command()(verify.verify)
 eval_group.command()(localisation.localisation)
+eval_group.command()(explaining.explain)
 eval_group.command()(bench.compare)
 eval_group.command()(image_text.retrieval)
 eval_group.command("zero-shot")(image_text.zero_shot)

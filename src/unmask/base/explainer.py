@@ -1,7 +1,7 @@
 """What every explanation is: a model and a crop in, a map over the crop out. Needs no torch.
 
 An explainer that only asks for scores works with any bundle. One that needs gradients (`needs_gradients`) takes a model
-with a torch detector inside, `unmask.nn.predict.Model`.
+with a torch detector inside, `unmask.base.predict.Differentiable`.
 """
 
 from __future__ import annotations

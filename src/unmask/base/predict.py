@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unmask.base.detector import Detector
+from unmask.errors import InputError
 from unmask.types import Floats, Pixels
 
 
@@ -32,3 +33,41 @@ def predict(detector: Detector, crops: Pixels, *, batch: int = 32) -> Prediction
         parts = [detector(to_tensor(crops[i : i + batch], device)) for i in range(0, len(crops), batch)]
     logits, features = ([getattr(p, of).float().cpu().numpy() for p in parts] for of in ("logits", "features"))
     return Prediction(np.concatenate(logits), np.concatenate(features))
+
+
+class Differentiable:
+    """A detector in PyTorch as explainers ask it: crops in, one number each out, and gradients where they are wanted.
+
+    It is left in evaluation mode, on its device.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        """Raises: UnmaskError for a detector without a class "real"."""
+        if "real" not in detector.classes:
+            raise InputError(f"the detector knows no class 'real', only {', '.join(detector.classes)}")
+        self.detector = detector.eval()
+
+    def __call__(self, crops: Pixels) -> Floats:
+        """uint8 (N, S, S, 3) -> (N,) `log_odds`."""
+        device = next(self.detector.parameters()).device
+        with torch.inference_mode():
+            parts = [self.log_odds(to_tensor(crops[i : i + 32], device)) for i in range(0, len(crops), 32)]
+        return np.asarray(torch.cat(parts).float().cpu().numpy(), np.float32)
+
+    def log_odds(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) in 0..1 -> (B,), log odds of not being "real": for two classes logit(fake) - logit(real)."""
+        logits = self.detector(image).logits
+        real = list(self.detector.classes).index("real")
+        others = torch.cat([logits[:, :real], logits[:, real + 1 :]], 1)
+        return others.logsumexp(1) - logits[:, real]
+
+    def leaf(self, image: Pixels) -> Tensor:
+        """uint8 (S, S, 3) -> (1, 3, S, S) in 0..1 that gathers gradients."""
+        return to_tensor(image[None], next(self.detector.parameters()).device).requires_grad_(True)
+
+
+def differentiable(model: object) -> Differentiable:
+    """The model of an explainer that needs gradients. Raises: UnmaskError for one without a detector in PyTorch."""
+    if not isinstance(model, Differentiable):
+        raise InputError("this explainer takes a detector in PyTorch: wrap it in unmask.base.predict.Differentiable")
+    return model

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from unmask.bundles import classes
 from unmask.bundles.calibration import check
 from unmask.errors import BundleError, OutputError, UnmaskError
-from unmask.types import Card
+from unmask.types import Card, Explanation
 
 CARD = "card.json"
 WEIGHTS = (".onnx", ".safetensors")
@@ -113,6 +113,12 @@ def write(folder: Path, card: Card, files: Mapping[str, Path]) -> Card:
     card = card.model_copy(update={"files": hashes})
     _replace(folder / CARD, card.model_dump_json(indent=1).encode() + b"\n")
     return card
+
+
+def explained(folder: Path, found: Explanation) -> None:
+    """Puts what was measured of its explanations into a bundle's card. Raises: UnmaskError where there is no card."""
+    card = read_card(folder / CARD).model_copy(update={"explanation": found})
+    _replace(folder / CARD, card.model_dump_json(indent=1).encode() + b"\n")
 
 
 def check_name(name: str) -> None:

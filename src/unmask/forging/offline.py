@@ -24,7 +24,6 @@ from typing import Any, BinaryIO, Literal
 
 import cv2
 import numpy as np
-import yaml
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pydantic import Field, ValidationError
@@ -33,11 +32,11 @@ from unmask._version import __version__
 from unmask.base.generator import Forgery, Generator, Unforgeable
 from unmask.data.donors import Reals
 from unmask.data.manifest import FaceRow, Manifest, Split, Writer
-from unmask.errors import InputError, ManifestError, OutputError, UnmaskError
+from unmask.errors import ManifestError, OutputError, UnmaskError
 from unmask.forging.contact_sheet import MARK, sheet
 from unmask.forging.landmarkers import landmarker
 from unmask.journal import appended, lock
-from unmask.registry import create
+from unmask.registry import create, named
 from unmask.types import Floats, Pixels, Plain
 from unmask.workers import Worker, WorkerError, ask_all, serve
 
@@ -116,19 +115,7 @@ def chosen(names: Sequence[str], changes: Sequence[str] = ()) -> dict[str, dict[
 
     Raises: UnmaskError for unknown names and options, with the nearest known one.
     """
-    found: dict[str, dict[str, Any]] = {name: {} for name in names}
-    for change in changes:
-        key, equals, text = change.partition("=")
-        name, dot, option = key.partition(".")
-        if not (equals and dot and option) or name not in found:
-            raise InputError(f"{change!r} changes no generator of {', '.join(names)}: write name.option=value")
-        try:
-            found[name][option] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise InputError(f"the value of {change!r} is no YAML: quote it") from None
-    for name, options in found.items():
-        create("generator", name, options)
-    return found
+    return named("generator", names, changes)
 
 
 def seeded(seed: int, generator: str, source: str, number: int) -> np.random.Generator:
