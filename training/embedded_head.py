@@ -102,7 +102,7 @@ def release(manifest: Path, trunk: Path, cache: Path, out: Path) -> Card:
     source, real = found.column("dataset"), (found.column("split") == "val") & (found.label == 0)
     real &= np.array([(real & (source == name)).sum() >= FEW for name in source])
     calibration = card.calibration.model_copy(update={"real": worst_source(score, source, real)})
-    metrics = measured(found, score, calibration, (SWAPS, *BESIDE[:2]))
+    metrics = measured(found, score, calibration, FAMILIAR)
     return write(
         out,
         card.model_copy(update={"calibration": calibration, "metrics": metrics}),

@@ -203,16 +203,15 @@ class Measured:
     def __call__(self, crop: Crop, randomised: bool) -> Line:
         side, number = crop.image.shape[0], int.from_bytes(hashlib.sha256(crop.item.encode()).digest()[:4], "big")
         rng = np.random.default_rng([self.wanted.seed, number])
-        noise, patches = rng.random((side, side)), grey_squares(side, rng)
+        noise, patches = np.asarray(rng.random((side, side)), np.float32), grey_squares(side, rng)
+        baselines = {NOISE: noise, CENTRE: np.asarray(faithfulness.centre_prior(side), np.float32)}
         hidden = np.where(patches[..., None], GREY, crop.image[None]).astype(np.uint8)
         score = float(self.explained.score(crop.image[None])[0])
         change = score - self.explained.score(hidden)
         found: dict[str, Quality] = {}
         for name in (*self.explainers, *BASELINES):
             start = time.perf_counter()
-            heat = {NOISE: noise, CENTRE: faithfulness.centre_prior(side)}.get(name)
-            if heat is None:
-                heat = enlarged(self.explainers[name](self._model(name), crop.image), side)
+            heat = baselines[name] if name in baselines else self._map(name, crop.image)
             spent = time.perf_counter() - start
             same = None
             if randomised and name in self.explainers:
@@ -229,8 +228,10 @@ class Measured:
             maps=found,
         )
 
-    def _model(self, name: str) -> Score:
-        return self.explained.model if self.explainers[name].needs_gradients else self.explained.score
+    def _map(self, name: str, image: Pixels) -> Floats:
+        explainer = self.explainers[name]
+        model: Score = self.explained.model if explainer.needs_gradients else self.explained.score
+        return enlarged(explainer(model, image), image.shape[0])
 
     def _quality(
         self, crop: Crop, heat: Floats, patches: Any, change: Floats, seconds: float, randomised: float | None
@@ -287,6 +288,12 @@ def enlarged(heat: Floats, side: int) -> Floats:
     return np.maximum(np.asarray(image, np.float32), 0)
 
 
+def looks_inside(name: str) -> bool:
+    """Whether an explainer needs the network, which a scan without PyTorch does not have."""
+    kind: Any = FAMILIES["explainer"].kind(name)
+    return bool(kind.needs_gradients)
+
+
 def chosen(names: Sequence[str], changes: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
     """Explainers and their options, from names and "name.option=value" (values are YAML).
 
@@ -303,7 +310,7 @@ def written(lines: Sequence[Line], data: str, rebuild: str, out: Path) -> tuple[
     Returns: the text, and what a card says of the best explainer that needs scores alone, which a scan can draw.
     """
     detected = [line for line in lines if line.detected]
-    drawable = [n for n in lines[0].maps if n not in BASELINES and not FAMILIES["explainer"].kind(n).needs_gradients]
+    drawable = [name for name in lines[0].maps if name not in BASELINES and not looks_inside(name)]
     if not detected or not drawable:
         raise InputError(
             "nothing to compare: the detector called none of these forged, or no explainer asks for scores"

@@ -61,7 +61,7 @@ class GradCAM(Explainer):
         with outputs(inner.detector, self.layer) as seen:
             score = inner.log_odds(inner.leaf(image)).sum()
         score = score if towards_fake else -score
-        gradients = torch.autograd.grad(score, seen, allow_unused=True)
+        gradients: tuple[Tensor | None, ...] = torch.autograd.grad(score, seen, allow_unused=True)
         for activation, gradient in zip(reversed(seen), reversed(gradients), strict=True):
             if gradient is None:
                 continue

@@ -79,4 +79,5 @@ class IntegratedGradients(Explainer):
             return torch.full_like(image, 0.5 if self.baseline == "grey" else 0.0)
         side = image.shape[-1]
         kernel = min(2 * (side // 5) + 1, 2 * ((side - 1) // 2) + 1)
-        return gaussian_blur(image, [kernel, kernel], [side / 10, side / 10])
+        blurred: Tensor = gaussian_blur(image, [kernel, kernel], [side / 10, side / 10])
+        return blurred

@@ -74,4 +74,4 @@ def _bilinear(inside: int, outside: int) -> Floats:
     """(outside, inside): linear interpolation between the centres of cells, flat beyond the outermost ones."""
     at = np.clip((np.arange(outside) + 0.5) * inside / outside - 0.5, 0, inside - 1)
     distance = np.abs(at[:, None] - np.arange(inside)[None])
-    return np.maximum(1 - distance, 0).astype(np.float32)
+    return np.asarray(np.maximum(1 - distance, 0), np.float32)

@@ -14,6 +14,7 @@ from unmask.types import Plain
 
 NOISE, CENTRE = "noise", "centre prior"
 Name = Literal["pointing", "mass", "rank", "deletion", "insertion", "infidelity", "randomised"]
+LEAST = 5  # leakage groups, below which no interval is given
 # Name -> its title, and whether a higher value is better.
 METRICS: dict[Name, tuple[str, bool]] = {
     "pointing": ("pointing game", True),
@@ -111,6 +112,8 @@ def _cell(entry: Entry, metric: Name) -> str:
     if metric not in entry.means:
         return ""
     mean = entry.means[metric]
+    if mean.groups < LEAST:
+        return f"{mean.value:.2f} ({mean.groups} {'group' if mean.groups == 1 else 'groups'})"
     text = f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}]"
     if metric in entry.over_centre:
         d = entry.over_centre[metric]

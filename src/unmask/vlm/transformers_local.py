@@ -35,7 +35,8 @@ class TransformersLocal(ChatModel):
             config = AutoConfig.from_pretrained(str(folder), **here)
             sees = hasattr(config, "vision_config")
             if sees:
-                self.processor: Any = AutoProcessor.from_pretrained(str(folder), **here)
+                processors: Any = AutoProcessor  # it carries no types
+                self.processor: Any = processors.from_pretrained(str(folder), **here)
                 model: Any = AutoModelForImageTextToText.from_pretrained(str(folder), **here)
             else:
                 self.processor = AutoTokenizer.from_pretrained(str(folder), **here)
