@@ -17,7 +17,7 @@ from unmask.base.predict import predict
 from unmask.bench.scoring import ScoreFunction, by_bundle, score_rows
 from unmask.bundles import load
 from unmask.bundles.calibration import log_odds
-from unmask.data.fitting import check, fit
+from unmask.data.fitting import check, fit_all
 from unmask.data.manifest import Manifest
 from unmask.errors import InputError, ManifestError
 from unmask.measure.cells import Cell, Judged, cell
@@ -68,9 +68,9 @@ def evaluate(
     """
     if unknown := [name for name in by if name not in BY]:
         raise InputError(f"cannot count by {unknown[0]!r}: there is {', '.join(BY)}")
-    name, scorer = entry_of(detector)
+    name, scorer, frames = entry_of(detector)
     opened = Manifest(manifest)
-    table = score_rows(scorer, manifest, where=lambda rows: chosen(rows, split), progress=progress)
+    table = score_rows(scorer, manifest, where=lambda rows: chosen(rows, split), progress=progress, frames=frames)
     if not len(table):
         there = sorted({s or "none" for s in opened.table(["split"])["split"].to_pylist()})
         raise ManifestError(f"{manifest} has no labelled rows of the split {split!r}; its splits: {', '.join(there)}")
@@ -84,13 +84,13 @@ def evaluate(
     return Evaluation(name, opened.digest, split, len(table), failed, how, tuple(cells))
 
 
-def entry_of(detector: str) -> tuple[str, ScoreFunction]:
-    """Its name, and how it scores."""
+def entry_of(detector: str) -> tuple[str, ScoreFunction, int]:
+    """Its name, how it scores, and how many frames it looks at together."""
     if (Path(detector) / RECIPE).is_file():
         restored, recipe = restore(Path(detector))
-        return recipe.name, by_detector(restored)
+        return recipe.name, by_detector(restored), restored.input.frames
     scorer = load(detector)
-    return scorer.card.name, by_bundle(scorer)
+    return scorer.card.name, by_bundle(scorer), scorer.card.input.frames
 
 
 def by_detector(detector: Detector) -> ScoreFunction:
@@ -99,8 +99,9 @@ def by_detector(detector: Detector) -> ScoreFunction:
     def scorer(crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64], None]:
         for row in rows:
             check(detector.input, row["margin"], row["template"], row["item_id"])
-        ready = np.stack([fit(c, detector.input, r["margin"]) for c, r in zip(crops, rows, strict=True)])
-        return log_odds(predict(detector, ready, batch=len(ready)).logits, detector.classes).astype(np.float64), None
+        ready = np.stack([fit_all(c, detector.input, r["margin"]) for c, r in zip(crops, rows, strict=True)])
+        together = len(ready) * detector.input.frames
+        return log_odds(predict(detector, ready, batch=together).logits, detector.classes).astype(np.float64), None
 
     return scorer
 

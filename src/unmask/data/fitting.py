@@ -60,3 +60,8 @@ def fit(crop: Pixels, spec: InputSpec, margin: float) -> Pixels:
     box = (edge, edge, edge + side, edge + side)
     resized = Image.fromarray(crop).resize((spec.size, spec.size), Image.Resampling.BICUBIC, box=box)
     return np.array(resized)
+
+
+def fit_all(crop: Pixels, spec: InputSpec, margin: float) -> Pixels:
+    """The same of a crop, or of each crop of a window (T, S, S, 3)."""
+    return fit(crop, spec, margin) if crop.ndim == 3 else np.stack([fit(one, spec, margin) for one in crop])

@@ -1,5 +1,7 @@
 """The crops of a face manifest as a torch data set: a million rows cost a worker some flat arrays, and no object each.
 
+For a detector of videos an item is a window: T frames in a row of one face, changed by one and the same draw.
+
 An item is read, changed by the transform, and only then cut to the detector's input, so that a turned or shifted face
 still stands in image. What cannot be read is an error that names the file; another sample never takes its place.
 `unmask.data.samplers` says which rows make a batch, `unmask.tasks.loading` makes `bases.Batch` of them.
@@ -22,6 +24,7 @@ from torch.utils.data import Dataset
 from unmask.data.fitting import check, fit, read
 from unmask.data.manifest import Manifest
 from unmask.data.transforms import Chain
+from unmask.data.windows import WINDOW, in_windows, remedy
 from unmask.errors import ManifestError
 from unmask.types import InputSpec, Pixels
 
@@ -36,7 +39,10 @@ _COLUMNS = (
 
 
 class Item(NamedTuple):
-    """One crop; torch's own collation makes of many the same with a first axis B."""
+    """One crop or window; torch's own collation makes of many the same with a first axis B.
+
+    Of a window, images and masks have an axis T more: (T, S, S, 3), (T, V, S, S, 3) and (T, S, S).
+    """
 
     image: Pixels  # uint8 (S, S, 3)
     label: int  # 1 = fake, 0 = real, -1 = not labelled
@@ -50,10 +56,11 @@ class Item(NamedTuple):
 
 
 class FaceSet(Dataset[Item]):
-    """Crops of a face manifest, of which rows without a crop are left out.
+    """Crops of a face manifest, of which rows without a crop are left out; with `spec.frames` = T > 1 windows of T.
 
-    Attributes: the columns, one entry a crop, N in all.
-        row: int32, the row of the manifest.
+    Attributes: the columns, one entry a crop or window, N in all.
+        row: int32, the row of the manifest; of a window that of its first frame.
+        frames: (N, T) int64, places of an item's frames among the chosen crops.
         label: int8, 1 = fake, 0 = real, -1 = not labelled.
         group, method, dataset, media: int32 codes; `methods` and `datasets` say what two of them stand for. The methods
             of forgeries come first: F of them are 0 .. F - 1, whatever real rows are called.
@@ -79,7 +86,8 @@ class FaceSet(Dataset[Item]):
             transform: changes the crop as it is stored, before it is cut to `spec`.
             views: each makes another image of what `transform` left, as stored too: the same draw of it in all of
                 them, so that they differ by the view alone.
-        Raises: UnmaskError for a manifest of media, a mask of another length, and crops that cannot give `spec`.
+        Raises: UnmaskError for a manifest of media, a mask of another length, and crops that cannot give `spec`: of
+            another margin or template, or single frames where windows are wanted.
         """
         self.manifest, self.spec, self.transform, self.views = Manifest(manifest), spec, transform, tuple(views)
         self.masks = masks
@@ -87,14 +95,22 @@ class FaceSet(Dataset[Item]):
             raise ManifestError(f"{manifest} lists media, not faces: run `unmask data extract` first")
         if where is not None and where.shape != (len(self.manifest),):
             raise ManifestError(f"a mask of shape {where.shape} does not fit {len(self.manifest)} rows of {manifest}")
-        table = self.manifest.table((*_COLUMNS, *(["mask_relpath"] if masks else [])))
+        more = (*(["mask_relpath"] if masks else []), *(WINDOW if spec.frames > 1 else []))
+        if missing := [name for name in more if name not in self.manifest.arrow_schema.names]:
+            raise ManifestError(f"{manifest} has no column {missing[0]!r}: {remedy(spec.frames)}")
+        table = self.manifest.table((*_COLUMNS, *more))
         wanted = np.ones(len(table), np.bool_) if where is None else where
         has_crop = pc.equal(table["reason"], "").to_numpy(zero_copy_only=False)
         self.row = np.flatnonzero(wanted & has_crop).astype(np.int32)
-        self.left_out = int(wanted.sum()) - len(self.row)
         table = table.take(pa.array(self.row))
         self._paths, self._starts = _flat(table["relpath"])
         self._masks = _flat(table["mask_relpath"]) if masks else None
+        self.frames = in_windows(table, spec.frames) if spec.frames > 1 else np.arange(len(table))[:, None]
+        if spec.frames > 1:
+            if len(table) and not len(self.frames):
+                raise ManifestError(f"{manifest} holds no {spec.frames} frames in a row: {remedy(spec.frames)}")
+            table, self.row = table.take(pa.array(self.frames[:, 0])), self.row[self.frames[:, 0]]
+        self.left_out = int(wanted.sum()) - self.frames.size
         self.label = table["label"].fill_null(-1).to_numpy().astype(np.int8)
         self.group, _ = _codes(table["group_id"])
         self.media, _ = _codes(table["media_id"])
@@ -120,8 +136,16 @@ class FaceSet(Dataset[Item]):
         """
         i, *seed = (key, key) if isinstance(key, int | np.integer) else key
         at = int(i)
-        image = self.stored(at)
-        return self.item(at, image, seed, self.stored_mask(at, image.shape[0]) if self.masks else None)
+        shown = [self._shown(at, frame, seed) for frame in range(self.spec.frames)]
+        if len(shown) == 1:
+            return shown[0]
+        image, views, mask = (np.stack([getattr(one, of) for one in shown]) for of in ("image", "views", "mask"))
+        return shown[0]._replace(image=image, views=views, mask=mask, masked=all(one.masked for one in shown))
+
+    def _shown(self, i: int, frame: int, seed: Sequence[int]) -> Item:
+        """One frame of an item. All frames of a window begin with the same seed: one draw changes them alike."""
+        image = self.stored(i, frame)
+        return self.item(i, image, seed, self.stored_mask(i, image.shape[0], frame) if self.masks else None)
 
     def untransformed(self) -> FaceSet:
         """The same crops as they are stored: no augmentation, no views."""
@@ -129,19 +153,20 @@ class FaceSet(Dataset[Item]):
         plain.transform, plain.views = None, ()
         return plain
 
-    def stored(self, i: int) -> Pixels:
+    def stored(self, i: int, frame: int = 0) -> Pixels:
         """A crop as it lies on disk. Raises: UnmaskError that names the file, if it cannot be read."""
-        return read(self.path(i), f"row {self.row[i]} of {self.manifest.path}")
+        return read(self.path(i, frame), f"row {self.row[i]} of {self.manifest.path}")
 
-    def stored_mask(self, i: int, side: int) -> Pixels | None:
+    def stored_mask(self, i: int, side: int, frame: int = 0) -> Pixels | None:
         """(side, side), 0..255: of a real crop nothing is forged; None where a forgery has no mask of this size."""
         if self.label[i] == 0:
             return np.zeros((side, side), np.uint8)
         assert self._masks is not None
         paths, starts = self._masks
-        if starts[i] == starts[i + 1]:
+        at = self.frames[i, frame]
+        if starts[at] == starts[at + 1]:
             return None
-        text = paths[starts[i] : starts[i + 1]].tobytes().decode()
+        text = paths[starts[at] : starts[at + 1]].tobytes().decode()
         found = cv2.imread(str(self.manifest.file(self.datasets[self.dataset[i]], text)), cv2.IMREAD_GRAYSCALE)
         return np.asarray(found, np.uint8) if found is not None and found.shape == (side, side) else None
 
@@ -168,9 +193,10 @@ class FaceSet(Dataset[Item]):
         more = np.stack(views) if views else NO_VIEWS
         return Item(image, label, i, group, pair, method, more, shown, self.masks and mask is not None)
 
-    def path(self, i: int) -> Path:
+    def path(self, i: int, frame: int = 0) -> Path:
         """Where a crop lies. Raises: UnmaskError for a path that leaves the root of its data set."""
-        text = self._paths[self._starts[i] : self._starts[i + 1]].tobytes().decode()
+        at = self.frames[i, frame]
+        text = self._paths[self._starts[at] : self._starts[at + 1]].tobytes().decode()
         return self.manifest.file(self.datasets[self.dataset[i]], text)
 
     def _check_input(self, templates: pa.ChunkedArray) -> None:

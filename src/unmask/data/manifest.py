@@ -74,6 +74,8 @@ class FaceRow(Row):
     frame: int = Field(ge=0, description="position in presentation order")
     t: float = Field(description="seconds from the first frame")
     track: int | None = None
+    window: int | None = Field(None, description="number of the window of frames in a row that this frame is of")
+    window_index: int | None = Field(None, description="its place in the window, from 0; one matrix cuts them all")
     box: tuple[float, float, float, float] | None = Field(None, description="x0, y0, x1, y1 in pixels of the frame")
     points: tuple[float, ...] | None = Field(None, description="x, y of the five points, pixels of the frame")
     matrix: tuple[float, ...] | None = Field(None, description="2 x 3, row by row: frame -> crop")
@@ -98,6 +100,8 @@ _TYPES: dict[str, pa.DataType] = {
     "segments": pa.list_(pa.list_(pa.float64())),
     "frame": pa.int32(),
     "track": pa.int32(),
+    "window": pa.int32(),
+    "window_index": pa.int32(),
     "size": pa.int32(),
     "t": pa.float64(),
     "score": pa.float32(),
@@ -151,6 +155,8 @@ class Writer:
         self.count += rows.num_rows
         self._seen.update(pc.unique(rows.column("dataset")).to_pylist())
         batch = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
+        for name in (n for n in self.schema.names if n not in batch.column_names):  # of an older manifest
+            batch = batch.append_column(name, pa.nulls(len(batch), self.schema.field(name).type))
         self._file.write_table(batch.select(self.schema.names).cast(self.schema), row_group_size=GROUP)
 
     def _flush(self) -> None:
