@@ -133,7 +133,7 @@ def _windows(manifest: Manifest, where: Where | None, frames: int) -> Iterator[t
     found = there[in_windows(table.take(pa.array(there)), frames)]
     rows = table.to_pylist()
     for i in np.setdiff1d(np.arange(len(rows)), found):
-        yield rows[i], None
+        yield rows[i] | {"reason": rows[i]["reason"] or f"in no window of {frames} frames in a row"}, None
     for window in found:
         yield rows[window[0]], np.stack(list(crops_of(manifest, [rows[i] for i in window])))
 

@@ -150,8 +150,8 @@ def window_looks(
     frames = [item for item in items if isinstance(item, Frame)]
     try:
         shown = [masks.at(frame) if masks else None for frame in frames]
-    except Unreadable as why:
-        return [Look(frame.index, frame.t, str(why)) for frame in frames]
+    except Unreadable as error:
+        return [Look(frame.index, frame.t, str(error)) for frame in frames]
     found = [sorted(search.find(f.image, f.index, f.t), key=lambda face: -face.side) for f in frames]
     if options.people == "one" and not masks:
         found = [faces[:FACES_PER_FRAME] for faces in found]

@@ -84,7 +84,8 @@ class AltFreezing(Detector):
 
 def kernels(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Weights of convolutions over space alone (1 x k x k), and over time alone (k x 1 x 1)."""
-    found = [m.weight for m in network.modules() if isinstance(m, nn.Conv3d)]
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv3d)]
+    found = [w for m in convolutions for name, w in m.named_parameters() if name == "weight"]
     spatial = [w for w in found if w.shape[2] == 1 and w.shape[3] > 1]
     return spatial, [w for w in found if w.shape[2] > 1 and w.shape[3] == 1]
 

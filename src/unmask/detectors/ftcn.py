@@ -64,7 +64,7 @@ class FTCN(Detector):
 
     def forward(self, image: Tensor) -> Output:
         frames = self.body(image).mean((3, 4)).transpose(1, 2)
-        tokens = torch.cat([self.token.expand(len(frames), -1, -1), frames], 1) + self.place
+        tokens = torch.cat([self.token.expand(frames.shape[0], -1, -1), frames], 1) + self.place
         features = self.norm(self.block(self.dropout(tokens))[:, 0])
         return Output(self.head(features), features)
 

@@ -115,7 +115,7 @@ class TemporalInconsistency(nn.Module):
         # Columns of the image, each as a plane of height and time; then its rows, as planes of width and time.
         by_height = self.rows(x.permute(0, 4, 2, 3, 1).flatten(0, 1)).unflatten(0, (-1, x.shape[4]))
         by_width = self.columns(x.permute(0, 3, 2, 4, 1).flatten(0, 1)).unflatten(0, (-1, x.shape[3]))
-        attention = by_height.permute(0, 4, 2, 3, 1) + by_width.permute(0, 4, 2, 1, 3)
+        attention: Tensor = by_height.permute(0, 4, 2, 3, 1) + by_width.permute(0, 4, 2, 1, 3)
         return maps + maps * attention.flatten(0, 1) / 2
 
 
@@ -169,7 +169,7 @@ class FrameMix(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         x = maps.unflatten(0, (-1, self.frames))  # (B, T, C, h, w)
         mixed = self.conv(x.permute(0, 3, 4, 2, 1).flatten(0, 2))
-        back = mixed.unflatten(0, (-1, x.shape[3], x.shape[4])).permute(0, 4, 3, 1, 2)
+        back: Tensor = mixed.unflatten(0, (-1, x.shape[3], x.shape[4])).permute(0, 4, 3, 1, 2)
         return back.flatten(0, 1)
 
 

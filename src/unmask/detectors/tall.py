@@ -102,7 +102,7 @@ class TALL(Detector):
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
-        from timm.layers import resize_rel_pos_bias_table
+        from timm.layers import resize_rel_pos_bias_table  # type: ignore[attr-defined]
 
         try:
             state = load_file(weights)
@@ -119,7 +119,8 @@ class TALL(Detector):
 
 def thumbnail(video: Tensor, rows: int) -> Tensor:
     """(B, rows^2, 3, S, S) -> (B, 3, S, S): each frame shrunk `rows` times, frame after frame, row by row."""
-    tiles = F.interpolate(video.flatten(0, 1), scale_factor=1 / rows, mode="bilinear").unflatten(0, (-1, rows, rows))
+    small = F.interpolate(video.flatten(0, 1), scale_factor=1 / rows, mode="bilinear")
+    tiles: Tensor = small.unflatten(0, (-1, rows, rows))
     return tiles.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
 

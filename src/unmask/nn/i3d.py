@@ -147,7 +147,7 @@ def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     for key, value in state.items():
         name = key.removeprefix("resnet.")
         for theirs, mine in PYSLOWFAST:
-            name = re.sub(theirs, mine, name)  # type: ignore[arg-type]
+            name = re.sub(theirs, mine, name)
         ours[name] = value
     return ours
 

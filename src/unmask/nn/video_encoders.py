@@ -135,7 +135,8 @@ def xclip(size: int, frames: int, patch: int, width: int, depth: int, heads: int
 
     def feature(body: nn.Module, video: Tensor) -> Tensor:
         tokens: Tensor = body(video.flatten(0, 1)).pooler_output
-        return tokens.unflatten(0, (-1, video.shape[1])).mean(1)
+        each: Tensor = tokens.unflatten(0, (-1, video.shape[1]))
+        return each.mean(1)
 
     return Video(width, size, frames, CLIP, build, feature, "vision_model.")
 

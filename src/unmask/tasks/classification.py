@@ -73,7 +73,7 @@ class Classification:
 
     def rows(self, recipe: ClassificationRecipe, data: Path, method: Method[Any]) -> ClassificationRows:
         table = table_of(data)
-        train, validate = masks(table, recipe)
+        train, validate = masks(table, recipe, frames=method.input.frames)
         apart(table, train, validate)
         name = named(table, recipe.label)
         train &= np.isin(name, recipe.classes)

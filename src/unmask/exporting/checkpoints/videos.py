@@ -111,7 +111,7 @@ def stil(detector: Detector, state: State) -> State:
     for key, value in state.items():
         name = key.removeprefix("model.").removeprefix("base_model.")
         for theirs, mine in STIL:
-            name = re.sub(theirs, mine, name)  # type: ignore[arg-type]
+            name = re.sub(theirs, mine, name)
         turned = ".temporal.columns." in name and value.ndim == 4 and value.shape[2:] == torch.Size([1, 3])
         ours[name] = value.transpose(2, 3).contiguous() if turned else value
     return ours
