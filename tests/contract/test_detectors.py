@@ -20,6 +20,7 @@ from unmask.base.detector import Batch, Detector
 from unmask.base.predict import predict, to_tensor
 from unmask.bundles import Scorer, read, write
 from unmask.bundles.distance import ExportWrapper, fit_mahalanobis, save
+from unmask.data.landmarks import aligned
 from unmask.exporting.onnx import write_onnx
 from unmask.registry import FAMILIES
 from unmask.tasks.recipe import Recipe
@@ -67,8 +68,21 @@ def trained(detector: Detector, image: Tensor, label: Tensor, steps: int) -> lis
         method=label,
         index=torch.arange(len(label)),
         views=torch.stack([coarse, (coarse + image) / 2], 1),  # as a recipe's `views` would give them
+        **_asked_for(detector, image, label),
     )
     return [sum(float(v) for v in engine.learn([batch], n, 2e-3).values()) for n in range(steps)]
+
+
+def _asked_for(detector: Detector, image: Tensor, label: Tensor) -> dict[str, Tensor]:
+    """What a recipe's `masks` and `points`, and a manifest's identities and data sets, would give."""
+    row, side = torch.arange(len(label)), image.shape[-1]
+    mask = torch.zeros(len(label), side, side)
+    mask[:, side // 4 : side // 2 + side // 4, side // 4 : side // 2] = (label > 0).float().view(-1, 1, 1)
+    five = torch.from_numpy(aligned(detector.input)) if detector.input.margin else torch.full((5, 2), float("nan"))
+    if detector.input.frames > 1:  # the same in each frame of a window
+        mask, five = (x.unsqueeze(-3).expand(*x.shape[:-2], detector.input.frames, *x.shape[-2:]) for x in (mask, five))
+    five = five.expand(len(label), *five.shape)
+    return {"mask": mask, "points": five, "identity": row // 2 % 2, "domain": row // 2 % 2}
 
 
 def test_it_learns_eight_pictures(detector: Detector) -> None:

@@ -210,3 +210,20 @@ def test_the_whole_crop_is_resized_where_sizes_differ() -> None:
     assert fit(crop, InputSpec(size=50, margin=1.25), MARGIN).tobytes() == crop.tobytes()
     assert fit(crop, InputSpec(size=17, margin=1.1), MARGIN).shape == (17, 17, 3)
     assert SIZE * 1.0 / MARGIN == 32
+
+
+def test_five_points_move_with_the_crop(tmp_path: Path) -> None:
+    """From the frame through the crop's matrix, the augmentation and the cut: a mirrored, centred half of the crop."""
+    five = (10.0, 10, 30, 10, 20, 20, 12, 30, 28, 30)
+    matrix = (1.0, 0, 0, 0, 1, 0)  # the crop is the frame's corner
+    known = face("a", 0, 0, points=five, matrix=matrix, identity="anna")
+    data = lay(tmp_path, [known, face("b", 0, 1, identity=""), face("c", 0, 0, identity="anna")])
+    spec = InputSpec(size=20, margin=MARGIN / 2)
+    mirrored = build([{"flip": {"p": 1.0}}])
+    faces = FaceSet(data, spec, transform=mirrored, points=True)
+    # x -> 40 - x, then (p - 10) for the middle 20 of 40 pixels; left and right change names.
+    assert faces[0].points.tolist() == [[0, 0], [20, 0], [10, 10], [2, 20], [18, 20]]
+    assert np.isnan(faces[1].points).all()
+    assert [faces[n].identity for n in range(3)] == [faces[2].identity, -1, faces[0].identity]
+    assert faces.without_points == 2
+    assert FaceSet(data, spec)[0].points.size == 0

@@ -125,6 +125,11 @@ def test_one_draw_changes_all_frames_of_a_window(tmp_path: Path) -> None:
     assert flipped == {True, False}
     (batch,) = batches(changed, [[(0, 1), (1, 1)]])
     assert batch.image.shape == (2, 4, 3, SIZE, SIZE)
+    with_points = FaceSet(data, spec(4), points=True)
+    (batch,) = batches(with_points, [[0, 1]])
+    assert batch.points is not None
+    assert batch.points.shape == (2, 4, 5, 2)
+    assert batch.points.isnan().all()  # these rows say nothing of points
 
 
 def test_a_recipe_counts_windows_where_its_method_looks_at_them(tmp_path: Path) -> None:

@@ -184,9 +184,11 @@ def efficientnet_file() -> State:
     return {f"backbone.{k}": v for k, v in t.state.items()}
 
 
-def efficientnet_answer(state: State, image: Tensor) -> Tensor:
+def efficientnet_answer(state: State, image: Tensor, *, sbi: bool = False) -> Tensor:
+    """`sbi`: pixels as they are, and a first layer that pads as the library does for 380 pixels."""
     w = {k.removeprefix("backbone.").removeprefix("efficientnet."): v for k, v in state.items()}
-    x = F.conv2d((image - 0.5) / 0.5, w["_conv_stem.weight"], stride=2)
+    x = F.pad(image, (0, 1, 0, 1)) if sbi else (image - 0.5) / 0.5
+    x = F.conv2d(x, w["_conv_stem.weight"], stride=2)
     x = F.silu(normed(w, "_bn0", x, 1e-3))
     for n, (_, stride, expansion, inside, out, (low, high)) in enumerate(B4):
         name, y = f"_blocks.{n}", x
@@ -225,6 +227,20 @@ def test_its_bundle_says_what_it_is_built_with(tmp_path: Path) -> None:
     assert read(tmp_path / "box").card.options == {"network": "efficientnet-b4-static"}
     crops = torch.zeros(1, 256, 256, 3, dtype=torch.uint8).numpy()
     assert load(str(tmp_path / "box"), runtime="torch").logits(crops).shape == (1, 2)
+
+
+@pytest.mark.slow
+def test_sbi_answers_as_its_layout_says(tmp_path: Path) -> None:
+    """As the authors' file has it: {"model": {"net._conv_stem.weight": ...}}, the head `_fc`."""
+    state = fitted(lambda w, x: efficientnet_answer(w, x, sbi=True), efficientnet_file())
+    names = {k: k.removeprefix("backbone.").removeprefix("efficientnet.").replace("last_layer", "_fc") for k in state}
+    torch.save({"model": {f"net.{names[k]}": v for k, v in state.items()}}, tmp_path / "FFc23.tar")
+    detector = published("sbi", tmp_path / "FFc23.tar")
+    image = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        want = efficientnet_answer(state, image, sbi=True)
+        torch.testing.assert_close(detector(image).logits, want, atol=1e-4, rtol=1e-3)
+        assert (efficientnet_answer(state, image) - want).abs().max() > 1e-2
 
 
 # --- Effort ----------------------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from training.lsda_start import packed
 from unmask.data.manifest import FaceRow, write
 from unmask.detectors.lsda import LSDA
 from unmask.exporting.encoder import export_encoder
+from unmask.nn.angular import arcface_loss, with_margin
 from unmask.nn.iresnet import IResNet
-from unmask.objectives.arcface import arcface_loss, with_margin
 from unmask.tasks.recipe import Recipe
 from unmask.train.loop import restored, train
 

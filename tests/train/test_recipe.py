@@ -86,7 +86,7 @@ def test_values_on_the_command_line_are_yaml(tmp_path: Path) -> None:
         ("data.test=1", "unknown key 'data.test', known are train, validate, leave_out, frames, pick"),
         (
             "sampler.name=pairs",
-            "sampler.name: Input should be 'shuffled', 'by_class', 'by_method', 'paired', 'grouped' or 'pk'",
+            "sampler.name: Input should be 'shuffled', 'by_class', 'by_method', 'by_domain', 'paired', 'grouped' or ",
         ),
         ("length=3", 'length: a length is written "3 epochs" or "500 steps"'),
         ("length=3 weeks", 'length: a length is written "3 epochs" or "500 steps"'),

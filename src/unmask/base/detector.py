@@ -23,6 +23,9 @@ class Batch:
     index: Tensor | None = None  # (B,) row of the data set
     views: Tensor | None = None  # (B, V, 3, H, W) each image once more in V ways, as the recipe's `views` say
     mask: Tensor | None = None  # (B, H, W) how much of each pixel was forged, 0..1; NaN where it is not known
+    points: Tensor | None = None  # (B, 5, 2) the face's five points, pixels of `image`; NaN where they are not known
+    identity: Tensor | None = None  # (B,) whose face it is; -1 = not known
+    domain: Tensor | None = None  # (B,) which data set it comes from
     weigh: Callable[[Tensor], Tensor] | None = None  # logits (k B, K) -> how much each image counts, (B,), mean 1
 
 

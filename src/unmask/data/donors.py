@@ -80,7 +80,7 @@ class Reals:
         table = table.take(pa.array(self.row))
         if len({*zip(table["template"].to_pylist(), table["margin"].to_pylist(), strict=True)}) > 1:
             raise ManifestError(f"{manifest.path} joins crops of different templates or margins: forge each by itself")
-        self.five = _five(table)
+        self.five = five_points(table)
         self.group, self.identity, self.split = (_codes(table[c]) for c in ("group_id", "identity", "split"))
         self.identity[np.asarray(pc.equal(table["identity"], ""))] = -1
         self._places = table.select(["dataset", "relpath", "item_id"])
@@ -165,7 +165,7 @@ def resized(image: Pixels, side: int) -> Pixels:
     return np.array(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
 
 
-def _five(table: pa.Table) -> Floats:
+def five_points(table: pa.Table) -> Floats:
     """(N, 5, 2): five points of the frame through the crop's matrix, over the crop's side."""
     if not len(table):
         return np.empty((0, 5, 2), np.float32)

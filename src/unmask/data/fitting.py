@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from unmask.errors import ManifestError
-from unmask.types import InputSpec, Pixels
+from unmask.types import Floats, InputSpec, Pixels
 
 
 def read(path: Path, item: str) -> Pixels:
@@ -52,8 +52,7 @@ def check(spec: InputSpec, margin: float | None, template: str, item: str) -> No
 
 def fit(crop: Pixels, spec: InputSpec, margin: float) -> Pixels:
     """The middle of a crop (S, S, 3) cut with `margin`, of the width and size that a detector wants; see `check`."""
-    side = min(crop.shape[0] * spec.margin / margin, crop.shape[0])  # a manifest's 1.3, in 32 bits, is a little less
-    edge = (crop.shape[0] - side) / 2
+    edge, side = _middle(crop.shape[0], spec, margin)
     if abs(side - spec.size) < 1e-3 and abs(edge - round(edge)) < 1e-3:  # pixel by pixel the detector's own crop
         low = round(edge)
         return crop[low : low + spec.size, low : low + spec.size]
@@ -65,3 +64,15 @@ def fit(crop: Pixels, spec: InputSpec, margin: float) -> Pixels:
 def fit_all(crop: Pixels, spec: InputSpec, margin: float) -> Pixels:
     """The same of a crop, or of each crop of a window (T, S, S, 3)."""
     return fit(crop, spec, margin) if crop.ndim == 3 else np.stack([fit(one, spec, margin) for one in crop])
+
+
+def fitted(points: Floats, crop: int, spec: InputSpec, margin: float) -> Floats:
+    """Where `fit` puts points (N, 2) of a crop, pixels; `crop`: its side."""
+    edge, side = _middle(crop, spec, margin)
+    return np.asarray((points - edge) * (spec.size / side), np.float32)
+
+
+def _middle(crop: int, spec: InputSpec, margin: float) -> tuple[float, float]:
+    """Where the cut begins, and its side. A manifest's margin of 1.3, in 32 bits, is a little less."""
+    side = min(crop * spec.margin / margin, crop)
+    return (crop - side) / 2, side

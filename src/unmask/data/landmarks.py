@@ -15,6 +15,7 @@ import numpy as np
 
 from unmask import faces
 from unmask.errors import InputError
+from unmask.faces.align import TEMPLATES
 from unmask.faces.regions import (
     INNER_MOUTH,
     JAW,
@@ -25,11 +26,11 @@ from unmask.faces.regions import (
     RIGHT_BROW,
     RIGHT_EYE,
 )
-from unmask.types import Floats, Pixels
+from unmask.types import Floats, InputSpec, Pixels
 
 __all__ = [
     "BROWS", "INNER_MOUTH", "JAW", "LEAST", "LEFT_BROW", "LEFT_EYE", "MOUTH", "NOSE", "RIGHT_BROW", "RIGHT_EYE",
-    "Landmarker", "Landmarks", "Region", "filled", "from_five", "hull", "standard",
+    "Landmarker", "Landmarks", "Region", "aligned", "filled", "from_five", "hull", "standard",
 ]  # fmt: skip
 
 Region = tuple[int, ...]
@@ -103,6 +104,11 @@ def filled(polygon: Floats, side: int) -> Floats:
 def from_five(five: Floats) -> Landmarks:
     """The standard face over five points (5, 2). Raises: UnmaskError for points that span no face."""
     return Landmarks(faces.from_five(five))
+
+
+def aligned(spec: InputSpec) -> Floats:
+    """Where the alignment puts the five points in every crop of this specification, pixels, (5, 2)."""
+    return np.asarray(spec.size * (0.5 + (TEMPLATES[spec.template] - 0.5) / spec.margin), np.float32)
 
 
 def standard(image: Pixels, five: Floats) -> Floats:

@@ -21,27 +21,29 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from unmask.data.fitting import check, fit, read
+from unmask.data.donors import five_points
+from unmask.data.fitting import check, fit, fitted, read
 from unmask.data.manifest import Manifest
 from unmask.data.transforms import Chain
 from unmask.data.windows import WINDOW, in_windows, remedy
 from unmask.errors import ManifestError
-from unmask.types import InputSpec, Pixels
+from unmask.types import Floats, InputSpec, Pixels
 
 Transform = Callable[[Pixels, np.random.Generator], Pixels]
 Key = int | Sequence[int]
 NO_VIEWS = np.empty((0, 0, 0, 3), np.uint8)
 NO_MASK = np.empty((0, 0), np.uint8)
+NO_POINTS = np.empty((0, 2), np.float32)
 _COLUMNS = (
     "relpath", "reason", "label", "group_id", "method", "dataset", "media_id", "pair_key", "frame", "box", "margin",
-    "template",
+    "template", "identity",
 )  # fmt: skip
 
 
 class Item(NamedTuple):
     """One crop or window; torch's own collation makes of many the same with a first axis B.
 
-    Of a window, images and masks have an axis T more: (T, S, S, 3), (T, V, S, S, 3) and (T, S, S).
+    Of a window, images, masks and points have an axis T more: (T, S, S, 3), (T, V, S, S, 3), (T, S, S) and (T, 5, 2).
     """
 
     image: Pixels  # uint8 (S, S, 3)
@@ -53,6 +55,9 @@ class Item(NamedTuple):
     views: Pixels = NO_VIEWS  # (V, S, S, 3) what `image` becomes by each of `FaceSet.views`
     mask: Pixels = NO_MASK  # (S, S) how much of each pixel was forged, 0..255; where nobody asked for masks, nothing
     masked: bool = False  # whether the mask is known
+    points: Floats = NO_POINTS  # (5, 2) five points in pixels of `image`, NaN if not known; nothing if nobody asked
+    identity: int = -1  # code of whose face it is, -1 = not known
+    domain: int = 0  # code of the data set
 
 
 class FaceSet(Dataset[Item]):
@@ -62,7 +67,8 @@ class FaceSet(Dataset[Item]):
         row: int32, the row of the manifest; of a window that of its first frame.
         frames: (N, T) int64, places of an item's frames among the chosen crops.
         label: int8, 1 = fake, 0 = real, -1 = not labelled.
-        group, method, dataset, media: int32 codes; `methods` and `datasets` say what two of them stand for. The methods
+        group, method, dataset, media, identity: int32 codes, -1 for an identity that is not known; `methods` and
+        `datasets` say what two of them stand for. The methods
             of forgeries come first: F of them are 0 .. F - 1, whatever real rows are called.
         pair: int32, `partners` of this set.
         left_out: chosen rows of the manifest that have no crop.
@@ -77,11 +83,13 @@ class FaceSet(Dataset[Item]):
         transform: Transform | None = None,
         views: Sequence[Transform] = (),
         masks: bool = False,
+        points: bool = False,
     ) -> None:
         """
         Args:
             masks: give the mask of each crop too: nothing of a real one, the stored one of a forgery where there is
                 one of the crop's size.
+            points: give the five points of each crop too, as `transform` moves them.
             where: a mask over all rows of the manifest; None = all.
             transform: changes the crop as it is stored, before it is cut to `spec`.
             views: each makes another image of what `transform` left, as stored too: the same draw of it in all of
@@ -95,7 +103,8 @@ class FaceSet(Dataset[Item]):
             raise ManifestError(f"{manifest} lists media, not faces: run `unmask data extract` first")
         if where is not None and where.shape != (len(self.manifest),):
             raise ManifestError(f"a mask of shape {where.shape} does not fit {len(self.manifest)} rows of {manifest}")
-        more = (*(["mask_relpath"] if masks else []), *(WINDOW if spec.frames > 1 else []))
+        more = [*(["mask_relpath"] if masks else []), *(["points", "matrix", "size"] if points else [])]
+        more += WINDOW if spec.frames > 1 else ()
         if missing := [name for name in more if name not in self.manifest.arrow_schema.names]:
             raise ManifestError(f"{manifest} has no column {missing[0]!r}: {remedy(spec.frames)}")
         table = self.manifest.table((*_COLUMNS, *more))
@@ -105,6 +114,7 @@ class FaceSet(Dataset[Item]):
         table = table.take(pa.array(self.row))
         self._paths, self._starts = _flat(table["relpath"])
         self._masks = _flat(table["mask_relpath"]) if masks else None
+        self._points = _points(table) if points else None
         self.frames = in_windows(table, spec.frames) if spec.frames > 1 else np.arange(len(table))[:, None]
         if spec.frames > 1:
             if len(table) and not len(self.frames):
@@ -116,6 +126,8 @@ class FaceSet(Dataset[Item]):
         self.media, _ = _codes(table["media_id"])
         self.method, self.methods = _codes(table["method"], first=pa.array(self.label == 1))
         self.dataset, self.datasets = _codes(table["dataset"])
+        self.identity, _ = _codes(table["identity"])
+        self.identity[pc.equal(table["identity"], "").to_numpy(zero_copy_only=False)] = -1
         self.margin = table["margin"].fill_null(-1).to_numpy().astype(np.float32)
         self._check_input(table["template"])
         source, _ = _codes(table["pair_key"])
@@ -139,13 +151,19 @@ class FaceSet(Dataset[Item]):
         shown = [self._shown(at, frame, seed) for frame in range(self.spec.frames)]
         if len(shown) == 1:
             return shown[0]
-        image, views, mask = (np.stack([getattr(one, of) for one in shown]) for of in ("image", "views", "mask"))
-        return shown[0]._replace(image=image, views=views, mask=mask, masked=all(one.masked for one in shown))
+        pixels = {of: np.stack([getattr(one, of) for one in shown]) for of in ("image", "views", "mask", "points")}
+        return shown[0]._replace(masked=all(one.masked for one in shown), **pixels)
 
     def _shown(self, i: int, frame: int, seed: Sequence[int]) -> Item:
         """One frame of an item. All frames of a window begin with the same seed: one draw changes them alike."""
         image = self.stored(i, frame)
-        return self.item(i, image, seed, self.stored_mask(i, image.shape[0], frame) if self.masks else None)
+        mask = self.stored_mask(i, image.shape[0], frame) if self.masks else None
+        return self.item(i, image, seed, mask, frame)
+
+    @property
+    def without_points(self) -> int:
+        """Crops whose five points were asked for and are not known."""
+        return 0 if self._points is None else int(np.isnan(self._points).any((1, 2)).sum())
 
     def untransformed(self) -> FaceSet:
         """The same crops as they are stored: no augmentation, no views."""
@@ -170,17 +188,23 @@ class FaceSet(Dataset[Item]):
         found = cv2.imread(str(self.manifest.file(self.datasets[self.dataset[i]], text)), cv2.IMREAD_GRAYSCALE)
         return np.asarray(found, np.uint8) if found is not None and found.shape == (side, side) else None
 
-    def item(self, i: int, image: Pixels, seed: Sequence[int], mask: Pixels | None = None) -> Item:
+    def item(self, i: int, image: Pixels, seed: Sequence[int], mask: Pixels | None = None, frame: int = 0) -> Item:
         """The item `i`, its crop, or what was made of it, changed by the transform's draw and cut to the input.
 
         Args:
             mask: (S, S) of the crop as it is stored; it moves as the transform moves the crop.
+            frame: which one of a window it is.
         """
         numbers = [int(s) for s in seed]
         rng = np.random.default_rng(numbers)
         if mask is not None:
             mask = _moved_mask(mask, self.transform, image, np.random.default_rng(numbers))
-        if self.transform is not None:
+        side, five = image.shape[0], None
+        if self._points is not None:
+            five = self._points[self.frames[i, frame]] * np.float32(side)
+        if five is not None and isinstance(self.transform, Chain):
+            image, five = self.transform.with_points(image, five, rng)
+        elif self.transform is not None:
             image = self.transform(image, rng)
         ways = [image, *(view(image, rng) for view in self.views)]
         image, *views = (np.ascontiguousarray(fit(way, self.spec, float(self.margin[i]))) for way in ways)
@@ -191,7 +215,9 @@ class FaceSet(Dataset[Item]):
             whole = np.zeros(image.shape[:2], np.uint8)
             shown = whole if mask is None else np.ascontiguousarray(fit(mask, self.spec, float(self.margin[i])))
         more = np.stack(views) if views else NO_VIEWS
-        return Item(image, label, i, group, pair, method, more, shown, self.masks and mask is not None)
+        at = NO_POINTS if five is None else fitted(five, side, self.spec, float(self.margin[i]))
+        whose, of = int(self.identity[i]), int(self.dataset[i])
+        return Item(image, label, i, group, pair, method, more, shown, self.masks and mask is not None, at, whose, of)
 
     def path(self, i: int, frame: int = 0) -> Path:
         """Where a crop lies. Raises: UnmaskError for a path that leaves the root of its data set."""
@@ -220,6 +246,14 @@ def _moved_mask(mask: Pixels, transform: Transform | None, image: Pixels, rng: n
     half = np.float32(0.5)  # points count from the image's corner, OpenCV from the middle of its first pixel
     matrix = cv2.getAffineTransform(corners - half, np.asarray(moved, np.float32) - half)
     return np.asarray(cv2.warpAffine(mask, matrix, mask.shape[::-1], flags=cv2.INTER_LINEAR), np.uint8)
+
+
+def _points(table: pa.Table) -> Floats:
+    """(N, 5, 2) in a crop whose side is 1; NaN where they are not known."""
+    found = np.full((len(table), 5, 2), np.nan, np.float32)
+    known = pc.and_(pc.is_valid(table["points"]), pc.is_valid(table["matrix"])).to_numpy(zero_copy_only=False)
+    found[known] = five_points(table.filter(pa.array(known)))
+    return found
 
 
 def partners(

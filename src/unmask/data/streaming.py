@@ -127,7 +127,8 @@ class ShardSet(IterableDataset[Item]):
             image = self.transform(image, np.random.default_rng((self.seed, self.epoch, draw)))
         image = np.ascontiguousarray(fit(image, self.spec, row.margin))
         label = -1 if row.label is None else row.label
-        return Item(image, label, at, code(row.group_id), pair, code(row.method))
+        whose, of = code(row.identity) if row.identity else -1, code(row.dataset)
+        return Item(image, label, at, code(row.group_id), pair, code(row.method), identity=whose, domain=of)
 
 
 def code(text: str) -> int:

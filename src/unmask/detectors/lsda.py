@@ -29,10 +29,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmask.base.detector import Batch, Detector, Output
-from unmask.errors import BundleError, RecipeError
+from unmask.errors import RecipeError
 from unmask.nn import iresnet
 from unmask.nn.convnets import ConvNet
-from unmask.nn.iresnet import IResNet
+from unmask.nn.iresnet import IResNet, weights_under
 
 CARD = {
     "title": "LSDA (latent space data augmentation)",
@@ -134,8 +134,8 @@ class LSDA(Detector):
 
         Raises: UnmaskError for a file that cannot be read, or whose tensors do not fit; they are named.
         """
-        real, image = (_part(weights, name) for name in ("real.", "image."))
-        self.real.load(real or _part(weights, ""), str(weights))
+        real, image = (weights_under(weights, name) for name in ("real.", "image."))
+        self.real.load(real or weights_under(weights, ""), str(weights))
         for maps in (self.student, *self.forged) if image else ():
             assert isinstance(maps, _Maps)
             maps.body.fill(image, str(weights))
@@ -185,18 +185,6 @@ def _reader(width: int, hidden: int, classes: int) -> nn.Sequential:
     return nn.Sequential(
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, hidden), nn.LeakyReLU(), nn.Linear(hidden, classes)
     )
-
-
-def _part(weights: Path, prefix: str) -> dict[str, Tensor]:
-    """The tensors of a safetensors file whose names begin so, without that. Raises: UnmaskError, if it is none."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        state = load_file(weights)
-    except (OSError, SafetensorError) as error:
-        raise BundleError(f"cannot read the weights {weights}: {error}") from error
-    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
 # --- changes of features: z is (G, D, C, h, w), one row a group, one column a kind of forgery ------------------------

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmask.base.detector import Batch, Detector, Output
+from unmask.nn.angular import am_softmax
 from unmask.nn.convnets import ConvNet
 from unmask.nn.crossing import Crossing
 
@@ -88,15 +89,6 @@ class SRM(Detector):
         """Load ImageNet weights into both networks, in timm's layout, see `unmask.nn.convnets`."""
         self.colour.load_pretrained(weights)
         self.noise.load_pretrained(weights)
-
-
-def am_softmax(cosine: Tensor, label: Tensor, margin: float, scale: float) -> Tensor:
-    """Cross-entropy of s (cos - m [k = label]): the right direction must win by the margin m.
-
-    Args:
-        cosine: (N, K); label: (N,).
-    """
-    return F.cross_entropy(scale * (cosine - margin * F.one_hot(label, cosine.shape[1])), label)
 
 
 def residual(maps: Tensor, each: bool = False) -> Tensor:

@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from unmask.base.detector import Batch, Detector, Output
 from unmask.errors import InputError, RecipeError
 from unmask.nn.convnets import ConvNet
+from unmask.nn.style import adain
 
 CARD = {
     "title": "UCF (uncovering common features)",
@@ -180,20 +181,6 @@ class _Decoder(nn.Module):
             if n + 1 < len(self.stages):
                 forgery = stage(self.dropout(_doubled(forgery)))
         return F.interpolate(self.last(content), size, mode="bilinear", align_corners=True).tanh()
-
-
-def adain(content: Tensor, style: Tensor, eps: float = 1e-5) -> Tensor:
-    """Adaptive instance normalisation: each channel of the content with the style's mean and deviation over places.
-
-    Huang and Belongie, ICCV 2017. Deviations are sqrt(unbiased variance + eps).
-
-    Args:
-        content, style: (B, C, h, w) with two places or more.
-    """
-    (mean, spread), (target, wide) = (
-        (x.mean((2, 3), keepdim=True), (x.var((2, 3), keepdim=True) + eps).sqrt()) for x in (content, style)
-    )
-    return (content - mean) / spread * wide + target
 
 
 def contrast(features: Tensor, kind: Tensor, label: Tensor, margin: float) -> Tensor:

@@ -35,7 +35,7 @@ from unmask.measure.units import Units, pair_order
 Values = NDArray[np.float64]
 Function = Callable[[ArrayLike, ArrayLike], float]
 FEW_GROUPS = 10  # with fewer, drawing groups says too little to call a difference real
-LOWER_IS_BETTER: frozenset[str] = frozenset({"eer", "eer_vertex", *BY_PROBABILITY, "false_alarms"})
+LOWER_IS_BETTER: frozenset[str] = frozenset({"eer", "eer_vertex", *BY_PROBABILITY, "hter", "false_alarms"})
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,11 @@ def balanced(label: ArrayLike, called: ArrayLike) -> float:
     return float((c[y].mean() + (1 - c[~y]).mean()) / 2) if y.any() and not y.all() else float("nan")
 
 
+def hter(label: ArrayLike, called: ArrayLike) -> float:
+    """Half total error rate, (FAR + FRR) / 2, of what was called an attack, 0 or 1: 1 - balanced accuracy."""
+    return 1 - balanced(label, called)
+
+
 FUNCTIONS: dict[str, Function] = {
     "auroc": auroc,
     "eer": eer,
@@ -98,6 +103,7 @@ FUNCTIONS: dict[str, Function] = {
     "accuracy": partial(accuracy, threshold=0.5),  # of what was called fake, 0 or 1, at the protocol's threshold
     "balanced_accuracy": balanced,
     "f1": partial(f1, threshold=0.5),
+    "hter": hter,
     "false_alarms": share,
     "pair_order": share,
 }

@@ -34,6 +34,7 @@ NAMES: dict[Metric, str] = {
     "log_loss": "log loss",
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
+    "hter": "HTER",
     "f1": "F1",
     "false_alarms": "false alarms",
     "pair_order": "pairs in the right order",

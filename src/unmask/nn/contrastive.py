@@ -6,6 +6,7 @@ A method says which entries of a logit matrix are positives and which take part 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -141,6 +142,18 @@ def supervised_contrastive(embedding: Tensor, label: Tensor, temperature: float 
     itself = torch.eye(len(label), dtype=torch.bool, device=label.device)
     valid = (label >= 0) & (label >= 0)[:, None] & ~itself
     return info_nce(cosines(embedding, embedding) / temperature, label[:, None] == label, valid)
+
+
+def selfcon_loss(exits: Sequence[Tensor], label: Tensor, temperature: float = 0.07) -> Tensor:
+    """SupCon over the exits of one network (SelfCon, Bae et al., AAAI 2023, arXiv 2106.15499).
+
+    Positives of an anchor are all exits of all images of its label, but itself.
+
+    Args:
+        exits: of each exit the embeddings (B, D), of any lengths.
+        label: (B,); rows below 0 are left out.
+    """
+    return supervised_contrastive(torch.cat(list(exits)), label.repeat(len(exits)), temperature)
 
 
 def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

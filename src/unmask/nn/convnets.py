@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -136,6 +137,7 @@ class ConvNet(nn.Module):
         fill(self.body, state, what)
 
 
+PLAIN: tuple[Rgb, Rgb] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 CLASSIFIER = ("global_pool", "pre_logits", "fc", "classifier", "head")  # timm's names of what follows the maps
 
 
@@ -161,6 +163,19 @@ def _tiny_xception(inside: int) -> nn.Module:
     return XceptionAligned(blocks, num_classes=0, in_chans=inside)
 
 
+def _full(build: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:
+    """A ResNet whose first convolution and pooling have no stride, as ImagiNet's: four times the side everywhere."""
+
+    def built(inside: int) -> nn.Module:
+        body = build(inside)
+        first = next(m for m in body.get_submodule("conv1").modules() if isinstance(m, nn.Conv2d))
+        first.stride = (1, 1)
+        body.get_submodule("maxpool").stride = 1  # type: ignore[assignment]
+        return body
+
+    return built
+
+
 def _small_resnet(inside: int) -> nn.Module:
     from timm.models.resnet import BasicBlock, ResNet
 
@@ -173,14 +188,19 @@ NETWORKS = {
     "efficientnet-b4": Network(IMAGENET, _timm("efficientnet_b4")),  # Tan and Le, ICML 2019
     "efficientnet-b1": Network(IMAGENET, _timm("efficientnet_b1")),
     "efficientnet-b4-static": Network(HALF, efficientnet_static.build),  # the pads of DeepfakeBench's checkpoints
+    "efficientnet-b4-sbi": Network(PLAIN, partial(efficientnet_static.build, stem=True)),  # and those of SBI's
     "resnet-18": Network(IMAGENET, _timm("resnet18")),  # He et al., CVPR 2016
     "resnet-34": Network(IMAGENET, _timm("resnet34")),
     "resnet-50": Network(IMAGENET, _timm("resnet50")),
     "vgg-19": Network(IMAGENET, _vgg19),  # Simonyan and Zisserman, ICLR 2015
+    "resnet-18-full": Network(IMAGENET, _full(_timm("resnet18"))),  # no early strides: ImagiNet, arXiv 2407.20020
+    "resnet-50-full": Network(IMAGENET, _full(_timm("resnet50"))),
     # No published weights. One that a CPU trains in minutes, on which methods can be compared (1.2 M weights) ...
     "small-resnet": Network(IMAGENET, _small_resnet),
     # ... and those small enough for tests.
     "tiny-xception": Network(HALF, _tiny_xception),
     "tiny-efficientnet": Network(IMAGENET, _timm("test_efficientnet")),
     "tiny-resnet": Network(IMAGENET, _timm("test_resnet")),
+    "small-resnet-full": Network(IMAGENET, _full(_small_resnet)),
+    "tiny-resnet-full": Network(IMAGENET, _full(_timm("test_resnet"))),
 }

@@ -13,8 +13,12 @@ from torch.nn import functional as F
 SCALED_TO = 380
 
 
-def build(inside: int) -> nn.Module:
-    """timm's efficientnet_b4 with those pads and TensorFlow's epsilon; names of the weights are timm's."""
+def build(inside: int, stem: bool = False) -> nn.Module:
+    """timm's efficientnet_b4 with those pads and TensorFlow's epsilon; names of the weights are timm's.
+
+    Args:
+        stem: whether the first layer is the library's own, and pads too (SBI's checkpoints).
+    """
     import timm
 
     body: nn.Module = timm.create_model(
@@ -25,7 +29,7 @@ def build(inside: int) -> nn.Module:
         if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
             out = -(-side // 2)
             pads = max((out - 1) * 2 + module.kernel_size[0] - side, 0)
-            first = name == "conv_stem"
+            first = name == "conv_stem" and not stem
             body.set_submodule(name, _Padded(module, (0, 0) if first else (pads // 2, pads - pads // 2)))
             side = out
     return body

@@ -7,12 +7,14 @@ begin with a norm, PReLU, and no stride before the first block.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unmask.errors import BundleError
 from unmask.nn.backbones import HALF, fill
 
 READOUT = ("fc.", "features.")  # what makes 512 numbers of the last maps; maps need none of it
@@ -89,3 +91,15 @@ class Block(nn.Module):
 
 def _conv(before: int, after: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(before, after, 3, stride, 1, bias=False)
+
+
+def weights_under(weights: Path, prefix: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file whose names begin so, without that. Raises: UnmaskError, if it is none."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"cannot read the weights {weights}: {error}") from error
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

@@ -67,3 +67,15 @@ def restore(shown: Tensor, index: Tensor, count: int, token: Tensor) -> Tensor:
     """Put (B, V, D) tokens back to their places (B, V) among `count`; a `token` (D,) stands everywhere else."""
     full = token.to(shown.dtype).expand(len(shown), count, -1)
     return full.scatter(1, index.to(shown.device)[..., None].expand_as(shown), shown)
+
+
+def reconstruction(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean over masked patches of the squared error to each patch's normalised pixels, (x - mean) / sqrt(var + 1e-6).
+
+    Args:
+        predicted, target: (B, N, P), target in plain pixels; the variance is the unbiased one, as in MAE.
+        mask: bool (B, N). Where it is empty the loss is 0.
+    """
+    mean, var = target.mean(2, keepdim=True), target.var(2, keepdim=True)
+    error = (predicted - (target - mean) / (var + 1e-6).sqrt()).square().mean(2)
+    return (error * mask).sum() / mask.sum().clamp(min=1)

@@ -11,14 +11,13 @@ LSDA as a teacher of real faces; nothing here says who somebody is.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmask.base.objective import Objective, Views
 from unmask.errors import RecipeError
+from unmask.nn.angular import arcface_loss
 from unmask.nn.iresnet import IResNet, Name
 from unmask.types import InputSpec
 
@@ -30,31 +29,6 @@ CARD = {
     "verified": "the margin by hand; learns to tell unseen people apart; no published table was reproduced",
     "small": {"classes": 4, "network": "tiny-iresnet", "size": 32},
 }
-
-
-def with_margin(cosine: Tensor, label: Tensor, margin: float) -> Tensor:
-    """cos(theta + margin) for each face's own person, cos(theta) for the others (eq. 3, before its scale).
-
-    Where theta + margin passes pi, cos(theta) - margin sin(margin) goes on falling, as in the authors' code.
-
-    Args:
-        cosine: (N, people) in -1..1; label: (N,).
-    """
-    own = cosine.gather(1, label[:, None]).clamp(-1 + 1e-6, 1 - 1e-6)
-    turned = torch.cos(torch.acos(own) + margin)
-    past = own <= -math.cos(margin)
-    return cosine.scatter(1, label[:, None], torch.where(past, own - margin * math.sin(margin), turned))
-
-
-def arcface_loss(embedding: Tensor, centres: Tensor, label: Tensor, margin: float = 0.5, scale: float = 64.0) -> Tensor:
-    """Cross-entropy of scaled cosines, the own one by `with_margin`.
-
-    Args:
-        embedding: (N, D); centres: (people, D), both of any length.
-        label: (N,) in 0..people - 1.
-    """
-    cosine = F.normalize(embedding, dim=1) @ F.normalize(centres, dim=1).T
-    return F.cross_entropy(with_margin(cosine, label, margin) * scale, label)
 
 
 class ArcFace(Objective):

@@ -21,19 +21,18 @@ from torch import Tensor, nn
 
 from unmask.base.method import Engine
 from unmask.base.objective import Objective, Views
-from unmask.data.landmarks import Landmarks, from_five
+from unmask.data.landmarks import Landmarks, aligned, from_five
 from unmask.data.parsing import CLASSES, parsing
 from unmask.errors import InputError, UnmaskError
-from unmask.faces.align import TEMPLATES
 from unmask.faces.landmarker import landmarks
 from unmask.nn.backbones import Encoder, load
 from unmask.nn.heads import head as perceptron
 from unmask.nn.momentum import MomentumEncoder, cosine_momentum
-from unmask.nn.patches import patches, patchify, restore, take, visible
+from unmask.nn.patches import patches, patchify, reconstruction, restore, take, visible
 from unmask.nn.positions import sine_cosine
 from unmask.nn.predictive import negative_cosine
 from unmask.nn.token_decoder import TokenDecoder
-from unmask.types import Face, Floats, InputSpec, Pixels
+from unmask.types import Face, Floats, Pixels
 
 CARD = {
     "title": "FSFM (face security foundation model)",
@@ -112,18 +111,6 @@ def _rank(among: Tensor, generator: torch.Generator | None) -> Tensor:
     """A random order of the True places of each row, from 0; the others come after them."""
     score = torch.rand(among.shape, generator=generator).to(among.device) + ~among
     return score.argsort(1).argsort(1)
-
-
-def reconstruction(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Mean over masked patches of the squared error to each patch's normalised pixels, (x - mean) / sqrt(var + 1e-6).
-
-    Args:
-        predicted, target: (B, N, P), target in plain pixels; the variance is the unbiased one, as in MAE.
-        mask: bool (B, N). Where it is empty the loss is 0.
-    """
-    mean, var = target.mean(2, keepdim=True), target.var(2, keepdim=True)
-    error = (predicted - (target - mean) / (var + 1e-6).sqrt()).square().mean(2)
-    return (error * mask).sum() / mask.sum().clamp(min=1)
 
 
 def discrimination(predicted: Tensor, target: Tensor) -> Tensor:
@@ -275,8 +262,3 @@ def _landmarks(image: Pixels, five: Floats) -> Landmarks:
         return Landmarks(landmarks(image, Face(0, 0.0, (0.0, 0.0, 1.0, 1.0), five, 1.0)))  # it looks at the five alone
     except UnmaskError:
         return from_five(five)
-
-
-def aligned(spec: InputSpec) -> Floats:
-    """Where the five points lie in every crop of this specification, (5, 2)."""
-    return np.asarray(spec.size * (0.5 + (TEMPLATES[spec.template] - 0.5) / spec.margin), np.float32)

@@ -11,15 +11,13 @@ arXiv 2106.15499. Boychev and Cholakov: "ImagiNet", arXiv 2407.20020. Both use l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from unmask.base.objective import Objective, Views
-from unmask.nn.contrastive import supervised_contrastive
+from unmask.nn.contrastive import selfcon_loss
 from unmask.nn.convnets import ConvNet
-from unmask.nn.heads import head
+from unmask.nn.exits import Exits
 
 CARD = {
     "title": "SelfCon (exits of one network as views; ImagiNet)",
@@ -31,21 +29,8 @@ CARD = {
 }
 
 
-def selfcon_loss(exits: Sequence[Tensor], label: Tensor, temperature: float = 0.07) -> Tensor:
-    """SupCon over all exits: positives of an anchor are all exits of all images of its label, but itself.
-
-    Args:
-        exits: of each exit the embeddings (B, D), of any lengths.
-        label: (B,); rows below 0 are left out.
-    """
-    return supervised_contrastive(torch.cat(list(exits)), label.repeat(len(exits)), temperature)
-
-
 class SelfCon(Objective):
-    """A convolutional network with an exit after one of its stages; each exit has a head of its own.
-
-    ImagiNet's network keeps its full resolution for two steps longer; here it is the network as it is published.
-    """
+    """A convolutional network with an exit after one of its stages; each exit has a head of its own."""
 
     def __init__(
         self,
@@ -59,7 +44,7 @@ class SelfCon(Objective):
     ) -> None:
         """
         Args:
-            network: a name in `unmask.nn.convnets`.
+            network: a name in `unmask.nn.convnets`; ImagiNet's is "resnet-50-full".
             size: side of the crop, pixels.
             exit_after: the step of the network that the exit follows.
             hidden, dim: widths of the heads.
@@ -69,11 +54,8 @@ class SelfCon(Objective):
         super().__init__()
         self.body = ConvNet(network)
         self.input = self.body.input(size)
-        self.exit_after, self.temperature, self.families = exit_after, temperature, families
-        # A linear layer to the width of the last feature stands before the early head ("fc" in the authors' code).
-        wide = self.body.features
-        self.sub_network = nn.Linear(self.body.width(exit_after), wide)
-        self.early, self.late = (head((wide, hidden, dim), norm="none", unit=True) for _ in range(2))
+        self.temperature, self.families = temperature, families
+        self.heads = Exits(self.body, exit_after, hidden, dim)
 
     @property
     def encoder(self) -> nn.Module:
@@ -81,9 +63,7 @@ class SelfCon(Objective):
 
     def exits(self, image: Tensor) -> list[Tensor]:
         """(B, 3, S, S) -> the embeddings of the early and of the late exit, (B, D) each."""
-        early = self.body.run(self.body.normalised(image), until=self.exit_after)
-        late = self.body.run(early, after=self.exit_after)
-        return [self.early(self.sub_network(early.mean((2, 3)))), self.late(late.mean((2, 3)))]
+        return self.heads(*self.heads.features(self.body, image))  # type: ignore[no-any-return]
 
     def loss(self, batch: Views) -> dict[str, Tensor]:
         exits, label = self.exits(torch.cat(batch.images)), batch.label.repeat(len(batch.images))

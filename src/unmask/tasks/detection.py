@@ -68,7 +68,14 @@ class DetectionRows:
         return len(self.train)
 
     def note(self) -> str:
-        """Which stored forgeries the sampler never shows, and what would change that."""
+        """Which stored forgeries the sampler never shows and what would change that, and faces without points."""
+        return "; ".join(said for said in (self._unshown(), self._without_points()) if said)
+
+    def _without_points(self) -> str:
+        faces = self.train if isinstance(self.train, FaceSet) else self.train.faces
+        return f"{faces.without_points:,} crops have no five points" if faces.without_points else ""
+
+    def _unshown(self) -> str:
         faces, kind = self.train if isinstance(self.train, FaceSet) else self.train.faces, self.recipe.sampler
         alone = int(((faces.label == 1) & (faces.pair < 0)).sum())
         if not alone or kind.name not in ("paired", "grouped") or kind.orphans:
@@ -130,6 +137,7 @@ def rows(recipe: DetectionRecipe, data: Path, spec: InputSpec) -> DetectionRows:
         transform=transform(recipe.transforms),
         views=[transform(view) or transforms.Chain(()) for view in recipe.views],
         masks=recipe.masks,
+        points=recipe.points,
     )
     return DetectionRows(recipe, _forged(faces, recipe), FaceSet(data, spec, where=validate))
 

@@ -78,10 +78,13 @@ def batch_of(items: Item, device: torch.device | str = "cpu") -> Batch:
     def there(x: object) -> Tensor:
         return torch.as_tensor(x).to(device, non_blocking=True)
 
-    columns: dict[str, Any] = {name: there(getattr(items, name)) for name in ("label", "group", "pair", "method")}
+    names = ("label", "group", "pair", "method", "identity", "domain")
+    columns: dict[str, Any] = {name: there(getattr(items, name)) for name in names}
     views, masks = torch.as_tensor(items.views), torch.as_tensor(items.mask)
     more = to_tensor(views, device) if views.numel() else None
     mask = there(masks).float().div_(255) if masks.numel() else None
     if mask is not None:
         mask[~there(items.masked)] = float("nan")
+    points = torch.as_tensor(items.points)
+    columns["points"] = there(points) if points.numel() else None
     return Batch(to_tensor(items.image, device), index=there(items.at), views=more, mask=mask, **columns)

@@ -108,7 +108,10 @@ class DetectionRecipe(LabelledRecipe):
         default_factory=dict, description="generator -> share of the real crops that get a forged twin in each epoch"
     )
     landmarks: str = Field("embedded", description="what finds dense points to forge by, see `landmarkers`")
-    masks: bool = Field(False, description="batches say which pixels were forged, of forgeries made while training")
+    masks: bool = Field(
+        False, description="batches say which pixels were forged: stored masks, and those of forgeries made in training"
+    )
+    points: bool = Field(False, description="batches say where the five points of each face lie")
     best: Literal[
         "video_auroc",
         "frame_auroc",

@@ -79,6 +79,9 @@ def planned(recipe: LabelledRecipe, faces: Columns, epoch: int, label: Codes | N
     group = faces.group if kind.spread_groups else None
     if kind.name == "by_class":
         return samplers.by_class(label, recipe.batch, seed, epoch, group=group)
+    if kind.name == "by_domain":  # as many of each class of each data set
+        both = np.where(label < 0, -1, label * (int(faces.dataset.max(initial=0)) + 1) + faces.dataset)
+        return samplers.by_class(both, recipe.batch, seed, epoch, group=group)
     if kind.name == "pk":
         return samplers.pk(label, kind.per_class, recipe.batch, seed, epoch)
     if kind.name == "by_method":

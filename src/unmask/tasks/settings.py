@@ -79,7 +79,7 @@ class Data(Plain):
 class Sampler(Plain):
     """How rows come together in batches, see `unmask.data.samplers`."""
 
-    name: Literal["shuffled", "by_class", "by_method", "paired", "grouped", "pk"] = "shuffled"
+    name: Literal["shuffled", "by_class", "by_method", "by_domain", "paired", "grouped", "pk"] = "shuffled"
     per_class: int = Field(4, ge=2, description="pk: images of each class in a batch, which holds batch / per_class")
     every: Literal["fake", "real"] = Field("fake", description="paired: what of the two comes once in an epoch")
     spread_groups: bool = Field(False, description="no more of a leakage group in a batch than its fair share")

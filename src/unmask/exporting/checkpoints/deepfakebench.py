@@ -46,6 +46,15 @@ def efficientnet_b4(detector: Detector, source: Path) -> State:
     return _renamed({_efficientnet(k): v for k, v in state.items()}, r"last_layer\.")
 
 
+def sbi(detector: Detector, source: Path) -> State:
+    """SBI's `FFraw.tar` or `FFc23.tar` of its authors: efficientnet_pytorch's names under "model", after `net.`.
+
+    The pads and pixels without normalisation need the network "efficientnet-b4-sbi".
+    """
+    state = {k.removeprefix("net."): v for k, v in held(source).items()}
+    return _renamed({_efficientnet(k): v for k, v in state.items()}, r"_fc\.")
+
+
 def effort(detector: Detector, source: Path) -> State:
     """`effort_*.pth`: each map of attention as its frozen part, and its last directions U, S and V."""
     state, ours = held(source), State()

@@ -16,7 +16,7 @@ from unmask.base.detector import Detector
 from unmask.bundles import write
 from unmask.bundles.distance import ExportWrapper, save
 from unmask.errors import BundleError, MissingExtraError, UnknownMethodError
-from unmask.exporting.checkpoints import deepfakebench, genconvit, layouts, ucf, videos
+from unmask.exporting.checkpoints import deepfakebench, fsfm, genconvit, layouts, ucf, videos
 from unmask.nn.backbones import fill
 from unmask.registry import FAMILIES, create
 from unmask.types import Card
@@ -151,15 +151,18 @@ LAYOUTS: dict[str, Callable[[Detector, Path], State]] = {
     "timesformer": videos.read(videos.transformer),
     "videomae": videos.read(videos.transformer),
     "xclip": videos.read(videos.transformer),
+    "sbi": deepfakebench.sbi,
 }
 # What a published layout needs the method's class to be built with ...
 OPTIONS: dict[str, dict[str, Any]] = {
     "efficientnet_b4": {"network": "efficientnet-b4-static"},
     "videomae": {"half": True},
     "xclip": {"frames": 32, "half": True},
+    "sbi": {"network": "efficientnet-b4-sbi"},
 }
 # ... and files that decide it themselves.
 WITH_OPTIONS: dict[str, Callable[[Path], tuple[dict[str, Any], State]]] = {
+    "fsfm": fsfm.layout,
     "genconvit": genconvit.layout,
     "ucf": ucf.layout,
 }
