@@ -23,7 +23,7 @@ def test_frames_are_masked_alike_and_each_by_its_own_mask() -> None:
 
 def test_nothing_lies_behind_the_masked_block() -> None:
     detector = ADDNet3D("tiny-xception", size=32, frames=3, widths=(8, 16))
-    names = {name.split(".")[2] for name, _ in detector.named_parameters() if name.startswith("body.body.blocks")}
+    names = {name.split(".")[3] for name, _ in detector.named_parameters() if name.startswith("body.body.blocks")}
     assert names <= {"0"}
 
 

@@ -151,8 +151,10 @@ class FaceSet(Dataset[Item]):
         shown = [self._shown(at, frame, seed) for frame in range(self.spec.frames)]
         if len(shown) == 1:
             return shown[0]
-        pixels = {of: np.stack([getattr(one, of) for one in shown]) for of in ("image", "views", "mask", "points")}
-        return shown[0]._replace(masked=all(one.masked for one in shown), **pixels)
+        of_all = ("image", "views", "mask", "points")
+        image, views, mask, points = (np.stack([getattr(one, name) for one in shown]) for name in of_all)
+        masked = all(one.masked for one in shown)
+        return shown[0]._replace(image=image, views=views, mask=mask, points=points, masked=masked)
 
     def _shown(self, i: int, frame: int, seed: Sequence[int]) -> Item:
         """One frame of an item. All frames of a window begin with the same seed: one draw changes them alike."""
