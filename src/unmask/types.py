@@ -75,6 +75,9 @@ class Media:
         frames: `frames(count)` yields at most `count` frames evenly spaced in time, in order, each a Frame or Unread.
         frames_at: the same of the frames that are on screen at these seconds, without repeats; None where a media file
             cannot be looked at twice.
+        windows: `windows(count, length)` yields the frames of at most `count` windows of `length` frames in a row,
+            evenly spread over the video and without overlap, window after window; None where there are no frames in
+            a row, as in a still.
     """
 
     source: str
@@ -90,6 +93,7 @@ class Media:
     provenance: dict[str, str]
     frames: Callable[[int], Iterator[Frame | Unread]] = field(repr=False)
     frames_at: Callable[[Sequence[float]], Iterator[Frame | Unread]] | None = field(default=None, repr=False)
+    windows: Callable[[int, int], Iterator[Frame | Unread]] | None = field(default=None, repr=False)
 
 
 # --- frames -> faces -------------------------------------------------------------------------------------------------
@@ -119,7 +123,7 @@ class Crop:
 
     face: Face
     matrix: Floats  # (2, 3): pixels of the frame -> pixels of the crop
-    image: Pixels  # (size, size, 3)
+    image: Pixels  # (size, size, 3), or of a video detector's window (T, size, size, 3)
 
 
 # --- the detector's box ----------------------------------------------------------------------------------------------
@@ -143,7 +147,7 @@ class InputSpec(Plain):
     reduce: int = Field(
         0, ge=0, description="whole image in tiles: one with a longer short side is first reduced to this; 0 = never"
     )
-    frames: int = Field(1, ge=1, description="frames that one forward pass looks at together")
+    frames: int = Field(1, ge=1, le=256, description="frames in a row that one forward pass looks at together")
     # For information: models take RGB in 0..1 and own their normalisation, so nobody has to apply these.
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
@@ -196,7 +200,7 @@ class Metric(Plain):
 
     data: str
     split: str
-    level: Literal["image", "frame", "track", "video"]
+    level: Literal["image", "frame", "window", "track", "video"]
     name: str
     value: float
     low: float
@@ -295,7 +299,7 @@ class DetectorInfo(Plain):
 
 
 class Sample(Plain):
-    """One face in one frame."""
+    """One face in one frame, or in one window of frames in a row."""
 
     t: float = Field(description="seconds from the first frame")
     frame: int
@@ -303,7 +307,8 @@ class Sample(Plain):
     points: tuple[tuple[float, float], ...] = Field((), description="five points in pixels: eyes, nose, mouth corners")
     matrix: tuple[tuple[float, float, float], ...] = Field((), description="2 x 3, frame pixels -> crop pixels")
     found: float = Field(description="the face detector's confidence, 0..1; not P(fake)")
-    score: float = Field(ge=0, le=1, description="calibrated P(fake) of this frame alone")
+    score: float = Field(ge=0, le=1, description="calibrated P(fake) of this frame, or window of frames, alone")
+    frames: int = Field(1, ge=1, description="of a video detector: length of the window, of which this is the middle")
 
 
 class Traces(Plain):

@@ -43,8 +43,14 @@ def detector(built: Detector) -> Detector:
 
 
 def pictures(detector: Detector, n: int = 8) -> Tensor:
+    """Images, or the windows of a video detector."""
     side = detector.input.size
-    return torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(1))
+    return torch.rand(n, *axes(detector), side, side, generator=torch.Generator().manual_seed(1))
+
+
+def axes(detector: Detector) -> tuple[int, ...]:
+    """Between the batch and the pixels: (3,), or (T, 3)."""
+    return (3,) if detector.input.frames == 1 else (detector.input.frames, 3)
 
 
 def trained(detector: Detector, image: Tensor, label: Tensor, steps: int) -> list[float]:
@@ -53,7 +59,7 @@ def trained(detector: Detector, image: Tensor, label: Tensor, steps: int) -> lis
         {"name": "eight", "method": "any", "length": f"{steps} steps", "optimizer": {"lr": 2e-3}}
     )
     engine = Engine(detector, recipe, Accelerator(cpu=True))
-    coarse = F.avg_pool2d(image, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    coarse = F.avg_pool2d(image.flatten(0, -4), 2).repeat_interleave(2, 2).repeat_interleave(2, 3).view_as(image)
     batch = Batch(
         image,
         label,
@@ -73,13 +79,19 @@ def _asked_for(detector: Detector, image: Tensor, label: Tensor) -> dict[str, Te
     mask = torch.zeros(len(label), side, side)
     mask[:, side // 4 : side // 2 + side // 4, side // 4 : side // 2] = (label > 0).float().view(-1, 1, 1)
     five = torch.from_numpy(aligned(detector.input)) if detector.input.margin else torch.full((5, 2), float("nan"))
-    return {"mask": mask, "points": five.expand(len(label), 5, 2), "identity": row // 2 % 2, "domain": row // 2 % 2}
+    if detector.input.frames > 1:  # the same in each frame of a window
+        mask, five = (x.unsqueeze(-3).expand(*x.shape[:-2], detector.input.frames, *x.shape[-2:]) for x in (mask, five))
+    five = five.expand(len(label), *five.shape)
+    return {"mask": mask, "points": five, "identity": row // 2 % 2, "domain": row // 2 % 2}
 
 
 def test_it_learns_eight_pictures(detector: Detector) -> None:
     label = torch.arange(8) % len(detector.classes)
     coarse = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(1)) + 0.3 * label.view(8, 1, 1, 1)
     image = F.interpolate(coarse, size=detector.input.size, mode="bilinear").clamp(0, 1)
+    if detector.input.frames > 1:  # each frame a little brighter than the one before
+        steps = torch.linspace(0.8, 1, detector.input.frames).view(1, -1, 1, 1, 1)
+        image = image[:, None] * steps
     losses = trained(detector, image, label, 12)
     assert losses[-1] < losses[0]
     for module in detector.modules():  # what counts is the answer in use, with the statistics of what it learnt
@@ -119,7 +131,7 @@ def test_it_is_built_alike_from_a_seed(detector: Detector, built: Detector, requ
 @pytest.mark.parametrize("shape", [(7, 13), (1, 1), (300, 211)])
 def test_odd_sizes_are_refused_or_handled(built: Detector, shape: tuple[int, int]) -> None:
     detector = built.eval()
-    image = torch.rand(2, 3, *shape)
+    image = torch.rand(2, *axes(detector), *shape)
     try:
         with torch.inference_mode():
             logits = detector(image).logits
@@ -146,7 +158,8 @@ def test_its_onnx_answers_as_it_does(detector: Detector, tmp_path: Path) -> None
 def prepared(detector: Detector) -> tuple[ExportWrapper, NDArray[np.uint8]]:
     """With statistics that are no longer 0 and a distance from made-up training features; and six crops."""
     trained(detector, pictures(detector, 4), torch.arange(4) % len(detector.classes), 1)
-    crops = np.random.default_rng(0).integers(0, 256, (6, detector.input.size, detector.input.size, 3), np.uint8)
+    shape = (6, *axes(detector)[:-1], detector.input.size, detector.input.size, 3)
+    crops = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     features = predict(detector, crops).features
     spread = np.abs(features).mean() * np.random.default_rng(1).normal(size=(100, features.shape[1]))
     exported = fit_mahalanobis(detector, (features.mean(0) + spread).astype(np.float32), np.arange(100) % 2)

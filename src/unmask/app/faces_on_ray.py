@@ -18,8 +18,8 @@ from unmask._version import __version__
 from unmask.app import cluster
 from unmask.app.cluster import Careful, Journal, sized
 from unmask.data import extraction
+from unmask.data.crop_files import WORK
 from unmask.data.extraction import Elsewhere, Task
-from unmask.data.media_faces import WORK
 from unmask.workers import Worker, WorkerError
 
 LARGEST = 64  # media in a block

@@ -15,7 +15,7 @@ from unmask.base.method import Method, check_image
 
 @dataclass
 class Batch:
-    image: Tensor  # (B, 3, H, W) RGB in 0..1
+    image: Tensor  # (B, 3, H, W) RGB in 0..1; of a video detector (B, T, 3, H, W), and likewise views and masks
     label: Tensor  # (B,) index into Detector.classes; 1 = fake
     group: Tensor | None = None  # (B,) leakage group
     pair: Tensor | None = None  # (B,) equal for a real image and the forgeries made from it; -1 = of no pair
@@ -36,14 +36,17 @@ class Output:
 
 
 class Detector(Method[Batch]):
-    """Tells real from fake. It takes RGB in 0..1 and owns its normalisation."""
+    """Tells real from fake. It takes RGB in 0..1 and owns its normalisation.
+
+    One whose `input.frames` is T > 1 takes windows of T frames in a row, (B, T, 3, H, W), wherever (B, 3, H, W) stands.
+    """
 
     classes: tuple[str, ...] = ("real", "fake")
 
     @final  # type: ignore[misc]  # nn.Module holds it as an attribute
     def __call__(self, image: Tensor) -> Output:
-        """Raises: UnmaskError for images that are no float tensor (B, 3, H, W)."""
-        check_image(image)
+        """Raises: UnmaskError for images that are no float tensor (B, 3, H, W), or windows of other than T frames."""
+        check_image(image, self.input.frames)
         found: Output = super().__call__(image)
         return found
 

@@ -159,8 +159,10 @@ def _check(name: str, tensor: Tensor, role: Role) -> None:
         raise TypeError(f"{name} is declared {role}, and requires a gradient: call requires_grad_(False)")
 
 
-def check_image(image: Any) -> None:
-    """Raises: UnmaskError unless it is a tensor (B, 3, H, W) of floats."""
-    if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
+def check_image(image: Any, frames: int = 1) -> None:
+    """Raises: UnmaskError unless it is a tensor (B, 3, H, W) of floats, or of windows (B, `frames`, 3, H, W)."""
+    axes = (3,) if frames == 1 else (frames, 3)
+    if not isinstance(image, Tensor) or image.shape[1:-2] != axes or not image.is_floating_point():
         form = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
-        raise InputError(f"images are float tensors (B, 3, H, W), RGB in 0..1, not {form}")
+        what = "images are" if frames == 1 else f"this method takes windows of {frames} frames:"
+        raise InputError(f"{what} float tensors (B, {', '.join(map(str, axes))}, H, W), RGB in 0..1, not {form}")

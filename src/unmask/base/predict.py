@@ -26,8 +26,12 @@ def to_tensor(crops: Pixels | Tensor, device: torch.device | str = "cpu") -> Ten
 
 
 def predict(detector: Detector, crops: Pixels, *, batch: int = 32) -> Prediction:
-    """uint8 (N, S, S, 3), N >= 1 -> Prediction, on the detector's device. It is left in evaluation mode."""
+    """uint8 (N, S, S, 3), or windows (N, T, S, S, 3), N >= 1 -> Prediction, on the detector's device.
+
+    The detector is left in evaluation mode. `batch`: frames that go through it together, one window at least.
+    """
     detector.eval()
+    batch = max(1, batch // detector.input.frames)
     device = next(detector.parameters()).device
     with torch.inference_mode():
         parts = [detector(to_tensor(crops[i : i + batch], device)) for i in range(0, len(crops), batch)]

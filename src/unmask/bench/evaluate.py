@@ -68,9 +68,9 @@ def evaluate(
     """
     if unknown := [name for name in by if name not in BY]:
         raise InputError(f"cannot count by {unknown[0]!r}: there is {', '.join(BY)}")
-    name, scorer = entry_of(detector)
+    name, scorer, frames = entry_of(detector)
     opened = Manifest(manifest)
-    table = score_rows(scorer, manifest, where=lambda rows: chosen(rows, split), progress=progress)
+    table = score_rows(scorer, manifest, where=lambda rows: chosen(rows, split), progress=progress, frames=frames)
     if not len(table):
         there = sorted({s or "none" for s in opened.table(["split"])["split"].to_pylist()})
         raise ManifestError(f"{manifest} has no labelled rows of the split {split!r}; its splits: {', '.join(there)}")
@@ -84,13 +84,13 @@ def evaluate(
     return Evaluation(name, opened.digest, split, len(table), failed, how, tuple(cells))
 
 
-def entry_of(detector: str) -> tuple[str, ScoreFunction]:
-    """Its name, and how it scores."""
+def entry_of(detector: str) -> tuple[str, ScoreFunction, int]:
+    """Its name, how it scores, and how many frames it looks at together."""
     if (Path(detector) / RECIPE).is_file():
         restored, recipe = restore(Path(detector))
-        return recipe.name, by_detector(restored)
+        return recipe.name, by_detector(restored), restored.input.frames
     scorer = load(detector)
-    return scorer.card.name, by_bundle(scorer)
+    return scorer.card.name, by_bundle(scorer), scorer.card.input.frames
 
 
 def by_detector(detector: Detector) -> ScoreFunction:
@@ -98,7 +98,7 @@ def by_detector(detector: Detector) -> ScoreFunction:
 
     def scorer(crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64], None]:
         ready, counts = inputs_of_all(crops, rows, detector.input)
-        said = log_odds(predict(detector, ready, batch=BATCH).logits, detector.classes)
+        said = log_odds(predict(detector, ready, batch=BATCH * detector.input.frames).logits, detector.classes)
         return pooled(said, counts).astype(np.float64), None
 
     return scorer

@@ -28,11 +28,15 @@ Progress = Callable[[str, int], None]
 
 @dataclass(frozen=True)
 class FittedScorer:
-    """What scores: its name, the hash of all that its scores depend on, and how it scores."""
+    """What scores: its name, the hash of all that its scores depend on, how it scores, and how many frames together.
+
+    `frames` is a function, so that scores that are kept need no weights.
+    """
 
     name: str
     sha256: str
     scorer: ScoreFunction
+    frames: Callable[[], int] = lambda: 1
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,8 @@ def scored(
         if progress:
             progress(detector.name, n)
 
-    found = score_rows(detector.scorer, manifest.path, where=lambda _: mask, progress=advance)
+    frames = detector.frames()
+    found = score_rows(detector.scorer, manifest.path, where=lambda _: mask, progress=advance, frames=frames)
     scores.write(cache / key.file_name, found, key)
     return found
 
@@ -133,7 +138,8 @@ class BundleEntry:
         return self.sha256
 
     def fit(self, sides: Sides) -> tuple[FittedScorer, ...]:
-        return (FittedScorer(self.scorer.card.name, self.sha256, by_bundle(self.scorer)),)
+        frames = self.scorer.card.input.frames
+        return (FittedScorer(self.scorer.card.name, self.sha256, by_bundle(self.scorer), lambda: frames),)
 
     def notes(self) -> tuple[str, ...]:
         return ()

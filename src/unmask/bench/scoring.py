@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from unmask.bundles import Scorer
@@ -17,6 +18,8 @@ from unmask.bundles.calibration import log_odds, probabilities
 from unmask.data.fitting import inputs_of, read
 from unmask.data.manifest import Manifest
 from unmask.data.pictures import read_picture, rows_of
+from unmask.data.windows import KEYS, in_windows, remedy
+from unmask.errors import ManifestError
 from unmask.measure.scores import COLUMNS, validate
 from unmask.tiling import pooled
 from unmask.types import InputSpec, Pixels
@@ -31,7 +34,8 @@ Where = Callable[[pa.Table], NDArray[np.bool_]]
 
 
 class ScoreFunction(Protocol):
-    """Crops (a list of uint8 (H, W, 3)) and their manifest rows -> logits (N,) and P(fake) (N,) or None."""
+    """Crops (a list of uint8 (H, W, 3), or of windows (T, H, W, 3)) and their manifest rows -> logits (N,), and P(fake)
+    (N,) or None."""
 
     def __call__(
         self, crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]
@@ -46,7 +50,7 @@ def score_faces(scorer: Scorer, manifest: Path, *, where: Where | None = None, b
     Returns: a valid table of `measure.scores`, in the manifest's order.
     Raises: UnmaskError for rows that cannot give this detector's input, and files that cannot be read.
     """
-    return score_rows(by_bundle(scorer), manifest, where=where, batch=batch)
+    return score_rows(by_bundle(scorer), manifest, where=where, batch=batch, frames=scorer.card.input.frames)
 
 
 def score_rows(
@@ -56,9 +60,18 @@ def score_rows(
     where: Where | None = None,
     batch: int = BATCH,
     progress: Callable[[int], None] | None = None,
+    frames: int = 1,
 ) -> pa.Table:
-    """As `score_faces`, for anything that gives logits."""
+    """As `score_faces`, for anything that gives logits.
+
+    Args:
+        frames: that it looks at together: of more than one, the row of a window's first frame has the window's score.
+    Returns: one row for each of the manifest's, or for each window; rows outside of any window have no score.
+    """
     opened = Manifest(manifest)
+    if frames > 1:
+        coming = _windows(opened, where, frames)
+        return score_crops([scorer], coming, batch=max(1, batch // frames), progress=progress)[0]
     rows = chosen(opened, where)
     if opened.kind != "faces":
         batch = min(batch, PICTURES)
@@ -104,11 +117,29 @@ def _scored(
 
 def chosen(manifest: Manifest, where: Where | None) -> list[dict[str, Any]]:
     """The manifest's rows that a scores table has, as plain values; those of media as rows of whole images."""
-    table = rows_of(manifest, () if where else _ROW)
+    rows: list[dict[str, Any]] = _chosen(manifest, where, _ROW).to_pylist()
+    return rows
+
+
+def _chosen(manifest: Manifest, where: Where | None, columns: Sequence[str]) -> pa.Table:
+    table = rows_of(manifest, () if where else columns)
     if where is not None:
         table = table.filter(pa.array(where(table)))
-    rows: list[dict[str, Any]] = table.select(list(_ROW)).to_pylist()
-    return rows
+    return table.select(list(columns))
+
+
+def _windows(manifest: Manifest, where: Where | None, frames: int) -> Iterator[tuple[dict[str, Any], Pixels | None]]:
+    """The first row of each window with its crops (T, H, W, 3); rows outside of any window without."""
+    if "window" not in manifest.arrow_schema.names:
+        raise ManifestError(f"{manifest.path} has no windows: {remedy(frames)}")
+    table = _chosen(manifest, where, tuple(dict.fromkeys((*_ROW, *KEYS))))
+    there = np.flatnonzero(pc.equal(table["reason"], "").to_numpy(zero_copy_only=False))
+    found = there[in_windows(table.take(pa.array(there)), frames)]
+    rows = table.to_pylist()
+    for i in np.setdiff1d(np.arange(len(rows)), found):
+        yield rows[i] | {"reason": rows[i]["reason"] or f"in no window of {frames} frames in a row"}, None
+    for window in found:
+        yield rows[window[0]], np.stack(list(crops_of(manifest, [rows[i] for i in window])))
 
 
 def by_bundle(scorer: Scorer) -> ScoreFunction:

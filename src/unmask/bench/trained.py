@@ -20,9 +20,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from unmask.base.detector import Detector
 from unmask.bench.evaluate import by_detector
 from unmask.bench.scorers import FittedScorer, Sides, combined
-from unmask.bench.scoring import ScoreFunction
 from unmask.bench.training import Run, train_all
 from unmask.data.manifest import Manifest, Writer
 from unmask.data.pictures import media_rows
@@ -170,7 +170,7 @@ class TrainedRecipe:
 
     def _detector(self, folder: Path) -> FittedScorer:
         if folder not in self.ready:
-            self.ready[folder] = FittedScorer(self.label, weights(folder), lazy(folder))
+            self.ready[folder] = lazy(self.label, weights(folder), folder)
         return self.ready[folder]
 
 
@@ -203,21 +203,33 @@ def weights(folder: Path) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def lazy(folder: Path) -> ScoreFunction:
-    """The judge of a run that loads its weights when it is first asked: scores that are kept need none."""
-    loaded: list[ScoreFunction] = []
+class LazyScorer:
+    """The score function of a run that loads its weights when it is first asked: scores that are kept need none."""
 
-    def scorer(
-        crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(
+        self, crops: Sequence[Pixels], rows: Sequence[dict[str, Any]]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-        if not loaded:
-            import torch
+        return by_detector(self._detector)(crops, rows)
 
-            detector, _ = restore(folder)
-            loaded.append(by_detector(detector.to("cuda" if torch.cuda.is_available() else "cpu")))
-        return loaded[0](crops, rows)
+    def frames(self) -> int:
+        """That the detector looks at together."""
+        return self._detector.input.frames
 
-    return scorer
+    @cached_property
+    def _detector(self) -> Detector:
+        import torch
+
+        detector, _ = restore(self.folder)
+        return detector.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def lazy(name: str, sha256: str, folder: Path) -> FittedScorer:
+    """A run as a table wants it."""
+    scorer = LazyScorer(folder)
+    return FittedScorer(name, sha256, scorer, scorer.frames)
 
 
 class TrainedRun:
@@ -231,7 +243,7 @@ class TrainedRun:
         return self.sha256
 
     def fit(self, sides: Sides) -> tuple[FittedScorer, ...]:
-        return (FittedScorer(self.folder.name, self.sha256, lazy(self.folder)),)
+        return (lazy(self.folder.name, self.sha256, self.folder),)
 
     def folders(self, sides: Sides) -> tuple[Path, ...]:
         return (self.folder,)

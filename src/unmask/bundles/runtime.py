@@ -1,6 +1,7 @@
 """What runs a bundle's network: ONNX Runtime, or OpenVINO or PyTorch where their extras are installed.
 
-All of them take "image", float32 (N, 3, size, size) RGB in 0..1, and give "logits" (N, K) and perhaps "distance" (N,).
+All of them take "image", float32 (N, 3, size, size) RGB in 0..1, of a video detector (N, T, 3, size, size), and give
+"logits" (N, K) and perhaps "distance" (N,).
 """
 
 from __future__ import annotations

@@ -14,12 +14,13 @@ from unmask.bundles.runtime import choose, start
 from unmask.errors import BundleError, InputError
 from unmask.types import Floats, Pixels
 
-CHUNK = 16  # crops that go through the network together: bounds memory, and more is not quicker on a CPU
+CHUNK = 16  # frames that go through the network together: bounds memory, and more is not quicker on a CPU
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What the network says of N crops: logits (N, K), and distances (N,) from its training features if it has them."""
+    """What the network says of N crops or windows: logits (N, K), and, if it has them, distances (N,) from its training
+    features."""
 
     logits: Floats
     features_distance: Floats | None
@@ -41,7 +42,7 @@ class Scorer:
         threads: int = 1,
         elsewhere: Callable[[Pixels], Reading] | None = None,
     ) -> None:
-        """`elsewhere`: reads at most CHUNK crops with these weights in another process; none are loaded here then.
+        """`elsewhere`: reads at most `chunk` crops with these weights in another process; none are loaded here then.
 
         `runtime`: "auto" = the first that the bundle and the installation can serve.
         Raises: UnmaskError when nothing can run the bundle, or its network is not as the card says.
@@ -55,27 +56,36 @@ class Scorer:
                 content = delta.complete(needed, content, delta.read_base(self.card.base))
             self._network = start(self.runtime, content, bundle.card.method, bundle.card.options, threads)
         self._run = elsewhere or self._here
-        side = self.card.input.size
-        self._distances = self._run(np.zeros((1, side, side, 3), np.uint8)).features_distance is not None
+        self._distances = self._run(np.zeros((1, *self.shape), np.uint8)).features_distance is not None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one crop, (size, size, 3), or of one window of frames that a video detector takes, (T, size, size, 3)."""
+        side, frames = self.card.input.size, self.card.input.frames
+        return (side, side, 3) if frames == 1 else (frames, side, side, 3)
+
+    @property
+    def chunk(self) -> int:
+        """How many of them go through the network together."""
+        return max(1, CHUNK // self.card.input.frames)
 
     def read(self, crops: Pixels) -> Reading:
-        """uint8 (N, size, size, 3) RGB -> Reading. N may be 0. Raises: UnmaskError for crops of another kind."""
-        side = self.card.input.size
-        if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (side, side, 3):
-            expected = f"uint8 (N, {side}, {side}, 3)"
+        """uint8 (N, *shape) RGB -> Reading. N may be 0. Raises: UnmaskError for crops of another kind."""
+        if crops.dtype != np.uint8 or crops.ndim < 4 or crops.shape[1:] != self.shape:
+            expected = f"uint8 (N, {', '.join(map(str, self.shape))})"
             raise InputError(f"{self.card.name} scores crops of {expected}, not {crops.dtype} {crops.shape}")
-        parts = [self._run(crops[i : i + CHUNK]) for i in range(0, len(crops), CHUNK)]
+        parts = [self._run(crops[i : i + self.chunk]) for i in range(0, len(crops), self.chunk)]
         empty = np.zeros(0, np.float32)
         logits = np.concatenate([np.zeros((0, len(self.card.classes)), np.float32), *(p.logits for p in parts)])
         distances = [p.features_distance for p in parts if p.features_distance is not None]
         return Reading(logits, np.concatenate([empty, *distances]) if self._distances else None)
 
     def logits(self, crops: Pixels) -> Floats:
-        """uint8 (N, size, size, 3) RGB -> float32 (N, K), in the order of `card.classes`."""
+        """uint8 (N, *shape) RGB -> float32 (N, K), in the order of `card.classes`."""
         return self.read(crops).logits
 
     def score(self, crops: Pixels) -> Floats:
-        """uint8 (N, size, size, 3) RGB -> calibrated P(fake), float32 (N,).
+        """uint8 (N, *shape) RGB -> calibrated P(fake), float32 (N,).
 
         Raises: UnmaskError when the card has no calibration.
         """
@@ -86,7 +96,7 @@ class Scorer:
         return probabilities(self.card.calibration, log_odds(self.logits(crops), self.card.classes))
 
     def _here(self, crops: Pixels) -> Reading:
-        image = np.divide(crops.transpose(0, 3, 1, 2), np.float32(255), dtype=np.float32, order="C")
+        image = np.divide(np.moveaxis(crops, -1, -3), np.float32(255), dtype=np.float32, order="C")
         try:
             outputs = self._network(image)
         except Exception as error:  # each runtime raises errors of its own kind

@@ -24,8 +24,9 @@ from typing import Any, BinaryIO, Literal
 
 from pydantic import ValidationError
 
+from unmask.data.crop_files import WORK, Options, writing
 from unmask.data.manifest import FaceRow, Manifest, Row, Writer
-from unmask.data.media_faces import WORK, Options, again, extract, face_detector, media_row, writing
+from unmask.data.media_faces import again, extract, face_detector, media_row
 from unmask.errors import ManifestError, OutputError, UnmaskError
 from unmask.journal import appended, lock
 from unmask.types import Plain

@@ -65,13 +65,14 @@ def inputs_of(image: Pixels, spec: InputSpec, row: Mapping[str, Any]) -> Pixels:
     """What a detector looks at to judge a row: the middle of its crop, or the tiles of its image. (N, size, size, 3)
 
     Args:
-        image: the crop of a row of faces, square; or the image of a row of media (`unmask.data.pictures.rows_of`).
+        image: the crop of a row of faces, square, or a window of crops; or the image of a row of media
+            (`unmask.data.pictures.rows_of`).
     Raises: UnmaskError where the row cannot give this detector's input.
     """
     if spec.margin == 0 and row["margin"] is None:
         return inputs(image, spec)
     check(spec, row["margin"], row["template"], row["item_id"])
-    return fit(image, spec, row["margin"])[None]
+    return fit_all(image, spec, row["margin"])[None]
 
 
 def fit(crop: Pixels, spec: InputSpec, margin: float) -> Pixels:
@@ -83,6 +84,11 @@ def fit(crop: Pixels, spec: InputSpec, margin: float) -> Pixels:
     box = (edge, edge, edge + side, edge + side)
     resized = Image.fromarray(crop).resize((spec.size, spec.size), Image.Resampling.BICUBIC, box=box)
     return np.array(resized)
+
+
+def fit_all(crop: Pixels, spec: InputSpec, margin: float) -> Pixels:
+    """The same of a crop, or of each crop of a window (T, S, S, 3)."""
+    return fit(crop, spec, margin) if crop.ndim == 3 else np.stack([fit(one, spec, margin) for one in crop])
 
 
 def fitted(points: Floats, crop: int, spec: InputSpec, margin: float) -> Floats:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -33,6 +34,7 @@ class Footage:
         total: frames in all, where that is known.
         frames: `frames(count)` as `Media.frames`. A folder has no clock: there t is the frame's place in it.
         at: `at(share)` is the frame on screen at this share of the length, 0..1.
+        windows: as `Media.windows`; of a folder, among images whose names count up one by one.
     """
 
     kind: str
@@ -40,6 +42,15 @@ class Footage:
     total: int | None
     frames: Callable[[int], Iterator[Frame | Unread]] = field(repr=False)
     at: Callable[[float], Frame | Unread] = field(repr=False)
+    windows: Callable[[int, int], Iterator[Frame | Unread]] | None = field(default=None, repr=False)
+
+    def shown(self, count: int, length: int) -> Iterator[Frame | Unread]:
+        """`count` single frames, or the frames of `count` windows of more than one. Raises: Unreadable for a still."""
+        if length == 1:
+            return self.frames(count)
+        if self.windows is None:
+            raise Unreadable("window: an image has no frames in a row")
+        return self.windows(count, length)
 
 
 def footage(root: Path, relpath: str, sha256: str = "") -> Footage:
@@ -63,7 +74,7 @@ def footage(root: Path, relpath: str, sha256: str = "") -> Footage:
         raise Unreadable(f"unreadable: {error}".replace(str(path), relpath)) from None
     if sha256 and media.sha256 != sha256:
         raise Unreadable("changed: the file is not the one that was indexed")
-    return Footage(media.kind, media.sha256, media.total_frames, media.frames, partial(_at, media))
+    return Footage(media.kind, media.sha256, media.total_frames, media.frames, partial(_at, media), media.windows)
 
 
 def _at(media: Media, share: float) -> Frame | Unread:
@@ -92,20 +103,41 @@ def _folder(path: Path) -> Footage:
     def at(share: float) -> Frame | Unread:
         return frame(min(int(share * len(names)), len(names) - 1))
 
-    return Footage("folder", "", len(names), frames, at)
+    def windows(count: int, length: int) -> Iterator[Frame | Unread]:
+        return map(frame, [first + i for first in _in_a_row(names, count, length) for i in range(length)])
+
+    return Footage("folder", "", len(names), frames, at, windows)
+
+
+def _in_a_row(names: Sequence[str], count: int, length: int) -> list[int]:
+    """First places of at most `count` windows, evenly spread over those that the numbers in the names allow.
+
+    A folder may hold every tenth frame of a video: only names that count up one by one are frames in a row.
+    """
+    numbers = [int(found[0]) if (found := re.findall(r"\d+", PurePosixPath(name).stem)[-1:]) else -1 for name in names]
+    able, first = list[int](), 0
+    for i in range(1, len(numbers) + 1):
+        if i == len(numbers) or numbers[i] != numbers[i - 1] + 1 or numbers[i] <= 0:
+            able += range(first, i - length + 1, length)
+            first = i
+    return [able[i] for i in sampling.spread(range(len(able)), len(able), count)] if able else []
 
 
 class Masks:
     """The manipulation masks of a media file, asked for frame by frame in order of time."""
 
-    def __init__(self, masks: Footage, of: Footage, count: int) -> None:
-        """Raises: Unreadable where nobody can tell which mask belongs to which frame."""
+    def __init__(self, masks: Footage, of: Footage, count: int, length: int = 1) -> None:
+        """`count`, `length`: as of `Footage.shown`.
+
+        Raises: Unreadable where nobody can tell which mask belongs to which frame.
+        """
         self._still = masks.kind == "image"  # one mask for all frames
         if not self._still and "folder" in (masks.kind, of.kind) and masks.total != of.total:
             raise Unreadable(f"mask: {masks.total} mask images for {of.total} frames")
         # Videos of equal length show equal frames; of unequal ones all are looked through for the frames' own numbers.
-        asked = count if masks.total == of.total else masks.total or 1
-        self._coming = masks.frames(asked)
+        alike = masks.total == of.total
+        windows = length > 1 and alike and not self._still
+        self._coming = masks.shown(count, length) if windows else masks.frames(count if alike else masks.total or 1)
         self._held = next(self._coming, None)
 
     def at(self, frame: Frame) -> NDArray[np.bool_]:

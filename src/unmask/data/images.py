@@ -52,11 +52,12 @@ class ImageSet(FaceSet):
         self.pair = np.full(len(self.row), -1, np.int32)
         self.margin = np.ones(len(self.row), np.float32)
         self.identity = np.full(len(self.row), -1, np.int32)
+        self.frames = np.arange(len(self.row), dtype=np.int64)[:, None]
 
     def _rows(self, columns: Sequence[str]) -> pa.Table:
         return self.manifest.table(list(columns))
 
-    def stored(self, i: int) -> Pixels:
+    def stored(self, i: int, frame: int = 0) -> Pixels:
         """(H, W, 3). Raises: UnmaskError that names the file, if it cannot be read."""
         path = self.path(i)
         try:
@@ -77,6 +78,6 @@ class ImageSet(FaceSet):
         box = np.array([x / width, y / height, (x + side) / width, (y + side) / height], np.float32)
         return np.asarray(cut, np.uint8), box
 
-    def item(self, i: int, image: Pixels, seed: Sequence[int], mask: Pixels | None = None) -> Item:
+    def item(self, i: int, image: Pixels, seed: Sequence[int], mask: Pixels | None = None, frame: int = 0) -> Item:
         found, _ = self.cut(i, image, self.spec.size)
         return Item(found, int(self.label[i]), i, int(self.group[i]), -1, int(self.method[i]))

@@ -1,5 +1,7 @@
 """The crops of a face manifest as a torch data set: a million rows cost a worker some flat arrays, and no object each.
 
+For a detector of videos an item is a window: T frames in a row of one face, changed by one and the same draw.
+
 An item is read, changed by the transform, and only then cut to the detector's input, so that a turned or shifted face
 still stands in image. What cannot be read is an error that names the file; another sample never takes its place.
 `unmask.data.samplers` says which rows make a batch, `unmask.tasks.loading` makes `bases.Batch` of them.
@@ -23,6 +25,7 @@ from unmask.data.donors import five_points
 from unmask.data.fitting import check, fit, fitted, read
 from unmask.data.manifest import Manifest
 from unmask.data.transforms import Chain
+from unmask.data.windows import WINDOW, in_windows, remedy
 from unmask.errors import ManifestError
 from unmask.types import Floats, InputSpec, Pixels
 
@@ -38,7 +41,10 @@ _COLUMNS = (
 
 
 class Item(NamedTuple):
-    """One crop; torch's own collation makes of many the same with a first axis B."""
+    """One crop or window; torch's own collation makes of many the same with a first axis B.
+
+    Of a window, images, masks and points have an axis T more: (T, S, S, 3), (T, V, S, S, 3), (T, S, S) and (T, 5, 2).
+    """
 
     image: Pixels  # uint8 (S, S, 3)
     label: int  # 1 = fake, 0 = real, -1 = not labelled
@@ -55,10 +61,11 @@ class Item(NamedTuple):
 
 
 class FaceSet(Dataset[Item]):
-    """Crops of a face manifest, of which rows without a crop are left out.
+    """Crops of a face manifest, of which rows without a crop are left out; with `spec.frames` = T > 1 windows of T.
 
-    Attributes: the columns, one entry a crop, N in all.
-        row: int32, the row of the manifest.
+    Attributes: the columns, one entry a crop or window, N in all.
+        row: int32, the row of the manifest; of a window that of its first frame.
+        frames: (N, T) int64, places of an item's frames among the chosen crops.
         label: int8, 1 = fake, 0 = real, -1 = not labelled.
         group, method, dataset, media, identity: int32 codes, -1 for an identity that is not known; `methods` and
         `datasets` say what two of them stand for. The methods
@@ -87,22 +94,31 @@ class FaceSet(Dataset[Item]):
             transform: changes the crop as it is stored, before it is cut to `spec`.
             views: each makes another image of what `transform` left, as stored too: the same draw of it in all of
                 them, so that they differ by the view alone.
-        Raises: UnmaskError for a manifest of media, a mask of another length, and crops that cannot give `spec`.
+        Raises: UnmaskError for a manifest of media, a mask of another length, and crops that cannot give `spec`: of
+            another margin or template, or single frames where windows are wanted.
         """
         self.manifest, self.spec, self.transform, self.views = Manifest(manifest), spec, transform, tuple(views)
         self.masks = masks
         more = [*(["mask_relpath"] if masks else []), *(["points", "matrix", "size"] if points else [])]
+        more += WINDOW if spec.frames > 1 else ()
+        if missing := [name for name in more if name not in self.manifest.arrow_schema.names]:
+            raise ManifestError(f"{manifest} has no column {missing[0]!r}: {remedy(spec.frames)}")
         table = self._rows((*_COLUMNS, *more))
         if where is not None and where.shape != (len(table),):
             raise ManifestError(f"a mask of shape {where.shape} does not fit {len(table)} rows of {manifest}")
         wanted = np.ones(len(table), np.bool_) if where is None else where
         has_crop = pc.equal(table["reason"], "").to_numpy(zero_copy_only=False)
         self.row = np.flatnonzero(wanted & has_crop).astype(np.int32)
-        self.left_out = int(wanted.sum()) - len(self.row)
         table = table.take(pa.array(self.row))
         self._paths, self._starts = flat(table["relpath"])
         self._masks = flat(table["mask_relpath"]) if masks else None
         self._points = _points(table) if points else None
+        self.frames = in_windows(table, spec.frames) if spec.frames > 1 else np.arange(len(table))[:, None]
+        if spec.frames > 1:
+            if len(table) and not len(self.frames):
+                raise ManifestError(f"{manifest} holds no {spec.frames} frames in a row: {remedy(spec.frames)}")
+            table, self.row = table.take(pa.array(self.frames[:, 0])), self.row[self.frames[:, 0]]
+        self.left_out = int(wanted.sum()) - self.frames.size
         self.label = table["label"].fill_null(-1).to_numpy().astype(np.int8)
         self.group, _ = codes(table["group_id"])
         self.media, _ = codes(table["media_id"])
@@ -130,8 +146,19 @@ class FaceSet(Dataset[Item]):
         """
         i, *seed = (key, key) if isinstance(key, int | np.integer) else key
         at = int(i)
-        image = self.stored(at)
-        return self.item(at, image, seed, self.stored_mask(at, image.shape[0]) if self.masks else None)
+        shown = [self._shown(at, frame, seed) for frame in range(self.spec.frames)]
+        if len(shown) == 1:
+            return shown[0]
+        of_all = ("image", "views", "mask", "points")
+        image, views, mask, points = (np.stack([getattr(one, name) for one in shown]) for name in of_all)
+        masked = all(one.masked for one in shown)
+        return shown[0]._replace(image=image, views=views, mask=mask, points=points, masked=masked)
+
+    def _shown(self, i: int, frame: int, seed: Sequence[int]) -> Item:
+        """One frame of an item. All frames of a window begin with the same seed: one draw changes them alike."""
+        image = self.stored(i, frame)
+        mask = self.stored_mask(i, image.shape[0], frame) if self.masks else None
+        return self.item(i, image, seed, mask, frame)
 
     @property
     def without_points(self) -> int:
@@ -144,33 +171,37 @@ class FaceSet(Dataset[Item]):
         plain.transform, plain.views = None, ()
         return plain
 
-    def stored(self, i: int) -> Pixels:
+    def stored(self, i: int, frame: int = 0) -> Pixels:
         """A crop as it lies on disk. Raises: UnmaskError that names the file, if it cannot be read."""
-        return read(self.path(i), f"row {self.row[i]} of {self.manifest.path}")
+        return read(self.path(i, frame), f"row {self.row[i]} of {self.manifest.path}")
 
-    def stored_mask(self, i: int, side: int) -> Pixels | None:
+    def stored_mask(self, i: int, side: int, frame: int = 0) -> Pixels | None:
         """(side, side), 0..255: of a real crop nothing is forged; None where a forgery has no mask of this size."""
         if self.label[i] == 0:
             return np.zeros((side, side), np.uint8)
         assert self._masks is not None
         paths, starts = self._masks
-        if starts[i] == starts[i + 1]:
+        at = self.frames[i, frame]
+        if starts[at] == starts[at + 1]:
             return None
-        text = paths[starts[i] : starts[i + 1]].tobytes().decode()
+        text = paths[starts[at] : starts[at + 1]].tobytes().decode()
         found = cv2.imread(str(self.manifest.file(self.datasets[self.dataset[i]], text)), cv2.IMREAD_GRAYSCALE)
         return np.asarray(found, np.uint8) if found is not None and found.shape == (side, side) else None
 
-    def item(self, i: int, image: Pixels, seed: Sequence[int], mask: Pixels | None = None) -> Item:
+    def item(self, i: int, image: Pixels, seed: Sequence[int], mask: Pixels | None = None, frame: int = 0) -> Item:
         """The item `i`, its crop, or what was made of it, changed by the transform's draw and cut to the input.
 
         Args:
             mask: (S, S) of the crop as it is stored; it moves as the transform moves the crop.
+            frame: which one of a window it is.
         """
         numbers = [int(s) for s in seed]
         rng = np.random.default_rng(numbers)
         if mask is not None:
             mask = _moved_mask(mask, self.transform, image, np.random.default_rng(numbers))
-        side, five = image.shape[0], None if self._points is None else self._points[i] * np.float32(image.shape[0])
+        side, five = image.shape[0], None
+        if self._points is not None:
+            five = self._points[self.frames[i, frame]] * np.float32(side)
         if five is not None and isinstance(self.transform, Chain):
             image, five = self.transform.with_points(image, five, rng)
         elif self.transform is not None:
@@ -189,15 +220,16 @@ class FaceSet(Dataset[Item]):
         return Item(image, label, i, group, pair, method, more, shown, self.masks and mask is not None, at, whose, of)
 
     def inputs(self, i: int) -> Pixels:
-        """(N, S, S, 3): what is looked at to judge item `i`, untransformed; of a face, its crop."""
+        """(N, S, S, 3): what is looked at to judge item `i`, untransformed; of a face, its crop or its window."""
         return self.untransformed()[i].image[None]
 
     def table(self, columns: Sequence[str]) -> pa.Table:
         """Columns of the manifest, of this set's rows."""
         return self._rows(columns).take(pa.array(self.row))
 
-    def relpath(self, i: int) -> str:
-        return self._paths[self._starts[i] : self._starts[i + 1]].tobytes().decode()
+    def relpath(self, i: int, frame: int = 0) -> str:
+        at = self.frames[i, frame]
+        return self._paths[self._starts[at] : self._starts[at + 1]].tobytes().decode()
 
     def cut(self, i: int, stored: Pixels, size: int) -> tuple[Pixels, Floats]:
         """The stored crop at the input's own margin, (size, size, 3), and where it lies: x1, y1, x2, y2 in 0..1."""
@@ -206,9 +238,9 @@ class FaceSet(Dataset[Item]):
         box = np.array([edge, edge, 1 - edge, 1 - edge], np.float32)
         return fit(stored, self.spec.model_copy(update={"size": size}), margin), box
 
-    def path(self, i: int) -> Path:
+    def path(self, i: int, frame: int = 0) -> Path:
         """Where a crop lies. Raises: UnmaskError for a path that leaves the root of its data set."""
-        return self.manifest.file(self.datasets[self.dataset[i]], self.relpath(i))
+        return self.manifest.file(self.datasets[self.dataset[i]], self.relpath(i, frame))
 
     def _rows(self, columns: Sequence[str]) -> pa.Table:
         if self.manifest.kind != "faces":

@@ -75,6 +75,8 @@ class FaceRow(Row):
     frame: int = Field(ge=0, description="position in presentation order")
     t: float = Field(description="seconds from the first frame")
     track: int | None = None
+    window: int | None = Field(None, description="number of the window of frames in a row that this frame is of")
+    window_index: int | None = Field(None, description="its place in the window, from 0; one matrix cuts them all")
     box: tuple[float, float, float, float] | None = Field(None, description="x0, y0, x1, y1 in pixels of the frame")
     points: tuple[float, ...] | None = Field(None, description="x, y of the five points, pixels of the frame")
     matrix: tuple[float, ...] | None = Field(None, description="2 x 3, row by row: frame -> crop")
@@ -109,6 +111,8 @@ _TYPES: dict[str, pa.DataType] = {
     "segments": pa.list_(pa.list_(pa.float64())),
     "frame": pa.int32(),
     "track": pa.int32(),
+    "window": pa.int32(),
+    "window_index": pa.int32(),
     "size": pa.int32(),
     "t": pa.float64(),
     "score": pa.float32(),

@@ -10,52 +10,28 @@ mask is used, whose faces it covers. `people="all"` keeps everybody.
 
 from __future__ import annotations
 
-import hashlib
-import io
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
-from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from pydantic import Field
 
+from unmask.data.crop_files import WORK, Options, Sheet, Spool, writing
 from unmask.data.footage import Footage, Masks, Unreadable, footage
 from unmask.data.manifest import FaceRow, Row
-from unmask.errors import InputError, OutputError, UnmaskError
-from unmask.faces import TEMPLATES, FaceDetector, align, crop, matrix, track
-from unmask.faces.track import THUMB
+from unmask.errors import InputError, UnmaskError
+from unmask.faces import TEMPLATES, FaceDetector, align, crop, track
+from unmask.faces.track import thumb
+from unmask.faces.window import mean_matrix, windows
 from unmask.media import MediaError
-from unmask.types import Face, Floats, Frame, InputSpec, Pixels, Plain, Unread
+from unmask.types import Face, Floats, Frame, Pixels, Unread
 
 FACES_PER_FRAME = 20  # the largest, where one person is cut out: bounds time in a crowd
 TOUCHED = 0.05  # share of a face box under the mask from which on the face counts as manipulated: a mouth is 0.1
-SPOOL = 64 << 20  # bytes of one media file's crops that wait in memory; what is more waits in a file
-WORK = ".work"  # below the crops' folder: where files are written before they get their names
 NO_FACE, LOST, UNTOUCHED = "no face", "lost track: faces, but none surely the same person", "no face under the mask"
-
-
-class Options(Plain):
-    """What shapes the crops: equal options over equal media write equal files."""
-
-    size: int = Field(256, ge=16, le=2048, description="side of the crop, pixels")
-    margin: float = Field(1.3, gt=0, le=4, description="side of the crop over the template's side")
-    template: str = Field("gend5", description="name in unmask.faces.TEMPLATES")
-    frames: int = Field(32, ge=1, le=10_000, description="of a video or folder, evenly spread over its time")
-    faces: str = Field("embedded", description='the face detector: "embedded", "yunet", or the path of an ONNX file')
-    people: Literal["one", "all"] = "one"
-    mask: bool = Field(False, description="use the manipulation masks that rows name")
-    format: Literal["png", "webp"] = Field("png", description="of the crops; both lossless")
-
-    @property
-    def spec(self) -> InputSpec:
-        return InputSpec(size=self.size, margin=self.margin, template=self.template)
+LOST_IN_WINDOW = "lost track: faces, but nobody in sight through the whole window"
 
 
 @dataclass(frozen=True)
@@ -113,7 +89,7 @@ def _opened(row: Row, root: Path, options: Options) -> tuple[Footage, Masks | No
     if not (options.mask and row.mask_relpath):
         return film, None
     try:
-        return film, Masks(footage(root, row.mask_relpath), film, options.frames)
+        return film, Masks(footage(root, row.mask_relpath), film, options.frames, options.window)
     except Unreadable as why:
         raise Unreadable(str(why) if str(why).startswith("mask: ") else f"mask: {why}") from None
 
@@ -121,13 +97,22 @@ def _opened(row: Row, root: Path, options: Options) -> tuple[Footage, Masks | No
 def _looks(film: Footage, masks: Masks | None, spool: Spool, search: FaceDetector, options: Options) -> Iterator[Look]:
     """One look for each frame asked for. Raises: Unreadable for a media file without frames."""
     last: Frame | Unread | None = None
+    part: list[Frame | Unread] = []
     try:
-        for last in film.frames(options.frames):
-            yield _look(last, masks, spool, search, options, thorough=film.kind == "image")
+        for last in film.shown(options.frames, options.window):
+            if options.window == 1:
+                yield _look(last, masks, spool, search, options, thorough=film.kind == "image")
+                continue
+            part.append(last)
+            if len(part) == options.window:
+                yield from window_looks(part, masks, spool, search, options)
+                part = []
     except MediaError as error:
         if last is None:
             raise Unreadable(f"unreadable: {error}") from None
         yield Look(last.index + 1, last.t, f"not decoded: {error}")
+    if last is None and options.window > 1:
+        raise Unreadable(f"window: it holds no {options.window} frames in a row")
     if last is None:
         raise Unreadable("unreadable: it holds no frames")
 
@@ -149,10 +134,40 @@ def _look(
             cut = crop(item.image, face, options.spec)
         except UnmaskError:  # five points that span no face: a false detection
             continue
-        place = spool.put(cut.image, _mask_crop(mask, cut.matrix, options.size))
-        overlap = None if mask is None else covered(face.box, mask)
-        seen.append(Seen(face, cut.matrix, place, _thumb(cut.image), overlap))
+        seen.append(_seen(face, cut.matrix, cut.image, mask, spool))
     return Look(item.index, item.t, "" if seen else NO_FACE, tuple(seen))
+
+
+def window_looks(
+    items: Sequence[Frame | Unread], masks: Masks | None, spool: Spool, search: FaceDetector, options: Options
+) -> list[Look]:
+    """One look for each frame of a window: who is in sight in all of them, cut by one matrix; or why nobody is."""
+    unread = [item for item in items if isinstance(item, Unread)]
+    if unread:
+        beside = f"window: frame {unread[0].index} of it was not decoded"
+        whys = [f"not decoded: {item.why}" if isinstance(item, Unread) else beside for item in items]
+        return [Look(item.index, item.t, why) for item, why in zip(items, whys, strict=True)]
+    frames = [item for item in items if isinstance(item, Frame)]
+    try:
+        shown = [masks.at(frame) if masks else None for frame in frames]
+    except Unreadable as error:
+        return [Look(frame.index, frame.t, str(error)) for frame in frames]
+    found = [sorted(search.find(f.image, f.index, f.t), key=lambda face: -face.side) for f in frames]
+    if options.people == "one" and not masks:
+        found = [faces[:FACES_PER_FRAME] for faces in found]
+    people = windows(frames, found, options.spec)
+    why = "" if people else LOST_IN_WINDOW if any(found) else NO_FACE
+    return [
+        Look(frame.index, frame.t, why, tuple(
+            _seen(one.faces[i], one.crop.matrix, one.crop.image[i], shown[i], spool) for one in people
+        ))
+        for i, frame in enumerate(frames)
+    ]  # fmt: skip
+
+
+def _seen(face: Face, m: Floats, picture: Pixels, mask: NDArray[np.bool_] | None, spool: Spool) -> Seen:
+    place = spool.put(picture, _mask_crop(mask, m, picture.shape[0]))
+    return Seen(face, m, place, thumb(picture), None if mask is None else covered(face.box, mask))
 
 
 def covered(box: Sequence[float], mask: NDArray[np.bool_]) -> float:
@@ -172,7 +187,8 @@ def _cut(sheet: Sheet, looks: list[Look], spool: Spool) -> Iterator[FaceRow]:
     for s in (s for look in looks for s in look.seen):
         people[number[id(s.face)]].append(s)
     wanted = set(range(len(people))) if sheet.options.people == "all" else chosen(people)
-    for look in looks:
+    for n, look in enumerate(looks):
+        at = divmod(n, sheet.options.window) if sheet.options.window > 1 else None
         kept = [s for s in look.seen if number[id(s.face)] in wanted]
         if not kept and wanted:  # a track was lost, but the mask says who it is
             kept = sorted((s for s in look.seen if (s.overlap or 0) >= TOUCHED), key=weight)[-1:]
@@ -180,7 +196,7 @@ def _cut(sheet: Sheet, looks: list[Look], spool: Spool) -> Iterator[FaceRow]:
             yield sheet.failed(look.why or (LOST if wanted else UNTOUCHED), look.frame, look.t)
         for s in kept:
             picture, mask = spool.get(s.place, masked=s.overlap is not None)
-            yield sheet.face(s.face, number[id(s.face)], s.matrix, picture, mask, s.overlap)
+            yield sheet.face(s.face, number[id(s.face)], s.matrix, picture, mask, s.overlap, at)
 
 
 def chosen(people: Sequence[Sequence[Seen]]) -> set[int]:
@@ -206,125 +222,6 @@ def _mask_crop(mask: NDArray[np.bool_] | None, m: Floats, size: int) -> Pixels |
     return np.where(align(grey, m, size)[..., 0] > 127, np.uint8(255), np.uint8(0))
 
 
-def _thumb(picture: Pixels) -> Pixels:
-    """All that tracking looks at."""
-    return np.asarray(Image.fromarray(picture).resize((THUMB, THUMB), Image.Resampling.BOX))
-
-
-class Spool:
-    """Crops that wait until it is known whose they are."""
-
-    def __init__(self, out: Path, options: Options) -> None:
-        self._side, self._at = options.size, out / WORK
-        with writing(self._at):
-            self._at.mkdir(parents=True, exist_ok=True)
-        self._file: IO[bytes] = SpooledTemporaryFile(SPOOL, dir=str(self._at))  # noqa: SIM115 - it lives as long as we
-
-    def __enter__(self) -> Spool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def put(self, picture: Pixels, mask: Pixels | None) -> int:
-        place = self._file.seek(0, os.SEEK_END)
-        with writing(self._at):
-            self._file.write(picture.tobytes() + (b"" if mask is None else mask.tobytes()))
-        return place
-
-    def get(self, place: int, *, masked: bool) -> tuple[Pixels, Pixels | None]:
-        self._file.seek(place)
-        shape, pixels = (self._side, self._side), self._side**2
-        picture = np.frombuffer(self._file.read(3 * pixels), np.uint8).reshape(*shape, 3)
-        return picture, np.frombuffer(self._file.read(pixels), np.uint8).reshape(shape) if masked else None
-
-
-@dataclass
-class Sheet:
-    """Makes the rows of one file and writes the crops that they name. `sha256`: of the media file as it was read."""
-
-    row: Row
-    out: Path
-    options: Options
-    face_detector: str
-    sha256: str = ""
-    _base: dict[str, Any] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self._base = self.row.model_dump() | {
-            "media_id": self.row.item_id,
-            "face_detector": self.face_detector,
-            "mask_relpath": "",
-        }
-        self._key = hashlib.sha256("\0".join((self.row.dataset, self.row.item_id, self.row.relpath)).encode())
-
-    def failed(self, reason: str, frame: int | None = None, t: float = 0.0) -> FaceRow:
-        """The row of a frame without a crop, or of a media file without frames."""
-        own = {"frame": frame or 0, "t": t, "reason": reason, "relpath": "", "sha256": "", "bytes": None}
-        return self._row(f"{self.row.item_id}#{'' if frame is None else frame}", own)
-
-    def face(
-        self, face: Face, person: int, m: Floats, picture: Pixels, mask: Pixels | None, overlap: float | None
-    ) -> FaceRow:
-        """The row of a crop, which is on disk when this returns."""
-        own: dict[str, Any] = {
-            "frame": face.frame,
-            "t": face.t,
-            "track": person,
-            "box": face.box,
-            "points": tuple(face.points.ravel().tolist()),
-            "matrix": tuple(m.ravel().tolist()),
-            "score": face.score,
-            "size": self.options.size,
-            "margin": self.options.margin,
-            "template": self.options.template,
-            "overlap": overlap,
-        }
-        name = f"{face.frame}-{person}"
-        own["relpath"], own["sha256"], own["bytes"] = self._write("crops", name, picture, self.options.format)
-        if mask is not None:
-            own["mask_relpath"] = self._write("masks", name, mask, "png")[0]
-        return self._row(f"{self.row.item_id}#{face.frame}.{person}", own)
-
-    def _row(self, item_id: str, own: dict[str, Any]) -> FaceRow:
-        extra = {"media_relpath": self.row.relpath, "media_sha256": self.sha256}
-        if self.row.mask_relpath:
-            extra["media_mask"] = self.row.mask_relpath
-        extra = {key: value for key, value in extra.items() if value}
-        return FaceRow.model_validate(self._base | own | {"item_id": item_id, "extra": self.row.extra | extra})
-
-    def _write(self, kind: str, name: str, picture: Pixels, form: str) -> tuple[str, str, int]:
-        """(path relative to `out`, sha256, bytes). The name is a hash: no id of a manifest becomes a path."""
-        key = self._key.hexdigest()[:20]
-        relpath = f"{kind}/{key[:3]}/{key}-{name}.{form}"
-        data = encoded(picture, form)
-        path, fresh = self.out / relpath, self.out / WORK / f"{os.getpid()}-{key}-{name}.{form}"
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_bytes(data)
-            fresh.replace(path)
-        return relpath, hashlib.sha256(data).hexdigest(), len(data)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """A full disk is no property of the media file: the run ends, and goes on from here when it is started again."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}; mend that and run the same again"
-        ) from error
-
-
-def encoded(picture: Pixels, form: str) -> bytes:
-    """An image as the bytes of a lossless file."""
-    data = io.BytesIO()
-    how = {"compress_level": 4} if form == "png" else {"lossless": True, "quality": 20, "method": 0}
-    Image.fromarray(picture).save(data, form.upper(), **how)
-    return data.getvalue()
-
-
 def again(rows: Sequence[FaceRow], root: Path, out: Path, options: Options) -> list[FaceRow]:
     """Crops of faces that were found before, with another size, margin or template: decoded and warped, not searched.
 
@@ -346,27 +243,44 @@ def again(rows: Sequence[FaceRow], root: Path, out: Path, options: Options) -> l
         sheet.sha256 = film.sha256
         with writing(out / WORK):
             (out / WORK).mkdir(parents=True, exist_ok=True)
-        for item in film.frames(options.frames):
+        steady = _steady(rows, options)
+        for item in film.shown(options.frames, options.window):
             here = [r for r in rows if r.frame == item.index and r.points]
             mask = masks.at(item) if masks and isinstance(item, Frame) else None
-            fresh |= {r.item_id: _warped(r, item, mask, sheet) for r in here}
+            fresh |= {r.item_id: _warped(r, item, mask, sheet, steady.get((r.track, r.window))) for r in here}
     except (Unreadable, MediaError) as error:
         why = str(error)
     return [fresh.get(r.item_id) or (r if r.reason else _lost(r, sheet, why)) for r in rows]
 
 
-def _warped(r: FaceRow, item: Frame | Unread, mask: NDArray[np.bool_] | None, sheet: Sheet) -> FaceRow:
+def _steady(rows: Sequence[FaceRow], options: Options) -> dict[tuple[int | None, int | None], list[Face]]:
+    """(track, window) -> its faces, which one matrix cuts; nothing where frames stand alone."""
+    found: dict[tuple[int | None, int | None], list[Face]] = {}
+    for r in (r for r in rows if r.window is not None and r.points and options.window > 1):
+        found.setdefault((r.track, r.window), []).append(_face(r))
+    return found
+
+
+def _face(r: FaceRow) -> Face:
     assert r.points is not None
     assert r.box is not None
+    return Face(r.frame, r.t, r.box, np.array(r.points, np.float32).reshape(5, 2), r.score or 0.0)
+
+
+def _warped(
+    r: FaceRow, item: Frame | Unread, mask: NDArray[np.bool_] | None, sheet: Sheet, window: Sequence[Face] | None
+) -> FaceRow:
+    """`window`: the faces of all frames that are cut by one matrix; None = this one alone."""
     if isinstance(item, Unread):
         return _lost(r, sheet, f"not decoded: {item.why}")
-    face = Face(item.index, item.t, r.box, np.array(r.points, np.float32).reshape(5, 2), r.score or 0.0)
+    face = _face(r)
     try:
-        m = matrix(face.points, sheet.options.spec)
+        m = mean_matrix(window or [face], sheet.options.spec)
         picture = align(item.image, m, sheet.options.size)
     except UnmaskError as error:  # a template that these points do not fit
         return _lost(r, sheet, f"{NO_FACE}: {error}")
-    return sheet.face(face, r.track or 0, m, picture, _mask_crop(mask, m, sheet.options.size), r.overlap)
+    at = None if r.window is None or r.window_index is None else (r.window, r.window_index)
+    return sheet.face(face, r.track or 0, m, picture, _mask_crop(mask, m, sheet.options.size), r.overlap, at)
 
 
 def _lost(r: FaceRow, sheet: Sheet, why: str) -> FaceRow:

@@ -135,7 +135,7 @@ class PictureSet(FaceSet):
         plain.random = False
         return plain
 
-    def stored(self, i: int) -> Pixels:
+    def stored(self, i: int, frame: int = 0) -> Pixels:
         self.path(i)  # refuses a path that leaves the root
         name = self.datasets[self.dataset[i]]
         item = f"row {self.row[i]} of {self.manifest.path}"
@@ -145,7 +145,7 @@ class PictureSet(FaceSet):
         """(N, S, S, 3): all tiles of the image as it is."""
         return inputs(self.stored(i), self.spec)
 
-    def item(self, i: int, image: Pixels, seed: Sequence[int], mask: Pixels | None = None) -> Item:
+    def item(self, i: int, image: Pixels, seed: Sequence[int], mask: Pixels | None = None, frame: int = 0) -> Item:
         rng, side = np.random.default_rng([int(s) for s in seed]), self.spec.size
         if self.spec.tiles:
             image = reduced(image, self.spec.reduce)

@@ -88,8 +88,10 @@ class ShardSet(IterableDataset[Item]):
             transform: changes the crop as it is stored, before it is cut to `spec`.
             buffer: crops, not decoded, from which each worker draws; 1 = in the order of the shards.
             alike: draw once for a real crop and the forgeries of its frame.
-        Raises: UnmaskError for an index that cannot be read, and for more processes than shards.
+        Raises: UnmaskError for an index that cannot be read, more processes than shards, and windows of frames.
         """
+        if spec.frames > 1:
+            raise ManifestError("shards give single crops, and this detector looks at windows: train on faces.parquet")
         self.address = str(index)
         if not _remote(self.address) and Path(self.address).is_dir():
             self.address = str(Path(self.address) / "index.json")

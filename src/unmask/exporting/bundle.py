@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from unmask._version import __version__
 from unmask.base.detector import Detector
@@ -38,7 +39,7 @@ from unmask.tasks.scores import scored
 from unmask.tiling import pooled
 from unmask.train.loop import restore
 from unmask.train.run import Folder
-from unmask.types import Calibration, Card, DataTerms, Metric
+from unmask.types import Calibration, Card, DataTerms, InputSpec, Metric
 
 LEVELS: tuple[Level, ...] = ("frame", "video")
 MISUSE = ("as the only ground for a decision about a person: accusation, moderation without review, evidence",)
@@ -125,7 +126,7 @@ def build(
     exact = predict(detector, crops).logits
     model = familiar(detector, train, classes)
     with tempfile.TemporaryDirectory() as scratch:
-        files = _files(model, card.input.size, Path(scratch), target.precision)
+        files = _files(model, card.input, Path(scratch), target.precision)
         if target.base:
             card = card.model_copy(update={"base": subtract(files, target.base)})
         card = write(Path(scratch) / "bundle", card, files)
@@ -137,7 +138,7 @@ def build(
         if classes is None or (classes.tells_real(card.classes) and {0, 1} <= set(validate.label.tolist())):
             table = scored(validate, log_odds(logits.astype(np.float32), card.classes).astype(np.float64))
             levels: dict[Level, Units] = {level: units(table, level) for level in LEVELS}
-            calibration = _calibration(levels["frame"], said)
+            calibration = _calibration(levels["frame"], said, "frame" if card.input.frames == 1 else "window")
             odds = log_odds(exact, card.classes)
             worst = max(check_parity(one, crops, odds, calibration, limit) for one in scorers)
             metrics = tuple(m for level, found in levels.items() for m in _metrics(level, found, validate))
@@ -165,16 +166,22 @@ def merge_adapters(detector: Detector) -> dict[str, Any]:
     return dict(merge()) if callable(merge) else {}
 
 
-def _files(model: MahalanobisWrapper, side: int, folder: Path, precision: Precision) -> dict[str, Path]:
+def _files(model: MahalanobisWrapper, spec: InputSpec, folder: Path, precision: Precision) -> dict[str, Path]:
     """The files of the bundle. In int8 there is no torch file: torch would answer as another model."""
     model = round_weights(model, precision).eval()
     files = {"model.onnx": folder / "model.onnx"}
-    write_onnx(model, files["model.onnx"], torch.full((2, 3, side, side), 0.5))
+    write_onnx(model, files["model.onnx"], blank(spec))
     quantize(files["model.onnx"], precision)
     if precision != "int8":
         files["model.safetensors"] = folder / "model.safetensors"
         save(model, str(files["model.safetensors"]))
     return files
+
+
+def blank(spec: InputSpec) -> Tensor:
+    """Two grey images or windows, as an export wants to see."""
+    axes = (3,) if spec.frames == 1 else (spec.frames, 3)
+    return torch.full((2, *axes, spec.size, spec.size), 0.5)
 
 
 def _read(scorer: Scorer, faces: FaceSet) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -190,8 +197,8 @@ def _read(scorer: Scorer, faces: FaceSet) -> tuple[NDArray[np.float64], NDArray[
     return logits, distance
 
 
-def _calibration(frames: Units, said: str) -> Calibration:
-    said = f"{said}: {len(frames)} frames, {len(np.unique(frames.group))} groups"
+def _calibration(frames: Units, said: str, what: str) -> Calibration:
+    said = f"{said}: {len(frames)} {what}s, {len(np.unique(frames.group))} groups"
     found = calibrate(frames.label, frames.score, frames.group.tolist(), said)
     if found.slope <= 0:
         raise BundleError(
@@ -207,7 +214,7 @@ def _metrics(level: Level, found: Units, faces: FaceSet) -> Iterator[Metric]:
         yield Metric(
             data=", ".join(faces.datasets),
             split="val",
-            level=level,
+            level="window" if level == "frame" and faces.spec.frames > 1 else level,
             name=name,
             value=round(got.value, 4),
             low=round(got.low, 4),

@@ -49,10 +49,10 @@ def to_onnx(
 
 
 def write_onnx(model: ExportWrapper, path: Path, image: Tensor) -> None:
-    """Write `path`: "image" float32 (N, 3, S, S) in 0..1 -> the outputs that the model names, for any N.
+    """Write `path`: "image" float32 (N, 3, S, S) in 0..1, or (N, T, 3, S, S), -> the model's named outputs, for any N.
 
     Args:
-        image: two images, whatever they show.
+        image: two images or windows, whatever they show.
     """
     torch.onnx.export(
         model.eval(),

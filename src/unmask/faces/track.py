@@ -71,6 +71,11 @@ def track(frames_faces: Sequence[Sequence[Face]], crops: Sequence[Sequence[Pixel
     return [one.faces for one in tracks]
 
 
+def thumb(crop: Pixels) -> Pixels:
+    """(S, S, 3) -> (16, 16, 3): all of a crop that tracking looks at, so that it can stay for every frame."""
+    return np.asarray(Image.fromarray(crop).resize((THUMB, THUMB), Image.Resampling.BOX))
+
+
 def _cost(one: _Track, face: Face, thumb: Floats | None) -> float | None:
     """How little the face fits the track, or None where it cannot be the same person."""
     last = one.faces[-1]
@@ -94,6 +99,6 @@ def _centre(face: Face) -> Floats:
 
 def _thumb(crop: Pixels) -> Floats:
     """A small copy of zero mean and unit variance per colour: the mean of a product of two is their correlation."""
-    small = np.asarray(Image.fromarray(crop).resize((THUMB, THUMB), Image.Resampling.BOX), np.float32)
+    small = thumb(crop).astype(np.float32)
     small = small - small.mean(axis=(0, 1))
     return np.asarray(small / max(float(small.std()), 1e-6), np.float32)

@@ -39,6 +39,9 @@ def camera(index: int = 0, seconds: float = 5.0, *, limits: Limits = DEFAULTS) -
     def chosen(count: int) -> Iterator[Frame | Unread]:
         return (frames[i] for i in sampling.spread([frame.t for frame in frames], length, count))
 
+    def rows(count: int, length: int) -> Iterator[Frame | Unread]:
+        return (frames[first + i] for first in sampling.windows(len(frames), count, length) for i in range(length))
+
     return Media(
         source=f"camera {index}",
         sha256=digest.hexdigest(),
@@ -52,6 +55,7 @@ def camera(index: int = 0, seconds: float = 5.0, *, limits: Limits = DEFAULTS) -
         notes=(f"recorded live from {device}",),
         provenance={"c2pa": "absent"},
         frames=chosen,
+        windows=rows,
     )
 
 

@@ -46,9 +46,16 @@ class Picture:
         return len(self.times) > 1
 
     def frames(self, count: int) -> Iterator[Frame | Unread]:
-        wanted = sampling.spread(self.times, self.seconds, count) if self.moves else [0]
+        return self._on_the_clock(sampling.spread(self.times, self.seconds, count) if self.moves else [0])
+
+    def windows(self, count: int, length: int) -> Iterator[Frame | Unread]:
+        """As `Clip.windows`; of a still there are none."""
+        starts = sampling.windows(len(self.times), count, length)
+        return self._on_the_clock([first + i for first in starts for i in range(length)])
+
+    def _on_the_clock(self, wanted: list[int]) -> Iterator[Frame | Unread]:
         clock = Clock(self.limits.decode_seconds)
-        return clock.timed(self._frames(wanted, clock))
+        return clock.timed(self._frames(wanted, clock)) if wanted else iter(())
 
     def _frames(self, wanted: list[int], clock: Clock) -> Iterator[Frame | Unread]:
         done = 0

@@ -67,6 +67,7 @@ def _from_picture(picture: Picture) -> Media:
         notes=_suffix_note(picture.source, picture.kind) + picture.notes,
         provenance=picture.exif | c2pa_fields(picture.source, picture.kind),
         frames=picture.frames,
+        windows=picture.windows if moves else None,
     )
 
 
@@ -93,4 +94,5 @@ def _from_clip(clip: Clip) -> Media:
         provenance=container_fields(clip.metadata, _xmp(clip.source, clip.kind)) | c2pa_fields(clip.source, clip.kind),
         frames=clip.frames,
         frames_at=clip.frames_at,
+        windows=clip.windows,
     )

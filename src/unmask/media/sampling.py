@@ -28,6 +28,15 @@ def showing(times: Sequence[float], moments: Sequence[float]) -> list[int]:
     return sorted({max(bisect_right(times, t) - 1, 0) for t in moments}) if times else []
 
 
+def windows(frames: int, count: int, length: int) -> list[int]:
+    """First frames of at most `count` windows of `length` frames in a row, in the middles of equal parts of a video.
+
+    Windows do not overlap: a video of fewer than `count` x `length` frames has fewer of them, one too short has none.
+    """
+    count = min(count, frames // length)
+    return [int((i + 0.5) * frames / count - length / 2) for i in range(count)]
+
+
 def runs(pts: Sequence[int], keys: Sequence[bool], wanted: Sequence[int]) -> list[Run]:
     """The shortest stretches of the file that show the `wanted` packets (positions in file order).
 

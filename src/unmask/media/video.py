@@ -62,6 +62,11 @@ class Clip:
         """The frames on screen at these moments, in order, each once."""
         return self._on_the_clock(sampling.showing(self.table.times, seconds), way)
 
+    def windows(self, count: int, length: int, way: Way = "auto") -> Iterator[Frame | Unread]:
+        """The frames of at most `count` windows of `length` frames in a row, see `sampling.windows`."""
+        starts = sampling.windows(len(self.table.times), count, length)
+        return self._on_the_clock([first + i for first in starts for i in range(length)], way)
+
     def _on_the_clock(self, wanted: Sequence[int], way: Way) -> Iterator[Frame | Unread]:
         clock = Clock(self.limits.decode_seconds)
         return clock.timed(self._frames(wanted, way, clock))

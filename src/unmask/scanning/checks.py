@@ -17,7 +17,7 @@ from unmask.bundles.calibration import probability
 from unmask.scanning.verdict import decide
 from unmask.types import Calibration, Floats, Pixels
 
-CROPS_CHECKED = 8  # per face: three changes of eight crops cost less than the 32 crops of the scan itself
+CROPS_CHECKED = 8  # frames per face: three changes of eight crops cost less than the 32 crops of the scan itself
 CLEARLY_ACROSS = 0.1  # a score near one half crosses it under any change; only 0.1 beyond it is a change of mind
 TINY = 40.0  # pixels: detection was validated above 32 px, and most of a crop of a smaller face is interpolation
 FEW = 3  # frames: one or two frames of a video may be a transition, a poster or a false detection
@@ -52,9 +52,9 @@ CHANGES: Mapping[str, Callable[[Image.Image], Image.Image]] = {
 
 
 def changed(crops: Pixels, how: str) -> Pixels:
-    """`crops` (N, size, size, 3) under the change of that name in `CHANGES`."""
-    change = CHANGES[how]
-    return np.stack([np.asarray(change(Image.fromarray(crop))) for crop in crops])
+    """`crops` (..., size, size, 3) under the change of that name in `CHANGES`."""
+    change, flat = CHANGES[how], crops.reshape(-1, *crops.shape[-3:])
+    return np.stack([np.asarray(change(Image.fromarray(crop))) for crop in flat]).reshape(crops.shape)
 
 
 def evenly(count: int, most: int) -> NDArray[np.int64]:

@@ -17,13 +17,13 @@ from unmask.types import Calibration, Card, Face, FaceReport, Floats, Pixels, Sa
 
 @dataclass(frozen=True)
 class Seen:
-    """One face in one frame, and what the detector said of it."""
+    """One face in one frame, or one window of frames, and what the detector said of it."""
 
     face: Face
     matrix: Floats  # (2, 3): frame pixels -> crop pixels
     margin: float
     distance: float | None  # from the training features
-    image: Pixels | None  # the crop, where it was kept
+    image: Pixels | None  # the crop, where it was kept; of a video detector the window (T, size, size, 3)
     logits: Floats | None = None  # (K,)
 
 
@@ -31,7 +31,8 @@ class Seen:
 class Judge:
     """What turns sightings into verdicts.
 
-    `margins`: uint8 crops (N, size, size, 3) -> (N,) logit(fake) - logit(real).
+    `margins`: uint8 crops (N, size, size, 3), or windows, -> (N,) logit(fake) - logit(real).
+    `length`: frames of a sighting: 1, or those of a video detector's window.
     """
 
     calibration: Calibration
@@ -39,6 +40,7 @@ class Judge:
     margins: Callable[[Pixels], Floats]
     settings: Settings
     what: str = "face"  # "picture" where the whole of it is looked at
+    length: int = 1
     card: Card | None = None  # of a bundle that may say what made an image
 
     def unfit(self, seen: Sequence[Seen]) -> list[str]:
@@ -48,10 +50,12 @@ class Judge:
         return checks.unfit(sides, distances if len(distances) else None, self.ood_threshold, self.what)
 
     def verdict(self, seen: Sequence[Seen], k: int, frames: int | None) -> Verdict:
-        """On one person among k that count, with the reasons for doubt from how it was seen."""
+        """On one person among k that count, with the reasons for doubt from how it was seen in so many `frames`."""
         margins = np.array([s.margin for s in seen], np.float32)
         verdict = face_verdict(self.calibration, margins, self.settings.error_rate, k)
-        doubts = checks.seldom(len(seen), frames, self.what) + checks.turned([s.face.turned for s in seen])
+        doubts = checks.seldom(len(seen) * self.length, frames, self.what) + checks.turned(
+            [s.face.turned for s in seen]
+        )
         return verdict.doubted(*doubts).unfit(*self.unfit(seen))
 
     def checked(self, verdict: Verdict, seen: Sequence[Seen], k: int) -> Verdict:
@@ -59,7 +63,7 @@ class Judge:
         kept = [s for s in seen if s.image is not None]
         if verdict.state not in ("fake", "real") or not kept:
             return verdict
-        chosen = [kept[i] for i in checks.evenly(len(kept), checks.CROPS_CHECKED)]
+        chosen = [kept[i] for i in checks.evenly(len(kept), max(1, checks.CROPS_CHECKED // self.length))]
         crops = np.stack([s.image for s in chosen if s.image is not None])
         before = float(np.mean([s.margin for s in chosen]))
         after = self.margins(np.concatenate([checks.changed(crops, how) for how in checks.CHANGES]))
@@ -93,6 +97,8 @@ class Judge:
             return None, None
         telling = max(kept, key=lambda s: s.margin if towards_fake else -s.margin).image
         assert telling is not None  # kept above for having one
+        if self.length > 1:  # 64 more windows to score would take longer than the scan
+            return overlay.jpeg(telling[self.length // 2]), None
         heat = Occlusion()(self.margins, telling, towards_fake=towards_fake)
         return overlay.jpeg(telling), overlay.jpeg(overlay.overlay(telling, heat))
 
@@ -115,4 +121,5 @@ class Judge:
             matrix=(a, b),
             found=round(seen.face.score, 4),
             score=probability(self.calibration, seen.margin),
+            frames=self.length,
         )

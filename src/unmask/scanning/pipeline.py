@@ -1,25 +1,27 @@
 """One file, from its bytes to its FileReport: open, decode, detect, align, score, check, judge.
 
 Frames stream: each is searched, its faces are cut out, and it is let go. What stays are crops of known size and number.
+A video detector looks at windows of frames in a row instead: those of one window are held until its faces are cut out.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from unmask.bundles import Scorer
 from unmask.bundles.calibration import log_odds
 from unmask.errors import BundleError, UnmaskError
 from unmask.faces import FaceDetector, FaceSearch, crop, track
 from unmask.faces.search import smallest
-from unmask.faces.track import THUMB
+from unmask.faces.track import thumb
+from unmask.faces.window import windows
 from unmask.media import Limits, MediaError, open_media
 from unmask.scanning import checks, closer
 from unmask.scanning.ahead import ahead
@@ -46,6 +48,7 @@ from unmask.types import (
 
 BATCH = 16  # crops that wait for being scored together
 FACES_PER_FRAME = 20  # the largest ones: bounds time and memory in a crowd
+FEWEST_WINDOWS = 4  # of a video, where a detector looks at windows of frames, however few frames were asked for
 KEPT_FRAMES = 64  # frames whose crops stay for checks and images, evenly spaced; of the others only numbers stay
 
 
@@ -72,7 +75,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Look:
-    """What one frame showed."""
+    """What one frame showed, or one window of frames; `frame` and `t` are of its middle."""
 
     frame: int
     t: float
@@ -86,6 +89,7 @@ class Gathered:
 
     still: bool
     expected: int  # evenly spaced frames that will come, as far as that is known
+    length: int = 1  # frames of one look: 1, or those of a video detector's window
     looks: list[Look] = field(default_factory=list)  # in order of time
     keys: list[Key] = field(default_factory=list)  # evenly spaced frames made small, where images are wanted
     even: int = 0  # how many of them are evenly spaced; the others are second looks
@@ -98,7 +102,8 @@ class Gathered:
 
     @property
     def read(self) -> int:
-        return len(self.looks)
+        """Frames that were looked at."""
+        return len(self.looks) * self.length
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,11 @@ class Scanner:
     @property
     def _whole(self) -> WholeImages | None:
         return WholeImages(self.whole, self.settings) if self.whole else None
+
+    @property
+    def length(self) -> int:
+        """Frames that the detector looks at together."""
+        return self.scorer.card.input.frames
 
     @property
     def detector(self) -> DetectorInfo:
@@ -190,12 +200,14 @@ class Scanner:
 
     def _gather(self, media: Media, clock: Clock) -> Gathered:
         expected = max(1, min(self.settings.frames, media.total_frames or self.settings.frames))
-        gathered = Gathered(still=media.kind == "image", expected=expected)
+        gathered = Gathered(still=media.kind == "image", expected=expected, length=self.length)
         search = FaceSearch(self.face_detector, still=media.kind == "image") if self.face_detector else None
-        self._look(media.frames(self.settings.frames), search, gathered, clock)
-        gathered.even = gathered.read
+        self._look(self._shown(media), search, gathered, clock)
+        gathered.even = len(gathered.looks)
         if media.kind == "video" and media.seconds and gathered.even:
-            gathered.interval = media.seconds / (gathered.even + len(gathered.failed))
+            gathered.interval = media.seconds / (gathered.even + len(gathered.failed) // self.length)
+        if self.length > 1:  # frames in a row are each other's second look
+            return gathered
         if search is not None and media.frames_at and gathered.interval and not gathered.broken:
             people = [[gathered.seen[id(face)] for face in one] for one in self._tracks(gathered)]
             again = closer.moments(people, gathered.even, gathered.interval, media.seconds or 0.0)
@@ -204,45 +216,57 @@ class Scanner:
                 gathered.looks.sort(key=lambda look: look.frame)
         return gathered
 
+    def _shown(self, media: Media) -> Iterator[Frame | Unread]:
+        """Evenly spaced frames, or windows one after the other; none of a still, which shows no frames in a row."""
+        if self.length == 1:
+            return media.frames(self.settings.frames)
+        count = max(FEWEST_WINDOWS, -(-self.settings.frames // self.length))
+        return media.windows(count, self.length) if media.windows else iter(())
+
     def _look(
         self, frames: Iterator[Frame | Unread], search: FaceSearch | None, gathered: Gathered, clock: Clock
     ) -> None:
         """Finds and scores the faces of these frames; those that were looked at before are passed over."""
         pending, known = list[tuple[Crop, bool]](), {look.frame for look in gathered.looks}
         whole = self._whole
-        keep_each = -(-self.settings.frames // KEPT_FRAMES)
+        keep_each = -(-max(self.settings.frames, FEWEST_WINDOWS * self.length) // KEPT_FRAMES)
         try:
-            for item in ahead(_timed(frames, clock)):
-                if isinstance(item, Unread):
-                    gathered.failed.append(item.why)
+            for items in together(ahead(_timed(frames, clock)), self.length):
+                shown = [item for item in items if isinstance(item, Frame)]
+                if len(shown) < self.length:
+                    gathered.failed += [item.why for item in items if isinstance(item, Unread)]
                     continue
-                if item.index in known:
+                middle = shown[self.length // 2]
+                if middle.index in known:
                     continue
-                crops = self._crops(item, search, gathered, clock) if search else []
+                crops = self._crops(shown, search, gathered, clock) if search else []
                 if whole and not gathered.even and whole.wants(gathered.read, gathered.expected):
                     with clock("whole"):
-                        gathered.tiles += whole.seen(item)
-                if self.pictures and not gathered.even and gathered.read % keep_each == 0:
-                    gathered.keys.append(small(item, alone=gathered.still))
-                pending += [(c, gathered.read % keep_each == 0) for c in crops]
-                thumbs = [_thumb(c.image) for c in crops]
-                gathered.looks.append(Look(item.index, item.t, [c.face for c in crops], thumbs))
-                if len(pending) >= BATCH:
+                        gathered.tiles += whole.seen(middle)
+                kept = len(gathered.looks) % keep_each == 0
+                if self.pictures and not gathered.even and kept:
+                    gathered.keys.append(small(middle, alone=gathered.still))
+                pending += [(c, kept) for c in crops]
+                thumbs = [thumb(c.image.reshape(-1, *c.image.shape[-3:])[self.length // 2]) for c in crops]
+                gathered.looks.append(Look(middle.index, middle.t, [c.face for c in crops], thumbs))
+                if len(pending) * self.length >= BATCH:
                     self._score(pending, gathered, clock)
                     pending.clear()
         except MediaError as error:
             gathered.broken = str(error)
         self._score(pending, gathered, clock)
 
-    def _crops(self, frame: Frame, search: FaceSearch, gathered: Gathered, clock: Clock) -> list[Crop]:
-        spec = self.scorer.card.input
+    def _crops(self, frames: Sequence[Frame], search: FaceSearch, gathered: Gathered, clock: Clock) -> list[Crop]:
+        """Of one frame, or of one window."""
+        spec, frame = self.scorer.card.input, frames[len(frames) // 2]
         with clock("detect"):
-            faces = search.find(frame)
-        faces.sort(key=lambda face: -face.side)
-        gathered.left_out = max(gathered.left_out, len(faces) - FACES_PER_FRAME)
+            found = [sorted(search.find(one), key=lambda face: -face.side) for one in frames]
+        gathered.left_out = max(gathered.left_out, max(map(len, found)) - FACES_PER_FRAME)
         crops = []
         with clock("align"):
-            for face in faces[:FACES_PER_FRAME]:
+            if len(frames) > 1:
+                return [one.crop for one in windows(frames, [faces[:FACES_PER_FRAME] for faces in found], spec)]
+            for face in found[0][:FACES_PER_FRAME]:
                 try:
                     crops.append(crop(frame.image, face, spec))
                 except UnmaskError:  # five points that span no face: a false detection
@@ -267,21 +291,26 @@ class Scanner:
         frames = "1 frame" if gathered.read == 1 else f"{gathered.read} frames"
         where = f"in {frames}" if media.kind == "video" else "in the image"
         asides = _asides(gathered)
+        if gathered.read == 0 and self.length > 1 and not (gathered.broken or gathered.failed):
+            return Verdict("not_applicable", reasons=(_too_short(media, self.length),)), []
         if gathered.read == 0:
             why = gathered.broken or next(iter(gathered.failed), "it holds no frames")
             return Verdict("failed", reasons=(f"nothing could be read: {why}",)), []
         if self.face_detector is None:
             return Verdict("not_applicable", reasons=tuple(asides)), []
+        if not gathered.seen and self.length > 1:
+            stays = f"stays in sight for {self.length} frames in a row, in {len(gathered.looks)} windows of the video"
+            return Verdict("not_applicable", reasons=(f"no face{_of_a_size(media)} {stays}", *asides)), []
         if not gathered.seen:
             return Verdict("not_applicable", reasons=(f"no face{_of_a_size(media)} was found {where}", *asides)), []
         people = [[gathered.seen[id(face)] for face in one] for one in self._tracks(gathered)]
-        kept = checks.without_brief([len(one) for one in people])
+        kept = checks.without_brief([len(one) * self.length for one in people])
         asides = [*_left_out([people[i] for i in range(len(people)) if i not in kept], gathered), *asides]
 
         judge, reports, verdicts = self._ready_judge(), list[FaceReport](), list[Verdict]()
         k = max(1, sum(not judge.unfit(people[i]) for i in kept))
         for number, i in enumerate(kept, 1):
-            verdict = judge.verdict(people[i], k, gathered.even if media.kind == "video" else None)
+            verdict = judge.verdict(people[i], k, gathered.even * self.length if media.kind == "video" else None)
             with clock("checks"):
                 verdict = judge.checked(verdict, people[i], k) if self.settings.checks else verdict
             with clock("pictures"):
@@ -308,7 +337,7 @@ class Scanner:
     def _ready_judge(self) -> Judge:
         card = self.scorer.card
         assert card.calibration is not None  # `ready` refuses bundles without one
-        return Judge(card.calibration, card.ood_threshold, self._margins, self.settings, card=card)
+        return Judge(card.calibration, card.ood_threshold, self._margins, self.settings, length=self.length, card=card)
 
     def _margins(self, crops: Pixels) -> Floats:
         return log_odds(self.scorer.logits(crops), self.scorer.card.classes)
@@ -329,7 +358,7 @@ def ready(
     Args:
         scorer: of faces, or of whole images (margin 0): then it is the only one.
         whole: of whole images, asked beside that of faces.
-    Raises: UnmaskError for a detector without calibration, one that looks at videos, or a wish that it cannot meet.
+    Raises: UnmaskError for a detector without calibration, or a wish that it cannot meet.
     """
     card = scorer.card
     if card.input.margin == 0:
@@ -356,8 +385,6 @@ def _check(card: Card) -> None:
             f"detector {card.name!r} carries no calibration: its logits are no probabilities yet. Fit one on "
             "validation data of yours with unmask.measure.calibration.calibrate and write it into the bundle's card."
         )
-    if card.input.frames != 1:
-        raise BundleError(f"detector {card.name!r} looks at {card.input.frames} frames together; scans give it one")
     if "real" not in card.classes:
         raise BundleError(f"detector {card.name!r} knows no class 'real', only {', '.join(card.classes)}")
 
@@ -368,8 +395,15 @@ def _asides(gathered: Gathered) -> list[str]:
     if gathered.left_out > 0:
         asides.append(f"a crowd: only the {FACES_PER_FRAME} largest faces of a frame were judged")
     if gathered.interval is not None and gathered.interval > closer.APART:
-        asides.append(f"one frame every {gathered.interval:.3g} s was looked at: what is shorter may have been missed")
+        what = "one frame" if gathered.length == 1 else f"one window of {gathered.length} frames in a row"
+        asides.append(f"{what} every {gathered.interval:.3g} s was looked at: what is shorter may have been missed")
     return asides
+
+
+def _too_short(media: Media, length: int) -> str:
+    """Why a video detector has nothing to look at."""
+    seen = "an image" if media.kind == "image" else f"a video of {media.total_frames or 'no known number of'} frames"
+    return f"{seen}: this detector needs a video of at least {length} frames"
 
 
 def _of_a_size(media: Media) -> str:
@@ -389,9 +423,10 @@ def _left_out(people: list[list[Seen]], gathered: Gathered) -> list[str]:
     return told
 
 
-def _thumb(crop: Pixels) -> Pixels:
-    """All that tracking looks at: so much of every frame can stay, however many there are."""
-    return np.asarray(Image.fromarray(crop).resize((THUMB, THUMB), Image.Resampling.BOX))
+def together(items: Iterator[Frame | Unread], length: int) -> Iterator[list[Frame | Unread]]:
+    """Each `length` of them."""
+    while part := list(islice(items, length)):
+        yield part
 
 
 def _timed(frames: Iterator[Frame | Unread], clock: Clock) -> Iterator[Frame | Unread]:

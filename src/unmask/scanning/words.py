@@ -236,6 +236,9 @@ def facts(file: FileReport) -> list[tuple[str, str]]:
         if media.kind == "video" or media.frames_failed:
             missing = f"; {media.frames_failed} could not be read" if media.frames_failed else ""
             apart = f", one every {media.interval:.2g}\u00a0s and more where a face is seldom" if media.interval else ""
+            length = max((s.frames for face in file.faces for s in face.samples), default=1)
+            if length > 1 and media.interval:
+                apart = f", {length} in a row every {media.interval:.2g}\u00a0s"
             rows.append(("Frames", f"{media.frames_read} looked at{apart}{missing}"))
     if file.face_state not in (None, "failed"):
         rows.append(("Faces", str(len(file.faces)) if file.faces else "none"))

@@ -79,7 +79,7 @@ class Classification:
 
     def rows(self, recipe: ClassificationRecipe, data: Path, method: Method[Any]) -> ClassificationRows:
         table = table_of(data, method.input)
-        train, validate = masks(table, recipe)
+        train, validate = masks(table, recipe, frames=method.input.frames)
         apart(table, train, validate)
         name = named(table, recipe.label, recipe.person)
         shown = name if recipe.open_world is None else unnamed(table, name, recipe)

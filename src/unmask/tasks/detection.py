@@ -119,7 +119,7 @@ def metrics(table: pa.Table) -> dict[str, float]:
 def rows(recipe: DetectionRecipe, data: Path, spec: InputSpec) -> DetectionRows:
     """Raises: UnmaskError for filters that leave nothing of a class, and where leakage groups stand on both sides."""
     table = table_of(data, spec)
-    train, validate = masks(table, recipe)
+    train, validate = masks(table, recipe, frames=spec.frames)
     label = table["label"].fill_null(-1).to_numpy()
     for name, mask in (("train", train), ("validate", validate)):
         held = set(np.unique(label[mask]))
@@ -148,6 +148,8 @@ def _forged(faces: FaceSet, recipe: DetectionRecipe) -> FaceSet | ForgedSet:
         return faces
     if faces.spec.margin == 0:
         raise RecipeError("forge makes forgeries of faces, and this detector looks at whole images: leave it out")
+    if faces.spec.frames > 1:
+        raise RecipeError(f"{recipe.method} looks at windows of frames, and forge makes single ones: leave out forge")
     if recipe.sampler.name == "paired" and recipe.sampler.every == "real":
         raise RecipeError("with forge, epochs by real crops would differ in length: leave out sampler.every")
     if recipe.sampler.name == "grouped" and any(one.share < 1 for one in recipe.forge.values()):

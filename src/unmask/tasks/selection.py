@@ -77,10 +77,15 @@ def set_of(
     return PictureSet(data, spec, where=where, transform=transform, views=views, random=training)
 
 
-def masks(table: pa.Table, recipe: Recipe, *, labelled: bool = True) -> tuple[Mask, Mask]:
-    """Rows that train, and rows that validate, (N,) each; `labelled`: only those that are known as real or fake."""
-    train = _mask(table, recipe.data.train, recipe, labelled) & ~_flagged(table, recipe.data.leave_out)
-    validate = _mask(table, recipe.data.validate_, recipe, labelled)
+def masks(table: pa.Table, recipe: Recipe, *, labelled: bool = True, frames: int = 1) -> tuple[Mask, Mask]:
+    """Rows that train, and rows that validate, (N,) each.
+
+    Args:
+        labelled: only those that are known as real or fake.
+        frames: that the method looks at together: of more than one, `data.frames` counts windows.
+    """
+    train = _mask(table, recipe.data.train, recipe, labelled, frames) & ~_flagged(table, recipe.data.leave_out)
+    validate = _mask(table, recipe.data.validate_, recipe, labelled, frames)
     return train, validate
 
 
@@ -141,7 +146,7 @@ def transform(steps: Transforms) -> Transform | None:
     return transforms.build(steps) if steps != "none" else None
 
 
-def _mask(table: pa.Table, where: Where, recipe: Recipe, labelled: bool) -> Mask:
+def _mask(table: pa.Table, where: Where, recipe: Recipe, labelled: bool, frames: int) -> Mask:
     mask: Mask = where.mask(table, labelled=labelled)
     if "reason" in table.column_names:  # a row of faces; others have a file, or words
         mask &= np.asarray([not r for r in table["reason"].to_pylist()], bool)
@@ -154,10 +159,14 @@ def _mask(table: pa.Table, where: Where, recipe: Recipe, labelled: bool) -> Mask
     chosen = np.flatnonzero(mask)
     rng = np.random.default_rng(recipe.seed)
     order = chosen[np.lexsort((table["frame"].to_numpy()[chosen], clip[chosen]))]
+    windows = table["window"].fill_null(-1).to_numpy() if frames > 1 and "window" in table.column_names else None
     for members in np.split(order, np.flatnonzero(np.diff(clip[order])) + 1):
-        n = min(recipe.data.frames, len(members))
-        even = ((np.arange(n) + 0.5) * len(members) / n).astype(int)
-        kept[members[even if recipe.data.pick == "even" else rng.permutation(len(members))[:n]]] = True
+        of = np.arange(len(members)) if windows is None else np.unique(windows[members], return_inverse=True)[1]
+        there = int(of.max(initial=-1)) + 1
+        n = min(recipe.data.frames, there)
+        even = ((np.arange(n) + 0.5) * there / n).astype(int)
+        picked = even if recipe.data.pick == "even" else rng.permutation(there)[:n]
+        kept[members[np.isin(of, picked)]] = True
     return kept
 
 

@@ -70,7 +70,9 @@ class Data(Plain):
         ("duplicate", "resembles-held-out", "straddles-source", "straddles-identity"),
         description="training rows that carry one of these flags are left out",
     )
-    frames: int | None = Field(None, ge=1, description="at most so many frames of each video; None = all")
+    frames: int | None = Field(
+        None, ge=1, description="at most so many frames of each video, or windows of them; None = all"
+    )
     pick: Literal["even", "random"] = Field("even", description="which: evenly spaced, or drawn by the seed")
 
 

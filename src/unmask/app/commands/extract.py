@@ -49,6 +49,12 @@ def extract(
         int | None,
         typer.Option(min=1, max=10_000, help="Frames of a video, evenly spaced in time.", show_default="32"),
     ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=256, help="Frames in a row at each of these places, for video detectors.", show_default="1"
+        ),
+    ] = None,
     face_detector: Annotated[
         str | None,
         typer.Option("--face-detector", help="embedded, yunet, or an ONNX file.", show_default="embedded"),
@@ -78,21 +84,22 @@ def extract(
     The command is resumable: run it again after an interruption. A file without a crop gets a row with the reason.
     """
     with errors_in_a_line():
+        from unmask.data.crop_files import Options
         from unmask.data.extraction import cut, inherited, masked, summary
         from unmask.data.manifest import Manifest
-        from unmask.data.media_faces import Options
         from unmask.data.shards import pack
         from unmask.errors import InputError
         from unmask.scanning.batch import default_jobs
 
         opened = Manifest(manifest)
-        searched = {"frames": frames, "faces": face_detector, "people": people and people.value, "mask": mask or None}
+        searched = {"frames": frames, "window": window, "faces": face_detector}
+        searched |= {"people": people and people.value, "mask": mask or None}
         given = {name: value for name, value in searched.items() if value is not None}
         options = Options(size=size, margin=margin, template=template, format=form.value)
         if opened.kind == "faces":
             if given:
                 raise InputError(f"{manifest} holds faces already, which are kept: leave out {', '.join(given)}")
-            kept = inherited(opened).model_dump(include={"frames", "faces", "people", "mask"})
+            kept = inherited(opened).model_dump(include={"frames", "window", "faces", "people", "mask"})
             options = options.model_copy(update=kept)
         options = Options.model_validate(options.model_dump() | given)
         masks = masked(opened) if mask else None

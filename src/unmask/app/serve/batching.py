@@ -160,25 +160,27 @@ def _ready(line: bytes) -> Callable[[bytes], bytes]:
     workers.bound_memory(order.memory)
     scorer = load(order.options.detector, runtime=order.options.runtime, threads=order.options.threads)
     scans = set[Connection]()  # that run now
-    batcher, side = Batcher(scorer.read, order.wait, scans.__len__), scorer.card.input.size
+    batcher, most = Batcher(scorer.read, order.wait, scans.__len__), np.empty((scorer.chunk, *scorer.shape), np.uint8)
     Path(order.address).unlink(missing_ok=True)  # of a process that was killed
     listener = Listener(order.address, "AF_UNIX", backlog=256)
-    threading.Thread(target=_listen, args=(listener, scans, batcher, side), daemon=True).start()
+    threading.Thread(target=_listen, args=(listener, scans, batcher, most), daemon=True).start()
 
     def alive(_: bytes) -> bytes:
-        batcher.read(np.zeros((0, side, side, 3), np.uint8))  # comes back when what is in the network now is done
+        batcher.read(most[:0])  # comes back when what is in the network now is done
         return b"{}"
 
     return alive
 
 
-def _listen(listener: Listener, scans: set[Connection], batcher: Batcher, side: int) -> None:
+def _listen(listener: Listener, scans: set[Connection], batcher: Batcher, most: Pixels) -> None:
+    """`most`: as many crops as one message may hold, whatever they show."""
+
     def answer(connection: Connection) -> None:
         with suppress(OSError, EOFError):
             while True:
-                crops = np.frombuffer(connection.recv_bytes(CHUNK * side * side * 3), np.uint8)
+                crops = np.frombuffer(connection.recv_bytes(most.nbytes), np.uint8)
                 try:
-                    reading = batcher.read(crops.reshape(-1, side, side, 3))
+                    reading = batcher.read(crops.reshape(-1, *most.shape[1:]))
                 except Exception as error:  # noqa: BLE001 - the worker says it in its report; others go on
                     LOG.error("scoring: %s", error)
                     reading = Reading(np.zeros((0, 0), np.float32), None)

@@ -37,12 +37,12 @@ DEPTHS = (2, 4, 4, 6, 6, 8, 2)  # blocks of B4's stages, which efficientnet_pyto
 
 def xception(detector: Detector, source: Path) -> State:
     """`xception_best.pth`: names are Cadene's, as timm's, but for the head. 512-channel layers that nothing uses go."""
-    return _renamed(_held(source), r"last_linear\.(?:1\.)?")
+    return _renamed(held(source), r"last_linear\.(?:1\.)?")
 
 
 def efficientnet_b4(detector: Detector, source: Path) -> State:
     """`effnb4_best.pth`: efficientnet_pytorch's names. The pads need the network "efficientnet-b4-static"."""
-    state = {k.removeprefix("efficientnet."): v for k, v in _held(source).items()}
+    state = {k.removeprefix("efficientnet."): v for k, v in held(source).items()}
     return _renamed({_efficientnet(k): v for k, v in state.items()}, r"last_layer\.")
 
 
@@ -51,13 +51,13 @@ def sbi(detector: Detector, source: Path) -> State:
 
     The pads and pixels without normalisation need the network "efficientnet-b4-sbi".
     """
-    state = {k.removeprefix("net."): v for k, v in _held(source).items()}
+    state = {k.removeprefix("net."): v for k, v in held(source).items()}
     return _renamed({_efficientnet(k): v for k, v in state.items()}, r"_fc\.")
 
 
 def effort(detector: Detector, source: Path) -> State:
     """`effort_*.pth`: each map of attention as its frozen part, and its last directions U, S and V."""
-    state, ours = _held(source), State()
+    state, ours = held(source), State()
     heads = {f"head.{part}" for part in ("weight", "bias")}
     for name, value in state.items():
         place = re.fullmatch(r"(.*\.)(weight_main|[USV]_residual)", name)
@@ -79,7 +79,7 @@ def effort(detector: Detector, source: Path) -> State:
     return ours
 
 
-def _held(source: Path) -> State:
+def held(source: Path) -> State:
     """The named tensors, without the prefixes of its two wrappers."""
     state = layouts.weights(layouts.read(source), source)
     return {k.removeprefix("module.").removeprefix("backbone."): v for k, v in state.items()}

@@ -16,7 +16,7 @@ from unmask.base.detector import Detector
 from unmask.bundles import write
 from unmask.bundles.distance import ExportWrapper, save
 from unmask.errors import BundleError, MissingExtraError, UnknownMethodError
-from unmask.exporting.checkpoints import deepfakebench, fsfm, genconvit, layouts, ucf
+from unmask.exporting.checkpoints import deepfakebench, fsfm, genconvit, layouts, ucf, videos
 from unmask.nn.backbones import fill
 from unmask.registry import FAMILIES, create
 from unmask.types import Card
@@ -143,11 +143,21 @@ LAYOUTS: dict[str, Callable[[Detector, Path], State]] = {
     "xception": deepfakebench.xception,
     "efficientnet_b4": deepfakebench.efficientnet_b4,
     "effort": deepfakebench.effort,
+    "i3d": videos.read(videos.i3d),
+    "altfreezing": videos.read(videos.i3d),
+    "ftcn": videos.read(videos.ftcn),
+    "tall": videos.read(videos.tall),
+    "stil": videos.read(videos.stil),
+    "timesformer": videos.read(videos.transformer),
+    "videomae": videos.read(videos.transformer),
+    "xclip": videos.read(videos.transformer),
     "sbi": deepfakebench.sbi,
 }
 # What a published layout needs the method's class to be built with ...
 OPTIONS: dict[str, dict[str, Any]] = {
     "efficientnet_b4": {"network": "efficientnet-b4-static"},
+    "videomae": {"half": True},
+    "xclip": {"frames": 32, "half": True},
     "sbi": {"network": "efficientnet-b4-sbi"},
 }
 # ... and files that decide it themselves.

@@ -95,6 +95,8 @@ class Adversary(Callback):
         """
         if not isinstance(detector, Detector):
             raise RecipeError("adv_scm compares a detector's features: leave it out of this recipe")
+        if detector.input.frames > 1:
+            raise RecipeError("adv_scm moves single images: leave it out for a detector of videos")
         if type(detector).step is not Detector.step:
             raise RecipeError("adv_scm does not go together with a method that has a training rule of its own (step)")
         with torch.random.fork_rng(devices=[]):
