@@ -45,7 +45,7 @@ def test_a_share_of_the_batch_is_attacked_and_the_network_is_left_as_it_was() ->
     detector = create("meso4")
     detector.train()
     before = {k: v.clone() for k, v in detector.state_dict().items()}
-    image, label = torch.rand(4, 3, 64, 64), torch.tensor([0, 1, 0, 1])
+    image, label = torch.rand(4, 3, 256, 256), torch.tensor([0, 1, 0, 1])
     part = AdversarialTraining(Adversarial(budget=0.05, share=0.5), detector)
     batch = part.before_step(Batch(image, label), Engine())  # type: ignore[arg-type]
     assert torch.equal(batch.image[2:], image[2:])
@@ -62,7 +62,8 @@ def test_a_share_of_the_batch_is_attacked_and_the_network_is_left_as_it_was() ->
 
 
 def test_a_recipe_switches_it_on_and_objectives_refuse_it() -> None:
-    recipe = DetectionRecipe(name="a", method="meso4", length="3 steps", adversarial=Adversarial())  # type: ignore[arg-type]
+    asked = {"name": "a", "method": "meso4", "length": "3 steps", "optimizer": {"lr": 1e-3}, "adversarial": {}}
+    recipe = DetectionRecipe.model_validate(asked)
     assert [c.name for c in chosen(recipe, create("meso4"), Accelerator(cpu=True))] == ["adversarial"]
     with pytest.raises(RecipeError, match="attacks a detector"):
         AdversarialTraining(Adversarial(), torch.nn.Linear(2, 2))  # type: ignore[arg-type]
