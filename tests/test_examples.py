@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from skimage import data
 
@@ -35,6 +36,7 @@ def test_scan_a_folder(tmp_path: Path) -> None:
     assert len((tmp_path / "report.csv").read_text("utf-8").splitlines()) == 5
 
 
+@pytest.mark.slow
 def test_train_on_your_folders(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     portrait = Image.fromarray(np.asarray(data.astronaut())).crop((60, 0, 380, 320))
@@ -61,6 +63,7 @@ def test_bench_two_detectors(tmp_path: Path) -> None:
     assert (tmp_path / "table/table.md").is_file()
 
 
+@pytest.mark.slow
 def test_a_loss_without_the_framework(tmp_path: Path) -> None:
     said = run("loss_without_the_framework.py", "--steps", 60, where=tmp_path)
     before, after = (float(re.search(rf"{word}: ([\d.]+)", said)[1]) for word in ("before", "after"))  # type: ignore[index]

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from unmask.exporting.bundle import export
     from unmask.media import Limits, open_media
     from unmask.registry import card, create, names
-    from unmask.scanning import scan
+    from unmask.scanning import iter_scan, scan
+    from unmask.scanning.options import Options as ScanOptions
     from unmask.tasks.recipe import Recipe
     from unmask.train.loop import train as fit
     from unmask.types import Card, FaceReport, FileReport, Finding, InputSpec, Report
@@ -49,6 +50,7 @@ _LAZY = {
     "evaluate": "unmask.bench.evaluate",
     "export": "unmask.exporting.bundle",
     "fit": "unmask.train.loop:train",
+    "iter_scan": "unmask.scanning",
     "load": "unmask.bundles",
     "names": "unmask.registry",
     "open_media": "unmask.media",
@@ -72,6 +74,7 @@ _LAZY = {
     "Output": "unmask.base.detector",
     "Recipe": "unmask.tasks.recipe",
     "Report": "unmask.types",
+    "ScanOptions": "unmask.scanning.options:Options",
     "Scorer": "unmask.bundles",
     "Views": "unmask.base.objective",
 }
@@ -104,6 +107,7 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "Report",
+    "ScanOptions",
     "Scorer",
     "UnknownMethodError",
     "UnmaskError",
@@ -114,6 +118,7 @@ __all__ = [
     "evaluate",
     "export",
     "fit",
+    "iter_scan",
     "load",
     "names",
     "open_media",

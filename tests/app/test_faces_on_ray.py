@@ -85,6 +85,7 @@ def assert_the_same(one: Path, other: Path) -> None:
     assert table.equals(pq.read_table(other / extraction.TABLE))
 
 
+@pytest.mark.slow
 def test_the_same_rows_and_files_as_here(samples: Manifest, tmp_path: Path) -> None:
     options = Options(size=64, frames=6)
     extraction.cut(samples, tmp_path / "here", options, jobs=2)
@@ -111,6 +112,7 @@ def test_the_same_rows_and_files_as_here(samples: Manifest, tmp_path: Path) -> N
     assert_the_same(tmp_path / "here", tmp_path / "there")
 
 
+@pytest.mark.slow
 def test_clips_of_a_published_set(shared_data: Path, tmp_path: Path) -> None:
     clips = sorted((shared_data / "ffpp_c23_videos").rglob("*.mp4"))[::10]
     if len(clips) < 4:

@@ -137,6 +137,7 @@ def local(folder: Path, options: Options, tmp_path_factory: pytest.TempPathFacto
     return pq.read_table(table).drop_columns(["report"]).to_pylist()
 
 
+@pytest.mark.slow
 def test_the_same_rows_as_here_whatever_dies(
     folder: Path, options: Options, local: list[dict[str, Any]], tmp_path: Path, deaths: Path
 ) -> None:
@@ -174,6 +175,7 @@ def test_the_same_rows_as_here_whatever_dies(
     assert tried["poison.png"] <= 8  # two for each life of its worker
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_and_nothing_is_scanned_twice(
     folder: Path, options: Options, local: list[dict[str, Any]], tmp_path: Path
 ) -> None:

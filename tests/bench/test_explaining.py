@@ -93,6 +93,7 @@ def forged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "faces.parquet"
 
 
+@pytest.mark.slow
 def test_a_bundle_is_measured_once_and_goes_on_where_it_was_killed(forged: Path, tmp_path: Path) -> None:
     options = {"occlusion": {"grid": 2}, "grad_cam": {}}
     wanted = Wanted(detector="embedded", data=forged, out=tmp_path, explainers=options, steps=2, randomised=1)

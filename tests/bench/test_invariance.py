@@ -51,6 +51,7 @@ def test_every_redelivery_is_an_image_and_the_same_each_time(name: str, size: tu
         assert np.asarray(got.convert("RGB")).ndim == 3
 
 
+@pytest.mark.slow
 def test_the_command_counts_and_resumes(tmp_path: Path) -> None:
     files = [str(SAMPLES / name) for name in ("clip-one-forged.mp4", "no-face.jpg")]  # the quickest to scan
     command = ["eval", "invariance", *files, "-o", str(tmp_path / "out"), "--jobs", "1"]

@@ -77,6 +77,7 @@ def test_what_cannot_be_asked(words: list[str], why: str, faces: Path) -> None:
     assert why in said
 
 
+@pytest.mark.slow
 def test_a_protocol_attacks_any_detector_by_its_scores(faces: Path, tmp_path: Path) -> None:
     protocol = tmp_path / "mine.yaml"
     protocol.write_text("name: mine\ntitle: Attacked\ncolumns: attack\nattacks: [post_processing@0.5]\n")

@@ -185,6 +185,7 @@ def test_what_was_forged_of_another_set_is_tested_beside_its_own_originals(faces
     assert found["forged/smooth"].sides.held_out == ("smooth",)
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_ends_with_the_same_numbers(run: Path, faces: Path, recipe: Path) -> None:
     out = faces.parent / "killed"
     command = [sys.executable, "-m", "unmask", *words("cross-dataset", recipe, faces, out), "--seeds", "0,1"]
@@ -207,6 +208,7 @@ def test_killed_and_started_again_it_ends_with_the_same_numbers(run: Path, faces
     assert values(out) == values(run)
 
 
+@pytest.mark.slow
 def test_processes_of_their_own_come_to_the_same_weights(run: Path, faces: Path, recipe: Path) -> None:
     out = faces.parent / "processes"
     code, said = bench("cross-dataset", recipe, faces, out, "--seeds", "0,1", "--jobs", "2")

@@ -149,6 +149,7 @@ def published(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_published_checkpoint_is_imported_once_and_then_works_without_a_network(tmp_path: Path) -> None:
     with serving(published(tmp_path / "gend")) as hub:
         settings = {"HF_ENDPOINT": hub.url, "XDG_CACHE_HOME": str(tmp_path / "cache")}

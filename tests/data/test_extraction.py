@@ -194,6 +194,7 @@ def test_kill_9_at_three_moments_and_on(media: Manifest, crops: Path, tmp_path: 
     assert files(tmp_path / "killed") == files(crops)
 
 
+@pytest.mark.slow
 def test_kill_9_over_clips_of_faceforensics(shared_data: Path, tmp_path: Path) -> None:
     clips = sorted((shared_data / "ffpp_c23_videos").rglob("*.mp4"), key=lambda p: p.stat().st_size)[:4]
     rows = [medium(p.relative_to(shared_data).as_posix()) for p in clips]

@@ -56,6 +56,7 @@ def test_it_is_listed_and_trained_by_name(site: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "best.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_the_page_s_hand_made_numbers_hold(site: Path, tmp_path: Path) -> None:
     test = tmp_path / "test_moments.py"
     test.write_text(block("python", "one_bright_pixel").replace("unmask.detectors.moments", "my_detectors.moments"))
@@ -63,6 +64,7 @@ def test_the_page_s_hand_made_numbers_hold(site: Path, tmp_path: Path) -> None:
     assert "1 passed" in said.stdout, said.stdout
 
 
+@pytest.mark.slow
 def test_it_keeps_every_promise_of_a_detector(site: Path) -> None:
     words = ["-q", "-p", "no:cacheprovider", "tests/contract/test_detectors.py", "-k", "moments"]
     said = run(site, "-m", "pytest", *words, where=PAGE.parents[1])

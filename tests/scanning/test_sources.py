@@ -129,6 +129,14 @@ def test_options_that_cannot_be_met(wrong: dict[str, Any], says: str, red: Path,
         scan([red, red], **({"detector": options.detector} | wrong))
 
 
+def test_reports_come_one_by_one_and_are_those_of_a_scan(red: Path, portrait: Pixels, options: Options) -> None:
+    one_by_one = list(unmask.iter_scan([red, portrait], options, jobs=1))
+    whole = scan([red, portrait], detector=options.detector, pictures=False)
+    assert {(r.sha256, r.state, r.score) for r in one_by_one} == {(r.sha256, r.state, r.score) for r in whole.files}
+    with pytest.raises(UnmaskError, match="jobs is 0"):  # at the call, before the first report
+        unmask.iter_scan([red], options, jobs=0)
+
+
 def test_nothing_is_an_empty_report(options: Options) -> None:
     assert scan([], detector=options.detector).files == ()
     assert isinstance(unmask.scan([], detector=options.detector), Report)

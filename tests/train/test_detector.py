@@ -32,6 +32,7 @@ def eight() -> Batch:
     return Batch(image, torch.tensor([0] * 4 + [1] * 4))
 
 
+@pytest.mark.slow
 def test_it_learns_eight_pictures(eight: Batch) -> None:
     torch.manual_seed(0)
     net = MobileNet(dropout=0).train()
@@ -109,6 +110,7 @@ def awake(crops: Pixels) -> MobileNet:
     return net.eval()
 
 
+@pytest.mark.slow
 def test_every_runtime_decides_as_the_detector_does(tmp_path: Path) -> None:
     """The contract of a bundle: PyTorch, ONNX Runtime and OpenVINO answer alike on the same crops."""
     pytest.importorskip("onnxscript")

@@ -58,6 +58,7 @@ def test_it_learns_and_keeps_what_validation_likes_best(data: Path, tmp_path: Pa
     assert again["loss"] == pytest.approx(best["val_loss"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
     chosen, whole, cut = recipe(**ODD), tmp_path / "whole", tmp_path / "cut"
     train(chosen, data, whole, cpu=True)
@@ -83,6 +84,7 @@ def test_a_checkpoint_in_the_middle_of_an_epoch_and_of_the_rows(data: Path, tmp_
     assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_two_processes_are_one(data: Path, tmp_path: Path) -> None:
     alone = {"backbone": "tiny-dinov2", "adaptation": "ln", "uniform": 0, "align": 0}  # no loss over pairs of images
     chosen = recipe(options=alone, sampler={"name": "by_class"}, batch=12, accumulate=2, clip=0.5, length="2 epochs")

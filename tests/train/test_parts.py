@@ -40,6 +40,7 @@ def test_stopped_after_every_step_is_never_stopped(data: Path, tmp_path: Path, m
     assert "adv_scm.model.head.weight" not in load_file(tmp_path / "whole" / "best.safetensors")
 
 
+@pytest.mark.slow
 def test_two_processes_are_one(data: Path, tmp_path: Path) -> None:
     chosen = recipe(options=ALONE_LOSS, sampler={"name": "by_class"}, batch=12, length="1 epochs", **PARTS)
     in_processes(chosen, data, tmp_path / "two")

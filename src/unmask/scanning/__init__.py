@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from unmask.media import Limits
-    from unmask.types import Report
+    from unmask.scanning.listing import Listing
+    from unmask.scanning.options import Options
+    from unmask.scanning.pipeline import Scanner
+    from unmask.types import FileReport, Report
 
     Source = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray[np.uint8] | Image
 
@@ -67,21 +70,9 @@ def scan(
     from pydantic import ValidationError
 
     from unmask.media import Limits
-    from unmask.scanning import batch
-    from unmask.scanning.listing import Listing
     from unmask.scanning.options import Options, report_of
-    from unmask.scanning.sources import InMemory, sorted_out
     from unmask.types import UnmaskError
 
-    for name, value in (("jobs", jobs), ("threads", threads)):
-        if value is not None and value < 1:
-            raise UnmaskError(f"{name} is {value}; give 1 or more, or leave it out")
-    limits = limits or Limits()
-    given, listing = sorted_out(sources, limits), Listing()
-    wanted: list[str | InMemory] = []
-    for source in given:
-        wanted += listing.add(source, allow_url=allow_url) if isinstance(source, str) else [source]
-    jobs = batch.default_jobs(len(listing.files)) if jobs is None else jobs
     try:
         options = Options(
             detector=detector,
@@ -94,13 +85,58 @@ def scan(
             checks=checks,
             pictures=pictures,
             allow_url=allow_url,
-            threads=threads or max(1, batch.cores() // jobs),
-            limits=limits,
+            limits=limits or Limits(),
+            **({} if threads is None else {"threads": threads}),
         )
     except ValidationError as error:
         first = error.errors()[0]
         raise UnmaskError(f"{first['loc'][0]} is {first['input']!r}: {first['msg']}") from None
-    scanner = options.ready()
-    answers = dict(batch.scan_many(wanted, scanner, options, jobs, Path(out) if out is not None else None))
-    found = {"files": tuple(answers[i] for i in sorted(answers)), "passed_over": listing.passed_over()}
+    scanner, listing, answers = _started(sources, options, jobs, out)
+    by_position = dict(answers)
+    found = {"files": tuple(by_position[i] for i in sorted(by_position)), "passed_over": listing.passed_over()}
     return report_of(scanner).model_copy(update=found)
+
+
+def iter_scan(
+    sources: Source | Iterable[Source],
+    options: Options | None = None,
+    *,
+    jobs: int | None = None,
+    out: str | PathLike[str] | None = None,
+) -> Iterator[FileReport]:
+    """Scans as `scan` does and yields each file's report as soon as it is finished, in no order.
+
+    Closing the iterator ends the scan at once; what `out` holds by then is kept.
+
+    Args:
+        sources, jobs, out: as for `scan`.
+        options: an `unmask.ScanOptions`; None = its defaults.
+
+    Raises: UnmaskError as `scan` does, at the call and not at the first file.
+    """
+    from unmask.scanning.options import Options
+
+    _, _, answers = _started(sources, options or Options(), jobs, out)
+    return (report for _, report in answers)
+
+
+def _started(
+    sources: Source | Iterable[Source], options: Options, jobs: int | None, out: str | PathLike[str] | None
+) -> tuple[Scanner, Listing, Iterator[tuple[int, FileReport]]]:
+    """The scanner, what was found under `sources`, and (position, report) as they are finished."""
+    from unmask.scanning import batch
+    from unmask.scanning.listing import Listing
+    from unmask.scanning.sources import InMemory, sorted_out
+    from unmask.types import UnmaskError
+
+    if jobs is not None and jobs < 1:
+        raise UnmaskError(f"jobs is {jobs}; give 1 or more, or leave it out")
+    listing = Listing()
+    wanted: list[str | InMemory] = []
+    for source in sorted_out(sources, options.limits):
+        wanted += listing.add(source, allow_url=options.allow_url) if isinstance(source, str) else [source]
+    jobs = batch.default_jobs(len(listing.files)) if jobs is None else jobs
+    if "threads" not in options.model_fields_set:
+        options = options.model_copy(update={"threads": max(1, batch.cores() // jobs)})
+    scanner = options.ready()
+    return scanner, listing, batch.scan_many(wanted, scanner, options, jobs, Path(out) if out is not None else None)

@@ -85,6 +85,7 @@ def told(scan: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_replicas_answer_as_one(replicas: httpx.Client, server: Server, media: Media) -> None:
     both = Server(replicas, server.process, server.folder, 0, server.log)  # only asked for scans
     files = [("red.png", media.red), ("pale.png", media.pale), ("clip.mp4", media.clip)] * 2

@@ -160,6 +160,7 @@ def test_workers_are_killed_in_the_middle(url: str, media: Media, tmp_path: Path
         assert server.at.post("/v1/scans", files={"file": ("red.png", media.red)}).status_code in (200, 202)
 
 
+@pytest.mark.slow
 def test_several_servers_share_one_postgresql(postgres_url: str, media: Media, tmp_path: Path) -> None:
     """Either takes what the other accepted, tells of it, and goes on with it when the other is killed."""
     arguments = (tmp_path / "data", media.bundle, "--db", postgres_url)
