@@ -24,7 +24,8 @@ from unmask import create, names, open_media
 from unmask.data.donors import Reals
 from unmask.data.manifest import FaceRow, Manifest, write
 from unmask.faces import FaceDetector, crop
-from unmask.forging.offline import grey, png, seeded
+from unmask.forging.offline import seeded
+from unmask.forging.saving import grey, png
 from unmask.imageops.warping import piecewise
 from unmask.types import Frame, InputSpec
 

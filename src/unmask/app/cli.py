@@ -2,8 +2,8 @@
 
     unmask scan | explain | serve | info | pull | schema
     unmask identity enrol | check | list | show | remove
-    unmask data    index | list | card | extract | forge | scenes | tokeniser | poison | show | check | split
-                   join | filter
+    unmask data    index | list | card | extract | forge | verify-synthetic | scenes | tokeniser | poison | show | check
+                   split | join | filter
     unmask train | export | import | methods
     unmask attack
     unmask eval    evaluate | bench | protocols | robustness | fairness | coverage | invariance | certify | explain
@@ -112,6 +112,7 @@ data_group.command("list")(data.layouts)
 data_group.command()(data.card)
 data_group.command(epilog=extract.EXIT_CODES)(extract.extract)
 data_group.command(epilog=forge.EXIT_CODES)(forge.forge)
+data_group.command("verify-synthetic")(forge.verify_synthetic)
 data_group.command()(data.scenes)
 data_group.command()(data.tokeniser)
 data_group.command()(data.show)

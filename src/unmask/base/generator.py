@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import final
+from typing import Literal, final
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from unmask.errors import InputError, UnmaskError
 from unmask.types import Floats, Pixels
 
 SMALLEST = 32  # side of an image, pixels
+Basis = Literal["not stated", "consent", "synthetic", "public domain", "licence"]  # on which a face may be forged
 
 
 class Unforgeable(UnmaskError):  # noqa: N818 - a state of a picture, not a fault
@@ -37,10 +38,31 @@ class Forgery:
     details: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What a generator makes its forgeries with, for the record.
+
+    Attributes:
+        weights: file -> sha256 of what it loads; none for one without weights.
+        scheduler: of a diffusion model, its class and settings.
+        prompt: the words that guide it.
+    """
+
+    weights: dict[str, str] = field(default_factory=dict)
+    scheduler: str = ""
+    prompt: str = ""
+
+
 class Generator(ABC):
-    """Makes labelled forgeries of real faces. `needs_donors`: takes something from images of other people."""
+    """Makes labelled forgeries of real faces.
+
+    Attributes:
+        needs_donors: it takes something from images of other people.
+        needs_basis: it can show a person in a way that they never were: files are made only where the basis is stated.
+    """
 
     needs_donors: bool = False
+    needs_basis: bool = False
 
     @final
     def __call__(
@@ -72,6 +94,10 @@ class Generator(ABC):
     @abstractmethod
     def run(self, image: Pixels, face: Landmarks, rng: np.random.Generator, donors: Donors | None) -> Forgery:
         """The forging itself, on checked arguments. Raises: Unforgeable."""
+
+    def origin(self) -> Origin:
+        """What its forgeries are made with, for their sidecars."""
+        return Origin()
 
     def companion(
         self, image: Pixels, face: Landmarks, rng: np.random.Generator, donors: Donors | None

@@ -1,7 +1,8 @@
 """Labelled forgeries of a face manifest's real crops: a folder that can be killed at any moment and goes on.
 
     DIR/job.json       what was asked, of which rows; another wish for the same folder is refused
-    DIR/images/...     the forged crops, lossless PNG, each saying in its metadata that it is synthetic
+    DIR/images/...     the forged crops, lossless PNG, each saying in its metadata that it is synthetic, and beside each
+                       a sidecar that says what it is and what was made from what (`unmask.forging.sidecars`)
     DIR/masks/...      how much of each pixel is forged, 0 to 255
     DIR/journal.jsonl  while it works: a line for each real crop that is done, its forgeries on disk before it
     DIR/faces.parquet  at the end: a row for each forgery, in the manifest's order; then the journal goes
@@ -13,37 +14,35 @@ A forgery is a function of the manifest, the seed, its source and its number: th
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import os
 import shutil
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import cv2
 import numpy as np
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from pydantic import Field, ValidationError
 
 from unmask._version import __version__
-from unmask.base.generator import Forgery, Generator, Unforgeable
+from unmask.base.generator import Basis, Generator, Unforgeable
 from unmask.data.donors import Reals
 from unmask.data.manifest import FaceRow, Manifest, Split, Writer
-from unmask.errors import ManifestError, OutputError, UnmaskError
-from unmask.forging.contact_sheet import MARK, sheet
+from unmask.errors import InputError, ManifestError, OutputError, UnmaskError
+from unmask.forging.contact_sheet import sheet
 from unmask.forging.landmarkers import landmarker
+from unmask.forging.saving import WORK, png, put, saved
+from unmask.forging.sidecars import Key, pixels_sha256
 from unmask.journal import appended, lock
-from unmask.registry import create, named
-from unmask.types import Floats, Pixels, Plain
+from unmask.registry import FAMILIES, create, named
+from unmask.types import Plain
 from unmask.workers import Worker, WorkerError, ask_all, serve
 
-TABLE, JOB, JOURNAL, SHEET, WORK = "faces.parquet", "job.json", "journal.jsonl", "sheet.png", ".work"
+TABLE, JOB, JOURNAL, SHEET = "faces.parquet", "job.json", "journal.jsonl", "sheet.png"
 BUSY = "another run is forging into {}; wait for it"
 SECONDS = 300.0  # for all forgeries of one crop, after which its process is ended
-SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"  # IPTC's word for such images
 
 
 class Options(Plain):
@@ -55,15 +54,18 @@ class Options(Plain):
     name: str = Field("forged", pattern=r"^[a-z0-9][a-z0-9._-]*$", description="data set of the new rows")
     splits: tuple[Split, ...] = Field((), description="forge rows of these only; none = of all")
     landmarks: str = Field("embedded", description="what finds dense points, see `unmask.forging.landmarkers`")
+    basis: Basis = Field("not stated", description="on which the people of the manifest may be forged")
+    reference: str = Field("", description="where the basis is written down")
 
 
 class Job(Plain):
-    """What a folder of forgeries was asked for. `source`: digest of the manifest."""
+    """What a folder of forgeries was asked for. `source`: digest of the manifest; `key`: what signs."""
 
     format: Literal["unmask.forge/1"] = "unmask.forge/1"
     options: Options
     version: str
     source: str
+    key: str = ""
 
 
 def forge(
@@ -72,33 +74,47 @@ def forge(
     options: Options,
     jobs: int = 1,
     *,
+    key: Path | None = None,
     progress: Callable[[int, int], None] = lambda crops, failed: None,
 ) -> Manifest:
     """Forges the real crops of a face manifest into the folder `out`.
 
     Args:
+        key: a file of 32 bytes or more that signs the sidecars.
         progress: called for each real crop with 1, and 1 if a forgery of it failed.
     Returns: the manifest of the forgeries, which `unmask data join` puts beside the real ones.
-    Raises: UnmaskError for unknown generators, a folder of other forgeries, a manifest without real crops.
+    Raises: UnmaskError for unknown generators, a folder of other forgeries, a manifest without real crops, and where
+        a generator needs a basis and none is stated.
     """
+    _based(options)
     reals = sources(manifest, options)
     if options.name in manifest.roots:
         raise ManifestError(f"{manifest.path} has a data set {options.name!r} already: choose another --name")
     if not len(reals):
         raise ManifestError(f"{manifest.path} has no real crops to forge{' in these splits' if options.splits else ''}")
-    job = Job(options=options, version=__version__, source=manifest.digest)
+    job = Job(options=options, version=__version__, source=manifest.digest, key=Key.read(key).name if key else "")
     with _claimed(out, job):
         if not (out / TABLE).exists():
             with appended(out / JOURNAL, BUSY.format(out)) as journal:
                 done = _done(journal, len(reals))
-                _work(manifest, out, options, jobs, journal, done, progress)
+                _work(manifest, out, options, jobs, key, journal, done, progress)
                 _merge(manifest, out, options, reals, journal, done)
         made = Manifest(out / TABLE)
         if not (out / SHEET).exists():
-            _put(out, SHEET, png(sheet(manifest, made), "a contact sheet of forgeries"))
+            put(out, SHEET, png(sheet(manifest, made), "a contact sheet of forgeries"))
         (out / JOURNAL).unlink(missing_ok=True)
         shutil.rmtree(out / WORK, ignore_errors=True)
     return made
+
+
+def _based(options: Options) -> None:
+    """Raises: InputError for a generator that needs a basis where none is stated."""
+    needy = [n for n in options.generators if FAMILIES["generator"].kind(n).needs_basis]  # type: ignore[attr-defined]
+    if needy and options.basis == "not stated":
+        raise InputError(
+            f"{needy[0]} can show people in ways that they never were: say on what basis the people of this manifest "
+            "may be forged, with --basis consent, synthetic, 'public domain' or licence"
+        )
 
 
 def sources(manifest: Manifest, options: Options) -> Reals:
@@ -144,9 +160,8 @@ def _claimed(out: Path, job: Job) -> BinaryIO:
             raise OutputError(f"{out / JOB} is damaged; delete {out} and forge again") from None
         if earlier != job:
             names = [k for k in Options.model_fields if getattr(earlier.options, k) != getattr(job.options, k)]
-            names += ["the manifest"] * (earlier.source != job.source) + ["the version"] * (
-                earlier.version != __version__
-            )
+            names += ["the manifest"] * (earlier.source != job.source) + ["the key"] * (earlier.key != job.key)
+            names += ["the version"] * (earlier.version != __version__)
             raise OutputError(f"{out} holds forgeries of another wish ({', '.join(names)} differ): give a new folder")
     else:
         file.write(job.model_dump_json(indent=1).encode())
@@ -171,11 +186,17 @@ def _work(
     out: Path,
     options: Options,
     jobs: int,
+    key: Path | None,
     journal: BinaryIO,
     done: array[int],
     progress: Callable[[int, int], None],
 ) -> None:
-    order = {"manifest": str(manifest.path.absolute()), "out": str(out.absolute()), "options": options.model_dump()}
+    order: dict[str, Any] = {
+        "manifest": str(manifest.path.absolute()),
+        "out": str(out.absolute()),
+        "options": options.model_dump(),
+    }
+    order["key"] = str(key.absolute()) if key else None
 
     def left() -> Iterator[tuple[int, int]]:
         for i, place in enumerate(done):
@@ -238,10 +259,11 @@ def _ready(order: bytes) -> Callable[[bytes], bytes]:
     options, out = Options.model_validate(asked["options"]), Path(asked["out"])
     reals = sources(Manifest(Path(asked["manifest"])), options)
     makers = {name: create("generator", name, given) for name, given in options.generators.items()}
+    key = Key.read(Path(asked["key"])) if asked["key"] else None
 
     def handle(line: bytes) -> bytes:
         try:
-            rows = list(_forged(reals, int(line), makers, options, out))
+            rows = list(_forged(reals, int(line), makers, options, out, key))
         except (UnmaskError, OSError) as error:
             return json.dumps({"error": str(error)}).encode()
         return json.dumps({"rows": rows}, separators=(",", ":")).encode()
@@ -250,11 +272,13 @@ def _ready(order: bytes) -> Callable[[bytes], bytes]:
 
 
 def _forged(
-    reals: Reals, i: int, makers: dict[str, Generator], options: Options, out: Path
+    reals: Reals, i: int, makers: dict[str, Generator], options: Options, out: Path, key: Key | None
 ) -> Iterator[dict[str, Any]]:
     """What the rows of one crop's forgeries say beyond the row of the crop."""
     image, face = reals.read(i)
     source, donors = reals.name(i), reals.donors(i)
+    same = {"source": source, "source_pixels": pixels_sha256(image), "seed": options.seed}
+    same |= {"basis": options.basis, "reference": options.reference}
     for name, maker in makers.items():
         for number in range(options.per_image):
             item = f"{options.name}/{name}/{number}/{source}"
@@ -269,37 +293,6 @@ def _forged(
                 yield row | {"extra": facts}
                 continue
             row["source_id"] = made.details.get("donor", "")
-            yield row | _written(out, item, made) | {"extra": facts | made.details}
-
-
-def _written(out: Path, item: str, made: Forgery) -> dict[str, Any]:
-    key = hashlib.sha256(item.encode()).hexdigest()[:24]
-    data = png(made.image, item)
-    picture, mask = (f"{folder}/{key[:2]}/{key}.png" for folder in ("images", "masks"))
-    _put(out, picture, data)
-    _put(out, mask, png(grey(made.mask), f"the mask of {item}"))
-    return {"relpath": picture, "mask_relpath": mask, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-
-
-def grey(mask: Floats) -> Pixels:
-    """0..1 as 0..255, rounded up, so that no touched pixel is called untouched."""
-    return np.ceil(mask * 255).clip(0, 255).astype(np.uint8)
-
-
-def png(image: Pixels, what: str) -> bytes:
-    """A PNG whose metadata say what it is, to whoever finds it without its folder."""
-    said = PngInfo()
-    said.add_text("Description", f"{MARK}: {what}")
-    said.add_text("Software", f"unmask {__version__}")
-    said.add_text("DigitalSourceType", SOURCE_TYPE)
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", pnginfo=said, compress_level=2)
-    return buffer.getvalue()
-
-
-def _put(out: Path, relpath: str, data: bytes) -> None:
-    """All of the file, or nothing."""
-    partial = out / WORK / f"{os.getpid()}.partial"
-    partial.write_bytes(data)
-    (out / relpath).parent.mkdir(parents=True, exist_ok=True)
-    partial.replace(out / relpath)
+            known = {"generator": name, "options": options.generators[name], "number": number}
+            files = saved(out, item, made, same | known | asdict(maker.origin()), key)
+            yield row | files | {"extra": facts | made.details | files["extra"]}

@@ -40,7 +40,7 @@ def index(
         from unmask.app.console import stdout
         from unmask.data.index import index as run
 
-        with _counting("rows", quiet) as step:
+        with counting("rows", quiet) as step:
             found = run(dataset, root, out, hashes=hashes, progress=step)
         faults = sum(found.problems.values())
         if not quiet:
@@ -116,21 +116,21 @@ def check(
 
         opened = Manifest(manifest)
         straddling = checks.straddlers(opened)
-        faults = _say(
+        faults = say(
             "leakage groups straddle splits",
             (f"{s.group_id}: {', '.join(s.splits)}, {s.rows} rows" for s in straddling if not s.flagged),
         )
-        _say(
+        say(
             "leakage groups straddle the official splits, and are flagged for it",
             (f"{s.group_id}: {', '.join(s.splits)}, {s.rows} rows" for s in straddling if s.flagged),
         )
-        faults += _say("item_ids come more than once", checks.repeated_ids(opened))
-        faults += _say("files are there more than once", (" = ".join(ids) for ids in checks.doubles(opened)))
+        faults += say("item_ids come more than once", checks.repeated_ids(opened))
+        faults += say("files are there more than once", (" = ".join(ids) for ids in checks.doubles(opened)))
         if files:
-            with _counting("rows", quiet, len(opened)) as step:
+            with counting("rows", quiet, len(opened)) as step:
                 gone = list(checks.missing(opened, step))
-            faults += _say("files are missing", gone)
-            _say("files are named by no row", checks.unknown(opened))
+            faults += say("files are missing", gone)
+            say("files are named by no row", checks.unknown(opened))
         if not faults:
             typer.echo(f"{len(opened):,} rows, nothing wrong")
     raise typer.Exit(1 if faults else 0)
@@ -262,7 +262,7 @@ def _table(manifest: object) -> None:
     console.print(f"{len(manifest):,} {manifest.kind} rows: {manifest.path}", soft_wrap=True)
 
 
-def _say(what: str, found: Iterable[str]) -> int:
+def say(what: str, found: Iterable[str]) -> int:
     """Print how many and the first few; return how many."""
     n = 0
     for n, line in enumerate(found, 1):
@@ -274,7 +274,7 @@ def _say(what: str, found: Iterable[str]) -> int:
 
 
 @contextmanager
-def _counting(what: str, quiet: bool, total: int | None = None) -> Iterator[Callable[[int], None]]:
+def counting(what: str, quiet: bool, total: int | None = None) -> Iterator[Callable[[int], None]]:
     """A live counter on standard error, where that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

@@ -1,4 +1,4 @@
-"""`unmask data forge`: labelled forgeries of a manifest's real crops, for detectors to train on."""
+"""`unmask data forge` and `verify-synthetic`: labelled forgeries of real crops, and whether they are still intact."""
 
 from __future__ import annotations
 
@@ -23,6 +23,21 @@ class Part(StrEnum):
     train = "train"
     val = "val"
     test = "test"
+
+
+class On(StrEnum):
+    """The basis on which people may be forged."""
+
+    not_stated = "not stated"
+    consent = "consent"
+    synthetic = "synthetic"
+    public_domain = "public domain"
+    licence = "licence"
+
+
+KEY = typer.Option(
+    "--key", metavar="FILE", help="A secret of 32 bytes or more, that signs sidecars.", show_default="not signed"
+)
 
 
 def forge(
@@ -56,6 +71,13 @@ def forge(
             help="Dense landmarks: embedded, five (a mean face fitted to five points), or the path of a model."
         ),
     ] = "embedded",
+    basis: Annotated[
+        On, typer.Option(help="On what basis these people may be forged; some generators insist on one.")
+    ] = On.not_stated,
+    reference: Annotated[
+        str, typer.Option(help="Where the basis is written down: a consent record, a licence.", show_default="none")
+    ] = "",
+    key: Annotated[Path | None, KEY] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Crops at once.", show_default="one for each core, at most 8")
     ] = None,
@@ -63,8 +85,8 @@ def forge(
 ) -> None:
     """Make labelled forgeries of real crops, to train and test detectors.
 
-    Each forgery is paired with its source, keeps its leakage group and split, and is marked as synthetic in its
-    metadata. The command is resumable.
+    Each forgery is paired with its source, keeps its leakage group and split, is marked as synthetic in its metadata,
+    and has a sidecar that says what it was made from and how. The command is resumable.
     """
     with errors_in_a_line():
         from unmask.app.progress import counted, listed
@@ -81,9 +103,11 @@ def forge(
             name=name,
             splits=tuple(dict.fromkeys(part.value for part in split or ())),
             landmarks=landmarks,
+            basis=basis.value,
+            reference=reference,
         )
         with counted(len(sources(opened, options)), quiet, "forging") as step:
-            made = run(opened, out, options, jobs or default_jobs(len(opened)), progress=step)
+            made = run(opened, out, options, jobs or default_jobs(len(opened)), key=key, progress=step)
         reasons = made.table(["method", "reason"]).to_pylist()
         if not quiet:
             _show(made, reasons)
@@ -105,3 +129,36 @@ def _show(made: Manifest, rows: list[dict[str, str]]) -> None:
     console = stdout()
     console.print(table)
     console.print(f"{len(made):,} rows: {made.path}", soft_wrap=True)
+
+
+def verify_synthetic(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of `unmask data forge`.")],
+    key: Annotated[Path | None, KEY] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the counts and the files as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Verify that forgeries, their masks, sidecars and rows are what was made. Exit with 1 if one is not.
+
+    With --key every sidecar must carry its signature. Without, only hashes are compared.
+    """
+    with errors_in_a_line():
+        import json
+        from dataclasses import asdict
+
+        from unmask.app.commands.data import counting, say
+        from unmask.forging.sidecars import Key
+        from unmask.forging.verification import verify
+
+        secret = Key.read(key) if key else None
+        with counting("rows", quiet) as step:
+            found = verify(folder, secret, step)
+        if as_json:
+            typer.echo(json.dumps(asdict(found), indent=1))
+        else:
+            checked = "signatures checked" if secret else "signatures not checked, no --key"
+            typer.echo(f"{found.verified:,} verified, {found.signed:,} of them signed ({checked})")
+            if found.without_file:
+                typer.echo(f"{found.without_file:,} rows without a file: nothing was forged")
+            for what, files in sorted(found.faults.items()):
+                say(f"files: {what}", files)
+    raise typer.Exit(0 if found.intact else 1)
