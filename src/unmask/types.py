@@ -281,6 +281,51 @@ class Finding:
     weights_sha256: str
 
 
+Fact = int | float | str
+EvidenceKind = Literal[
+    "probability",
+    "rare_real",
+    "rare_forged",
+    "undecided",
+    "answers",
+    "rests_on",
+    "left_out",
+    "none_fit",
+    "stands_out",
+    "turns",
+    "holds",
+    "region",
+    "size",
+    "short_side",
+    "distance",
+    "turned",
+    "seldom",
+    "seen",
+    "frames",
+    "tiles",
+    "traces",
+    "unread",
+    "stopped",
+    "no_face",
+    "no_window",
+    "crowd",
+    "interval",
+    "brief",
+    "claim",
+    "credentials",
+    "note",
+]
+
+
+class Evidence(Plain):
+    """One thing that was measured, and the one sentence that it allows: `text` follows from the other three."""
+
+    kind: EvidenceKind
+    about: str = Field(description='"file", a face by its track: "face 2", or "picture": the image as a whole')
+    facts: dict[str, Fact] = Field(description="what was measured, by name; every one of them is in the sentence")
+    text: Text
+
+
 class MediaInfo(Plain):
     kind: Literal["image", "video"]
     format: str
@@ -389,6 +434,9 @@ class FileReport(Plain):
     provenance: dict[str, Text] = Field(default_factory=dict)
     faces: tuple[FaceReport, ...] = ()
     whole: WholeReport | None = Field(None, description='answer to "was it generated as a whole?"; None = not asked')
+    evidence: tuple[Evidence, ...] = Field(
+        (), description="all that was measured, a sentence each; the texts of `reasons` are among them"
+    )
     seconds_spent: dict[str, float] = Field(default_factory=dict, description="wall seconds by stage")
     sheet: bytes | None = Field(None, exclude=True, repr=False)  # JPEG: the image or key frames, with boxes
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from unmask.scanning.drawing import DOTS, scale, timeline
+from unmask.scanning.evidence import note, piece
 from unmask.scanning.html import SHOWN_IN_NOTEBOOK, render, snippet
 from unmask.scanning.words import SHORT, STATES, odds, percent, say, span, visible
 from unmask.types import (
@@ -323,6 +324,18 @@ def test_pictures_are_the_ones_given_and_their_absence_is_said() -> None:
     assert parsed.all("img") == []
     assert "Image not kept." in parsed.says()
     assert "not a proof of where" in Page(render(PAGES["fake"])).says()
+
+
+def test_what_was_measured_stands_beside_its_face_once_and_is_no_markup() -> None:
+    about = {"change": "<b>", "before": 0.9, "after": 0.2}
+    pieces = (piece("turns", "face 1", about), piece("size", "face 1", {"pixels": 90.0, "least": 40.0}))
+    pieces += (piece("probability", "face 1", {"score": 0.91, "low": 0.86, "high": 0.96}), note("a reason", "face 1"))
+    page = render(report(file().model_copy(update={"evidence": pieces})))
+    says = Page(page).says()
+    assert "Also measured The verdict changes under <b>: from 0.90 to 0.20. The face is 90 px in size;" in says
+    assert "<b>" not in page
+    assert "the probability that the face is forged" not in says  # the scale shows it
+    assert says.count("A reason.") == 2  # under the file's answer and beside its only face, as ever
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from PIL import Image
 from unmask.media import Limits, open_media
 from unmask.scanning import overlay, text
 from unmask.scanning.ahead import ahead, within
+from unmask.scanning.evidence import sentence
 from unmask.scanning.options import Options, report_of
 from unmask.scanning.pipeline import KEPT_FRAMES, Clock, Scanner
 from unmask.types import FileReport, Pixels, UnmaskError
@@ -39,6 +40,20 @@ def only_numbers_where_a_detector_spoke(report: FileReport) -> None:
         else:
             assert numbers == (None, None, None)
     assert report.reasons
+    every_reason_is_evidence(report)
+
+
+def every_reason_is_evidence(report: FileReport) -> None:
+    for one in report.evidence:
+        assert one.text == sentence(one.kind, one.about, one.facts)
+        assert one.about in {"file", "picture", *(f"face {face.track}" for face in report.faces)}
+    assert set(report.reasons) <= {one.text for one in report.evidence}
+    for face in report.faces:
+        about = [one for one in report.evidence if one.about == f"face {face.track}"]
+        assert set(face.reasons) <= {one.text for one in about}
+        (number,) = [one for one in about if one.kind == "probability"]
+        assert number.facts == {"score": face.score, "low": face.low, "high": face.high}
+    assert FileReport.model_validate_json(report.model_dump_json()).evidence == report.evidence
 
 
 def test_a_red_face_is_fake_and_a_pale_one_real(scanner: Scanner, portrait: Pixels, tmp_path: Path) -> None:
@@ -74,6 +89,11 @@ def test_two_people_one_forged(scanner: Scanner, portrait: Pixels, tmp_path: Pat
     assert report.score is not None
     assert max(face.score or 0 for face in report.faces) > report.score > 0.9
     only_numbers_where_a_detector_spoke(report)
+    kinds = {(one.about, one.kind) for one in report.evidence}
+    for face in report.faces:
+        rare = "rare_real" if face.state == "fake" else "rare_forged"
+        assert {(f"face {face.track}", kind) for kind in (rare, "holds", "size", "probability")} <= kinds
+    assert {("file", "answers"), ("file", "rests_on"), ("file", "probability")} <= kinds
 
 
 def test_no_face_is_a_state(scanner: Scanner, tmp_path: Path) -> None:

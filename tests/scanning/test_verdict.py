@@ -9,9 +9,10 @@ import pytest
 
 from unmask.bundles.calibration import p_values
 from unmask.scanning import checks, closer
+from unmask.scanning.evidence import note
 from unmask.scanning.person import Seen
 from unmask.scanning.verdict import Verdict, decide, face_verdict, file_verdict, unsure_between
-from unmask.types import Calibration, Face
+from unmask.types import Calibration, Evidence, Face
 
 
 def calibration() -> Calibration:
@@ -106,9 +107,9 @@ def test_the_interval_of_a_file_is_that_of_its_faces() -> None:
 
 
 def test_one_face_is_the_file() -> None:
-    only = face(0.7, "uncertain", 0.6, 0.8).because("too dark")
+    only = face(0.7, "uncertain", 0.6, 0.8).because(note("too dark"))
     verdict = file_verdict([only])
-    assert verdict.reasons == ("too dark",)
+    assert verdict.texts == ("too dark",)
     assert (verdict.score, verdict.low, verdict.high) == pytest.approx((0.7, 0.6, 0.8))
 
 
@@ -128,7 +129,7 @@ def test_a_face_that_stands_out_a_little_in_a_crowd_is_not_a_forged_file() -> No
     verdict = file_verdict([face(0.6, "fake"), *[face(0.1, "real")] * 3])
     assert verdict.score == pytest.approx(0.3143, abs=1e-4)
     assert verdict.state == "uncertain"
-    assert any("among 4 faces" in reason for reason in verdict.reasons)
+    assert any("among 4 faces" in reason for reason in verdict.texts)
 
 
 def test_certainty_has_a_floor() -> None:
@@ -139,7 +140,7 @@ def test_certainty_has_a_floor() -> None:
 
 def test_reasons_say_which_face() -> None:
     verdict = file_verdict([face(0.99, "fake"), face(0.1, "real"), face(0.2, "real")])
-    assert verdict.reasons == (
+    assert verdict.texts == (
         "face 1: likely forged", "faces 2, 3: no known sign of forgery", "the number rests most on face 1",
     )  # fmt: skip
     assert verdict.rests_on == 1
@@ -147,36 +148,36 @@ def test_reasons_say_which_face() -> None:
 
 def test_a_face_that_is_not_fit_to_be_judged_has_no_part_in_the_number() -> None:
     # A presenter at 0.2 in 30 frames, an image of 39 px on the wall at 0.95 in 30: with it odds (1/4 + 19) / 2 = 9.6.
-    presenter, picture = face(0.2, "real"), face(0.95, "fake").unfit("too small")
+    presenter, picture = face(0.2, "real"), face(0.95, "fake").unfit(note("too small"))
     verdict = file_verdict([presenter, picture], [30, 30])
     assert verdict.score == pytest.approx(0.2)
     assert (verdict.low, verdict.high) == (pytest.approx(presenter.low), pytest.approx(presenter.high))
     assert verdict.state == "uncertain"  # one face is not known
     assert verdict.rests_on == 1
-    assert "the number rests on face 1 alone" in verdict.reasons
-    assert "face 2 has no part in the number: not fit to be judged, see there" in verdict.reasons
+    assert "the number rests on face 1 alone" in verdict.texts
+    assert "face 2 has no part in the number: not fit to be judged, see there" in verdict.texts
     # A forged face stays one, whatever else cannot be judged.
     assert file_verdict([face(0.97, "fake"), picture]).state == "fake"
 
 
 def test_where_no_face_counts_there_is_no_number() -> None:
-    verdict = file_verdict([face(0.95, "fake").unfit("the face is 31 px in size")])
+    verdict = file_verdict([face(0.95, "fake").unfit(note("the face is 31 px in size"))])
     assert (verdict.state, verdict.score, verdict.low, verdict.high) == ("uncertain", None, None, None)
-    assert verdict.reasons[0] == "the face is 31 px in size"
+    assert verdict.texts[0] == "the face is 31 px in size"
     assert verdict.rests_on is None
-    two = file_verdict([face(0.95, "fake").unfit("small"), face(0.1, "real").unfit("small")])
+    two = file_verdict([face(0.95, "fake").unfit(note("small")), face(0.1, "real").unfit(note("small"))])
     assert (two.state, two.score) == ("uncertain", None)
 
 
 def test_what_took_an_answer_back_comes_first() -> None:
-    assert face(0.9, "fake").because("rare in real ones").doubted("it turns round").reasons == (
+    assert face(0.9, "fake").because(note("rare in real ones")).doubted(note("it turns round")).texts == (
         "it turns round", "rare in real ones",
     )  # fmt: skip
 
 
 def test_doubt_keeps_the_score() -> None:
-    verdict = face(0.9, "fake").doubted("tiny")
-    assert (verdict.state, verdict.score, verdict.reasons) == ("uncertain", 0.9, ("tiny",))
+    verdict = face(0.9, "fake").doubted(note("tiny"))
+    assert (verdict.state, verdict.score, verdict.texts) == ("uncertain", 0.9, ("tiny",))
     assert face(0.9, "fake").doubted() == face(0.9, "fake")
 
 
@@ -228,6 +229,10 @@ def test_bonferroni_keeps_a_crowd_of_real_faces() -> None:
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 
+def texts(pieces: list[Evidence]) -> list[str]:
+    return [one.text for one in pieces]
+
+
 def test_evenly() -> None:
     assert checks.evenly(3, 8).tolist() == [0, 1, 2]
     assert checks.evenly(32, 8).tolist() == [0, 4, 9, 13, 18, 22, 27, 31]
@@ -237,7 +242,7 @@ def test_evenly() -> None:
 def test_a_verdict_that_turns_round_is_named() -> None:
     # x = 2 is fake; minus 3 gives -1: real, 0.27. Minus 1 gives 1: still fake.
     reasons = checks.unstable(calibration(), 2.0, {"JPEG 70": -3.0, "half size": -1.0}, 0.1, 1)
-    assert reasons == ["the verdict changes under JPEG 70: from 0.88 to 0.27"]
+    assert texts(reasons) == ["the verdict changes under JPEG 70: from 0.88 to 0.27"]
 
 
 def test_a_score_that_crosses_one_half_must_cross_it_clearly() -> None:
@@ -250,7 +255,7 @@ def test_a_score_that_crosses_one_half_must_cross_it_clearly() -> None:
 def test_what_is_not_fit_to_be_judged() -> None:
     def reasons(sides: list[float], distances: list[float] | None = None) -> list[str]:
         far = None if distances is None else np.array(distances, np.float32)
-        return checks.unfit(np.array(sides, np.float32), far, 5.0)
+        return texts(checks.unfit(checks.fitness(np.array(sides, np.float32), far, 5.0)))
 
     assert reasons([40, 41, 42]) == []
     assert reasons([39.6])[0].startswith("the face is 39 px in size; below 40 px")
@@ -260,13 +265,13 @@ def test_what_is_not_fit_to_be_judged() -> None:
 
 
 def test_faces_that_few_frames_show() -> None:
-    assert checks.seldom(2, 8) == ["the face was seen in only 2 of 8 frames"]
+    assert texts(checks.seldom(2, 8)) == ["the face was seen in only 2 of 8 frames"]
     assert checks.seldom(1, None) == []  # an image
-    assert checks.seldom(7, 32) == ["the face was seen in only 7 of 32 frames"]  # less than a quarter
+    assert texts(checks.seldom(7, 32)) == ["the face was seen in only 7 of 32 frames"]  # less than a quarter
     assert checks.seldom(8, 32) == []
     assert checks.seldom(8, 256) == []  # eight will do, however many frames there are
-    assert checks.seldom(1, 1) == ["only 1 frame of the video could be looked at"]
-    assert checks.seldom(2, 2) == ["only 2 frames of the video could be looked at"]
+    assert texts(checks.seldom(1, 1)) == ["only 1 frame of the video could be looked at"]
+    assert texts(checks.seldom(2, 2)) == ["only 2 frames of the video could be looked at"]
 
 
 def sighting(t: float, margin: float) -> Seen:
@@ -293,8 +298,8 @@ def test_alone_means_without_a_second_look() -> None:
 
 def test_unread_frames() -> None:
     assert checks.unread(26, 6) == []  # 18.75 %
-    assert checks.unread(25, 7) == ["7 of 32 frames could not be read"]  # 21.9 %
-    assert checks.unread(10, 0, "over the limit") == ["reading stopped after 10 frames: over the limit"]
+    assert texts(checks.unread(25, 7)) == ["7 of 32 frames could not be read"]  # 21.9 %
+    assert texts(checks.unread(10, 0, "over the limit")) == ["reading stopped after 10 frames: over the limit"]
 
 
 def test_brief_finds_count_only_without_long_ones() -> None:

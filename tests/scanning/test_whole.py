@@ -65,8 +65,9 @@ def test_what_is_said_of_faces_does_not_move(options: Options, both: Scanner, po
         without, beside = alone.scan(path), both.scan(path)
         assert without.whole is None
         assert beside.whole is not None
-        kept = {"whole", "state", "seconds_spent"}
+        kept = {"whole", "state", "seconds_spent", "evidence"}
         assert without.model_dump(exclude=kept) == beside.model_dump(exclude=kept)
+        assert without.evidence == tuple(one for one in beside.evidence if one.about != "picture")
         assert without.state == without.face_state == beside.face_state == "fake"
 
 

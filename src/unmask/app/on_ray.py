@@ -23,6 +23,7 @@ from unmask.app.results import LISTED, Results, file_of, write
 from unmask.errors import InputError, UnmaskError
 from unmask.media import Limits, MediaError
 from unmask.media.source import from_path
+from unmask.scanning.evidence import note
 from unmask.scanning.ledger import asked_of, row_of
 from unmask.scanning.listing import is_url
 from unmask.scanning.options import Options
@@ -130,7 +131,7 @@ class Answer:
         return row_of(report.model_copy(update={"path": printable(path), "sha256": sha256}), self._asked)
 
     def _failed(self, path: str, why: str) -> FileReport:
-        return FileReport(path=path, state="failed", reasons=(why,), detector=self._detector)
+        return FileReport(path=path, state="failed", reasons=(why,), evidence=(note(why),), detector=self._detector)
 
 
 def _listings(files: Sequence[str]) -> list[pa.Table]:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from unmask.bundles.calibration import probability
+from unmask.scanning.evidence import number, piece
 from unmask.scanning.verdict import decide
-from unmask.types import Calibration, Floats, Pixels
+from unmask.types import Calibration, Evidence, Floats, Pixels
 
 CROPS_CHECKED = 8  # frames per face: three changes of eight crops cost less than the 32 crops of the scan itself
 CLEARLY_ACROSS = 0.1  # a score near one half crosses it under any change; only 0.1 beyond it is a change of mind
@@ -62,7 +63,9 @@ def evenly(count: int, most: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
-def unstable(calibration: Calibration, x: float, shifts: Mapping[str, float], error_rate: float, k: int) -> list[str]:
+def unstable(
+    calibration: Calibration, x: float, shifts: Mapping[str, float], error_rate: float, k: int
+) -> list[Evidence]:
     """Reasons from the changes under which the verdict turns round.
 
     Args:
@@ -77,35 +80,59 @@ def unstable(calibration: Calibration, x: float, shifts: Mapping[str, float], er
         after, p_after = decide(calibration, x + shift, error_rate, k)[0], probability(calibration, x + shift)
         crossed = (p_before - 0.5) * (p_after - 0.5) < 0 and abs(p_after - 0.5) >= CLEARLY_ACROSS
         if after == opposite or crossed:
-            reasons.append(f"the verdict changes under {how}: from {p_before:.2f} to {p_after:.2f}")
+            reasons.append(piece("turns", "face", {"change": how, "before": p_before, "after": p_after}))
     return reasons
 
 
-def unfit(sides: Floats, distances: Floats | None, ood_threshold: float | None, what: str = "face") -> list[str]:
-    """Reasons for which one face cannot be judged at all: its number has no part in that of the file.
+def stable(
+    calibration: Calibration, x: float, shifts: Mapping[str, float], turns: Sequence[Evidence]
+) -> list[Evidence]:
+    """What the other changes did to the score; arguments as those of `unstable`, and what it found."""
+    turned_round = {one.facts["change"] for one in turns}
+    scores = {how: probability(calibration, x + shift) for how, shift in shifts.items() if how not in turned_round}
+    if not scores:
+        return []
+    lowest, highest = min(scores.values()), max(scores.values())
+    facts = {"before": probability(calibration, x), "lowest": lowest, "highest": highest}
+    return [piece("holds", "face", {"changes": listed(list(scores)), **facts})]
+
+
+def listed(names: Sequence[str]) -> str:
+    """ "a, b and c"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def fitness(sides: Floats, distances: Floats | None, ood_threshold: float | None, what: str = "face") -> list[Evidence]:
+    """How large one face is, and how far from what the detector was trained on.
 
     Args:
         sides: (frames,) face sizes in pixels of the frame.
         distances: (frames,) from the training features, or None when the bundle carries no such model.
         ood_threshold: the card's border for them.
     """
-    reasons = []
-    side = float(np.median(sides))
-    if side < TINY:  # rounded down: 39.6 is not "40, below 40"
-        reasons.append(f"the {what} is {int(side)} px in size; below {TINY:.0f} px there is too little to judge")
-    if distances is not None and ood_threshold is not None and float(np.median(distances)) > ood_threshold:
-        reasons.append(f"the {what} is unlike those this detector was trained on")
-    return reasons
+    found = [piece("size", what, {"pixels": float(np.median(sides)), "least": TINY})]
+    if distances is not None and ood_threshold is not None:
+        found.append(piece("distance", what, {"distance": float(np.median(distances)), "limit": ood_threshold}))
+    return found
 
 
-def turned(degrees: Sequence[int]) -> list[str]:
+def unfit(fitness: Sequence[Evidence]) -> list[Evidence]:
+    """Those for which one face cannot be judged at all: its number has no part in that of the file."""
+    return [
+        one
+        for one in fitness
+        if (one.kind == "size" and number(one.facts, "pixels") < number(one.facts, "least"))
+        or (one.kind == "distance" and number(one.facts, "distance") > number(one.facts, "limit"))
+    ]
+
+
+def turned(degrees: Sequence[int]) -> list[Evidence]:
     """Reasons from the turns that a face was found under, one for each sighting; 0 = as the image is."""
     turns = [d for d in degrees if d]
     if 2 * len(turns) < len(degrees):
         return []
     most = max(set(turns), key=turns.count)
-    how = "stands on its head" if most == 180 else "lies on its side"
-    return [f"the image {how}: the face was found after turning it by {min(most, 360 - most)}°; turn it, scan it again"]
+    return [piece("turned", "face", {"degrees": min(most, 360 - most)})]
 
 
 def enough(frames: int) -> float:
@@ -113,7 +140,7 @@ def enough(frames: int) -> float:
     return max(FEW, min(LONG, SELDOM * frames))
 
 
-def seldom(seen: int, frames: int | None, what: str = "face") -> list[str]:
+def seldom(seen: int, frames: int | None, what: str = "face") -> list[Evidence]:
     """Reasons from the number of frames in which one face was seen.
 
     Args:
@@ -121,16 +148,14 @@ def seldom(seen: int, frames: int | None, what: str = "face") -> list[str]:
     """
     if frames is None or seen >= enough(frames):
         return []
-    if seen >= frames:
-        return [f"only {seen} {'frame' if seen == 1 else 'frames'} of the video could be looked at"]
-    return [f"the {what} was seen in only {seen} of {frames} frames"]
+    return [piece("seldom", what, {"seen": seen, "frames": frames})]
 
 
-def unread(read: int, failed: int, broken: str = "") -> list[str]:
+def unread(read: int, failed: int, broken: str = "") -> list[Evidence]:
     """Reasons from frames that could not be read; `broken`: why reading stopped before its end, if it did."""
     total = read + failed
-    reasons = [f"{failed} of {total} frames could not be read"] if failed > UNREAD * total else []
-    return [*reasons, f"reading stopped after {total} frames: {broken}"] if broken else reasons
+    reasons = [piece("unread", "file", {"failed": failed, "frames": total})] if failed > UNREAD * total else []
+    return [*reasons, piece("stopped", "file", {"frames": total, "why": broken})] if broken else reasons
 
 
 def without_brief(lengths: list[int]) -> list[int]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files as resources
 
 from unmask.scanning.drawing import Band, scale, summary, timeline
+from unmask.scanning.evidence import unsaid
 from unmask.scanning.traces import said
 from unmask.scanning.words import (
     C2PA,
@@ -17,6 +18,7 @@ from unmask.scanning.words import (
     FACES_ASKED,
     GLOSSARY,
     HEAT_NOTE,
+    MEASURED,
     PROVENANCE,
     PROVENANCE_NOTE,
     SHORT,
@@ -36,10 +38,12 @@ from unmask.scanning.words import (
     span,
     telling,
 )
-from unmask.types import FaceReport, FileReport, PassedOver, Report, State, WholeReport
+from unmask.types import EvidenceKind, FaceReport, FileReport, PassedOver, Report, State, WholeReport
 
 SHOWN_IN_NOTEBOOK = 20  # rows; the rest is in the full report
 SHOWN_OPEN = 8  # files; more than these are folded, and printed only where the reader unfolds them
+
+DRAWN: tuple[EvidenceKind, ...] = ("probability", "seen", "frames", "tiles", "traces")  # shown in another form
 
 CAMERA = {"make", "model", "lens", "software", "date", "exif"}
 
@@ -201,7 +205,8 @@ def _whole(file: FileReport, report: Report, level: int) -> str:
 <figcaption>One dot a frame, each judged alone; filled: 50\u00a0% or above.</figcaption>
 </figure>"""
     return f"""<section class="faces"><h{level}>{name}</h{level}><article class="face">
-<div class="images">{_pictures(whole, "Its most telling part")}</div><div class="about">{drawing}</div>
+<div class="images">{_pictures(whole, "Its most telling part")}</div><div class="about">{drawing}
+{_reasons(unsaid(file, "picture", whole.reasons, DRAWN), MEASURED)}</div>
 </article></section>
 """
 
@@ -223,7 +228,8 @@ def _face(k: int, face: FaceReport, file: FileReport, report: Report, level: int
     return f"""<article class="face">
 <h{level}>{_icon(face.state)}{name}: {FACE[face.state]}</h{level}>
 <div class="images">{_pictures(face, name)}</div>
-<div class="about"><p>{number}</p>{drawing}{_traces(face)}{_reasons(face.reasons, "Why")}</div>
+<div class="about"><p>{number}</p>{drawing}{_traces(face)}{_reasons(face.reasons, "Why")}
+{_reasons(unsaid(file, f"face {face.track}", face.reasons, DRAWN), MEASURED)}</div>
 </article>
 """
 

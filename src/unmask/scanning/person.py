@@ -9,10 +9,11 @@ import numpy as np
 
 from unmask.bundles.calibration import probability
 from unmask.explainers.occlusion import Occlusion
-from unmask.scanning import checks, overlay
-from unmask.scanning.traces import traces_of
+from unmask.scanning import checks, overlay, traces
+from unmask.scanning.evidence import piece
+from unmask.scanning.regions import hidden, in_crop, regions
 from unmask.scanning.verdict import Verdict, face_verdict
-from unmask.types import Calibration, Card, Face, FaceReport, Floats, Pixels, Sample, Settings, Traces
+from unmask.types import Calibration, Card, Evidence, Face, FaceReport, Fact, Floats, Pixels, Sample, Settings, Traces
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,14 @@ class Judge:
     length: int = 1
     card: Card | None = None  # of a bundle that may say what made an image
 
-    def unfit(self, seen: Sequence[Seen]) -> list[str]:
+    def unfit(self, seen: Sequence[Seen]) -> list[Evidence]:
         """Why one person cannot be judged, or nothing."""
+        return checks.unfit(self._fitness(seen))
+
+    def _fitness(self, seen: Sequence[Seen]) -> list[Evidence]:
         sides = np.array([s.face.side for s in seen], np.float32)
         distances = np.array([s.distance for s in seen if s.distance is not None], np.float32)
-        return checks.unfit(sides, distances if len(distances) else None, self.ood_threshold, self.what)
+        return checks.fitness(sides, distances if len(distances) else None, self.ood_threshold, self.what)
 
     def verdict(self, seen: Sequence[Seen], k: int, frames: int | None) -> Verdict:
         """On one person among k that count, with the reasons for doubt from how it was seen in so many `frames`."""
@@ -56,7 +60,10 @@ class Judge:
         doubts = checks.seldom(len(seen) * self.length, frames, self.what) + checks.turned(
             [s.face.turned for s in seen]
         )
-        return verdict.doubted(*doubts).unfit(*self.unfit(seen))
+        fitness = self._fitness(seen)
+        against = checks.unfit(fitness)
+        fit = [one for one in fitness if one not in against and (one.kind, self.what) != ("size", "picture")]
+        return verdict.doubted(*doubts).unfit(*against).beside(*fit)
 
     def checked(self, verdict: Verdict, seen: Sequence[Seen], k: int) -> Verdict:
         """The verdict after mild changes of the crops; a verdict that is not decided has nothing to lose by them."""
@@ -70,7 +77,56 @@ class Judge:
         means = after.reshape(len(checks.CHANGES), len(chosen)).mean(axis=1)
         shifts = {how: float(mean) - before for how, mean in zip(checks.CHANGES, means, strict=True)}
         x = float(np.mean([s.margin for s in seen]))
-        return verdict.doubted(*checks.unstable(self.calibration, x, shifts, self.settings.error_rate, k))
+        turns = checks.unstable(self.calibration, x, shifts, self.settings.error_rate, k)
+        return verdict.doubted(*turns).beside(*checks.stable(self.calibration, x, shifts, turns))
+
+    def seen(self, verdict: Verdict, seen: Sequence[Seen], frames: int | None) -> Verdict:
+        """The verdict with what was seen of one face, in so many `frames` of a video; None for an image."""
+        measured = self._probability(verdict)
+        if found := self._traces(seen):
+            measured.append(traces.evidence(found, self.what))
+        if frames is not None:
+            measured += self._course(seen, frames)
+        return verdict.beside(*measured)
+
+    def _course(self, seen: Sequence[Seen], frames: int) -> list[Evidence]:
+        """Where in a video one face was seen, and how its score went."""
+        times, scores = [s.face.t for s in seen], [probability(self.calibration, s.margin) for s in seen]
+        high, low = int(np.argmax(scores)), int(np.argmin(scores))
+        stretch: dict[str, Fact] = {"seen": len(seen) * self.length, "frames": frames}
+        course: dict[str, Fact] = {
+            "above": sum(p >= 0.5 for p in scores),
+            "looks": len(scores),
+            "unit": "frames" if self.length == 1 else f"windows of {self.length} frames",
+            "highest": scores[high],
+            "highest_at": times[high],
+            "lowest": scores[low],
+            "lowest_at": times[low],
+        }
+        return [
+            piece("seen", self.what, stretch | {"first": min(times), "last": max(times)}),
+            piece("frames", self.what, course),
+        ]
+
+    def _probability(self, verdict: Verdict) -> list[Evidence]:
+        if verdict.score is None or verdict.low is None or verdict.high is None:
+            return []
+        facts = {"score": verdict.score, "low": verdict.low, "high": verdict.high}
+        return [piece("probability", self.what, facts)]
+
+    def region(self, verdict: Verdict, seen: Sequence[Seen]) -> Verdict:
+        """The verdict with the part of the face that the most telling crop's score rests on most."""
+        telling = self.telling(verdict, seen)
+        if telling is None or telling.image is None or self.length > 1 or len(telling.face.points) < 5:
+            return verdict
+        masks = regions(in_crop(telling.face.points, telling.matrix), telling.image.shape[0])
+        scores = [probability(self.calibration, float(x)) for x in self.margins(hidden(telling.image, masks))]
+        before = probability(self.calibration, telling.margin)
+        most = int(np.argmax([abs(score - before) for score in scores]))
+        names = list(masks)
+        facts: dict[str, Fact] = {"regions": checks.listed(names), "region": names[most]}
+        facts |= {"before": before, "after": scores[most]}
+        return verdict.beside(piece("region", self.what, facts))
 
     def report(self, track: int, verdict: Verdict, seen: Sequence[Seen], *, pictures: bool) -> FaceReport:
         """What is written down about one person; with `pictures`, also its most telling crop and the heat over it."""
@@ -81,7 +137,7 @@ class Judge:
             score=verdict.score,
             low=verdict.low,
             high=verdict.high,
-            reasons=verdict.reasons,
+            reasons=verdict.texts,
             counted=verdict.counted,
             samples=tuple(self._sample(s) for s in seen),
             traces=self._traces(seen),
@@ -91,16 +147,19 @@ class Judge:
 
     def pictures(self, verdict: Verdict, seen: Sequence[Seen]) -> tuple[bytes | None, bytes | None]:
         """The most telling crop and the heat over it, as JPEG, where a crop was kept."""
-        towards_fake = verdict.score is not None and verdict.score >= 0.5
-        kept = [s for s in seen if s.image is not None]
-        if not kept:
+        found = self.telling(verdict, seen)
+        if found is None or found.image is None:
             return None, None
-        telling = max(kept, key=lambda s: s.margin if towards_fake else -s.margin).image
-        assert telling is not None  # kept above for having one
+        telling, towards_fake = found.image, _towards_fake(verdict)
         if self.length > 1:  # 64 more windows to score would take longer than the scan
             return overlay.jpeg(telling[self.length // 2]), None
         heat = Occlusion()(self.margins, telling, towards_fake=towards_fake)
         return overlay.jpeg(telling), overlay.jpeg(overlay.overlay(telling, heat))
+
+    def telling(self, verdict: Verdict, seen: Sequence[Seen]) -> Seen | None:
+        """What speaks most for the verdict's side, of those whose crop was kept."""
+        kept = [s for s in seen if s.image is not None]
+        return max(kept, key=lambda s: s.margin if _towards_fake(verdict) else -s.margin, default=None)
 
     def _traces(self, seen: Sequence[Seen]) -> Traces | None:
         logits = [s.logits for s in seen if s.logits is not None]
@@ -108,7 +167,7 @@ class Judge:
             return None
         distances = [s.distance for s in seen if s.distance is not None]
         distance = float(np.mean(distances)) if distances else None
-        return traces_of(self.card, np.mean(logits, axis=0), distance, self.settings.error_rate)
+        return traces.traces_of(self.card, np.mean(logits, axis=0), distance, self.settings.error_rate)
 
     def _sample(self, seen: Seen) -> Sample:
         x0, y0, x1, y1 = (round(v, 1) for v in seen.face.box)
@@ -123,3 +182,7 @@ class Judge:
             score=probability(self.calibration, seen.margin),
             frames=self.length,
         )
+
+
+def _towards_fake(verdict: Verdict) -> bool:
+    return verdict.score is not None and verdict.score >= 0.5

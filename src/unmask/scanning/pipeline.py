@@ -25,14 +25,17 @@ from unmask.faces.window import windows
 from unmask.media import Limits, MediaError, open_media
 from unmask.scanning import checks, closer
 from unmask.scanning.ahead import ahead
+from unmask.scanning.evidence import note, once, piece
 from unmask.scanning.person import Judge, Seen
 from unmask.scanning.sheet import Key, sheet, small
 from unmask.scanning.verdict import Verdict, file_state, file_verdict
 from unmask.scanning.whole import WholeImages
+from unmask.scanning.words import claims
 from unmask.types import (
     Card,
     Crop,
     DetectorInfo,
+    Evidence,
     Face,
     FaceReport,
     FileReport,
@@ -154,7 +157,8 @@ class Scanner:
         clock = clock or Clock()
         gathered = self._gather(media, clock)
         verdict, faces = self._judge(media, gathered, clock)
-        whole = self._judge_whole(gathered, verdict, clock)
+        whole, of_whole = self._judge_whole(gathered, verdict, clock)
+        verdict = verdict.because(*map(note, media.notes))
         answers = [verdict.state] * (self.face_detector is not None) + ([whole.state] if whole else [])
         info = MediaInfo(
             kind=media.kind,
@@ -176,12 +180,13 @@ class Scanner:
             score=verdict.score,
             low=verdict.low,
             high=verdict.high,
-            reasons=(*verdict.reasons, *media.notes),
+            reasons=verdict.texts,
             rests_on=verdict.rests_on,
             detector=self.detector,
             provenance=media.provenance,
             faces=tuple(faces),
             whole=whole,
+            evidence=once([*verdict.reasons, *verdict.measured, *of_whole, *_of_file(verdict, media)]),
             seconds_spent=clock.all(),
             sheet=sheet(gathered.keys, faces),
         )
@@ -193,6 +198,7 @@ class Scanner:
             face_state="failed" if self.face_detector else None,
             reasons=(why,),
             detector=self.detector,
+            evidence=(note(why),),
             whole=self._whole.failed((why,)) if self._whole else None,
         )
 
@@ -288,21 +294,20 @@ class Scanner:
     # --- sightings -> verdict ----------------------------------------------------------------------------------------
 
     def _judge(self, media: Media, gathered: Gathered, clock: Clock) -> tuple[Verdict, list[FaceReport]]:
-        frames = "1 frame" if gathered.read == 1 else f"{gathered.read} frames"
-        where = f"in {frames}" if media.kind == "video" else "in the image"
         asides = _asides(gathered)
         if gathered.read == 0 and self.length > 1 and not (gathered.broken or gathered.failed):
-            return Verdict("not_applicable", reasons=(_too_short(media, self.length),)), []
+            return Verdict("not_applicable", reasons=(note(_too_short(media, self.length)),)), []
         if gathered.read == 0:
             why = gathered.broken or next(iter(gathered.failed), "it holds no frames")
-            return Verdict("failed", reasons=(f"nothing could be read: {why}",)), []
+            return Verdict("failed", reasons=(note(f"nothing could be read: {why}"),)), []
         if self.face_detector is None:
             return Verdict("not_applicable", reasons=tuple(asides)), []
         if not gathered.seen and self.length > 1:
-            stays = f"stays in sight for {self.length} frames in a row, in {len(gathered.looks)} windows of the video"
-            return Verdict("not_applicable", reasons=(f"no face{_of_a_size(media)} {stays}", *asides)), []
+            facts = {"length": self.length, "windows": len(gathered.looks)} | _least(media)
+            return Verdict("not_applicable", reasons=(piece("no_window", "file", facts), *asides)), []
         if not gathered.seen:
-            return Verdict("not_applicable", reasons=(f"no face{_of_a_size(media)} was found {where}", *asides)), []
+            facts = ({"frames": gathered.read} if media.kind == "video" else {}) | _least(media)
+            return Verdict("not_applicable", reasons=(piece("no_face", "file", facts), *asides)), []
         people = [[gathered.seen[id(face)] for face in one] for one in self._tracks(gathered)]
         kept = checks.without_brief([len(one) * self.length for one in people])
         asides = [*_left_out([people[i] for i in range(len(people)) if i not in kept], gathered), *asides]
@@ -311,21 +316,27 @@ class Scanner:
         k = max(1, sum(not judge.unfit(people[i]) for i in kept))
         for number, i in enumerate(kept, 1):
             verdict = judge.verdict(people[i], k, gathered.even * self.length if media.kind == "video" else None)
+            verdict = judge.seen(verdict, people[i], gathered.read if media.kind == "video" else None)
             with clock("checks"):
                 verdict = judge.checked(verdict, people[i], k) if self.settings.checks else verdict
             with clock("pictures"):
+                verdict = judge.region(verdict, people[i]) if self.pictures else verdict
+                verdict = verdict.of(f"face {number}")
                 reports.append(judge.report(number, verdict, people[i], pictures=self.pictures))
             verdicts.append(verdict)
         doubts = checks.unread(gathered.read, len(gathered.failed), gathered.broken)
         seen = [len(people[i]) for i in kept]
-        return file_verdict(verdicts, seen).doubted(*doubts).because(*asides), reports
+        of_faces = [one for verdict in verdicts for one in (*verdict.reasons, *verdict.measured)]
+        return file_verdict(verdicts, seen).doubted(*doubts).because(*asides).beside(*of_faces), reports
 
-    def _judge_whole(self, gathered: Gathered, faces: Verdict, clock: Clock) -> WholeReport | None:
+    def _judge_whole(
+        self, gathered: Gathered, faces: Verdict, clock: Clock
+    ) -> tuple[WholeReport | None, tuple[Evidence, ...]]:
         whole = self._whole
         if whole is None:
-            return None
+            return None, ()
         if not gathered.tiles:
-            return whole.failed(faces.reasons)
+            return whole.failed(faces.texts), ()
         doubts = checks.unread(gathered.read, len(gathered.failed), gathered.broken)
         count = len({tile.face.frame for tile in gathered.tiles})
         with clock("whole"):
@@ -389,14 +400,25 @@ def _check(card: Card) -> None:
         raise BundleError(f"detector {card.name!r} knows no class 'real', only {', '.join(card.classes)}")
 
 
-def _asides(gathered: Gathered) -> list[str]:
+def _of_file(verdict: Verdict, media: Media) -> list[Evidence]:
+    """The number, and what the file says of itself."""
+    found = []
+    if verdict.score is not None and verdict.low is not None and verdict.high is not None:
+        facts = {"score": verdict.score, "low": verdict.low, "high": verdict.high}
+        found.append(piece("probability", "file", facts))
+    found += [piece("claim", "file", {"says": says}) for says in claims(media.provenance)]
+    if media.provenance.get("c2pa", "not_checked") not in ("absent", "not_checked"):
+        found.append(piece("credentials", "file", {"state": media.provenance["c2pa"]}))
+    return found
+
+
+def _asides(gathered: Gathered) -> list[Evidence]:
     """What a reader should know although it does not touch the verdict."""
     asides = []
     if gathered.left_out > 0:
-        asides.append(f"a crowd: only the {FACES_PER_FRAME} largest faces of a frame were judged")
+        asides.append(piece("crowd", "file", {"most": FACES_PER_FRAME}))
     if gathered.interval is not None and gathered.interval > closer.APART:
-        what = "one frame" if gathered.length == 1 else f"one window of {gathered.length} frames in a row"
-        asides.append(f"{what} every {gathered.interval:.3g} s was looked at: what is shorter may have been missed")
+        asides.append(piece("interval", "file", {"seconds": gathered.interval, "length": gathered.length}))
     return asides
 
 
@@ -406,20 +428,20 @@ def _too_short(media: Media, length: int) -> str:
     return f"{seen}: this detector needs a video of at least {length} frames"
 
 
-def _of_a_size(media: Media) -> str:
-    """Which faces could have been found, where that is not all that could be judged."""
+def _least(media: Media) -> dict[str, float]:
+    """The size of the faces that could have been found, where that is not all that could be judged."""
     least = smallest(media.width, media.height, still=media.kind == "image")
-    return f" of about {least:.0f} px or more" if least > checks.TINY + 0.5 else ""
+    return {"least": least} if least > checks.TINY + 0.5 else {}
 
 
-def _left_out(people: list[list[Seen]], gathered: Gathered) -> list[str]:
+def _left_out(people: list[list[Seen]], gathered: Gathered) -> list[Evidence]:
     """What is said of faces that were seen in one frame only and have no part in the verdict."""
     times = [look.t for look in gathered.looks]
     alone = sum(closer.alone(seen.face.t, times) for one in people for seen in one)
     told = []
     for count, why in ((len(people) - alone, "seen in one frame only"), (alone, "seen once, and not looked at again")):
         if count:
-            told.append(f"{count} brief {'detection' if count == 1 else 'detections'} ignored: {why}")
+            told.append(piece("brief", "file", {"count": count, "why": why}))
     return told
 
 

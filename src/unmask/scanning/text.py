@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.text import Text
 
+from unmask.scanning.evidence import unsaid
 from unmask.scanning.listing import told
 from unmask.scanning.traces import said
 from unmask.scanning.words import (
     FACES_ASKED,
+    MEASURED,
     SHORT,
     STATES,
     WHOLE,
@@ -27,7 +29,7 @@ from unmask.scanning.words import (
     telling,
     visible,
 )
-from unmask.types import FaceReport, FileReport, PassedOver, Report, State, WholeReport
+from unmask.types import EvidenceKind, FaceReport, FileReport, PassedOver, Report, State, WholeReport
 
 COLOURS: dict[State, str] = {
     "fake": "bold red",
@@ -36,6 +38,7 @@ COLOURS: dict[State, str] = {
     "not_applicable": "dim",
     "failed": "magenta",
 }
+IN_LINE: tuple[EvidenceKind, ...] = ("probability", "seen", "traces")  # said in a line of their own
 SHOWN = 100  # files in the text of a report
 _WIDTH = max(map(len, (*SHORT.values(), *WHOLE_SHORT.values())))
 
@@ -74,6 +77,7 @@ def single(file: FileReport, report: Report) -> Text:
         rows += _answer(file, file.face_state, asked, event(whole=False), meaning_of(file, report))
         rows += [line(face, f"face {face.track}, {_seen(face)}") for face in file.faces]
         rows += [Text(f"  {visible(said(face.traces))}") for face in file.faces if face.traces]
+        rows += _measured(file)
     if file.whole is not None:
         whole, asked = file.whole, (WHOLE_ASKED, WHOLE[file.whole.state])
         rows += _answer(whole, whole.state, asked, event(whole=True), meaning_of_whole(whole, report))
@@ -81,6 +85,14 @@ def single(file: FileReport, report: Report) -> Text:
         rows.append(Text(_media(file), "dim"))
     rows.append(Text(_detectors(report), "dim"))
     return Text("\n").join(rows)
+
+
+def _measured(file: FileReport) -> list[Text]:
+    """What was measured besides the reasons, of the face that the number rests on."""
+    about = [face for face in file.faces if face.track == file.rests_on]
+    found = [text for face in about for text in unsaid(file, f"face {face.track}", face.reasons, IN_LINE)]
+    head = [Text(f"{MEASURED}, of face {file.rests_on}:")] if found else []
+    return [*head, *(Text(f"  - {visible(text)}") for text in found)]
 
 
 def _answer(

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from unmask.bundles.classes import class_sets
-from unmask.types import Card, Floats, Traces
+from unmask.scanning.evidence import piece
+from unmask.types import Card, Evidence, Floats, Traces
 
 NAMED = ("method", "version", "source")  # kinds of classes that say what made an image
 
@@ -35,8 +36,11 @@ def traces_of(card: Card, logits: Floats, distance: float | None, error_rate: fl
 
 def said(traces: Traces) -> str:
     """ "traces resemble: StyleGAN or swap", or that they resemble none that it knows. Never a name alone as a fact."""
+    return evidence(traces, "face").text
+
+
+def evidence(traces: Traces, about: str) -> Evidence:
+    """What `said` says, with what it rests on."""
     made = ["an image without forgery" if name == "real" else name for name in traces.resemble]
-    if not made:
-        return f"traces resemble none of the {len(traces.among)} kinds that this detector knows"
-    words = made[0] if len(made) == 1 else f"{', '.join(made[:-1])} or {made[-1]}"
-    return f"traces resemble: {words} (of {len(traces.among)} kinds; another one that it does not know may look alike)"
+    classes = " or ".join([", ".join(made[:-1]), made[-1]] if len(made) > 1 else made)
+    return piece("traces", about, {"classes": classes, "among": len(traces.among)})

@@ -29,16 +29,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.bundles.calibration import interval, p_values, probability
-from unmask.types import Calibration, Floats, State
+from unmask.scanning.evidence import piece
+from unmask.types import Calibration, Evidence, Floats, State
 
 SURE = 1e-6  # no score is closer than this to 0 or 1 when odds are taken: no calibration set can tell one in a million
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """State, calibrated P(fake) with its 90 % interval, and the reasons in words, those that decided it first.
+    """State, calibrated P(fake) with its 90 % interval, and the reasons, those that decided it first.
 
     Attributes:
+        measured: what else was measured.
         counted: of a face: whether it is fit to enter the number of its file.
         rests_on: of a file: position, from 1, of the face that weighs most in its number.
     """
@@ -47,19 +49,36 @@ class Verdict:
     score: float | None = None
     low: float | None = None
     high: float | None = None
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Evidence, ...] = ()
+    measured: tuple[Evidence, ...] = ()
     counted: bool = True
     rests_on: int | None = None
 
-    def because(self, *reasons: str) -> Verdict:
+    def because(self, *reasons: Evidence) -> Verdict:
         """The same verdict with more reasons."""
         return replace(self, reasons=self.reasons + reasons)
 
-    def doubted(self, *reasons: str) -> Verdict:
+    def doubted(self, *reasons: Evidence) -> Verdict:
         """The same score, but no longer decided, with these reasons first. Unchanged when there are none."""
         return replace(self, state="uncertain", reasons=reasons + self.reasons) if reasons else self
 
-    def unfit(self, *reasons: str) -> Verdict:
+    def beside(self, *measured: Evidence) -> Verdict:
+        """The same verdict with more that was measured."""
+        return replace(self, measured=self.measured + measured)
+
+    def of(self, about: str) -> Verdict:
+        """The same verdict, with evidence about this one: "face 2"."""
+        reasons, measured = (
+            tuple(one.model_copy(update={"about": about}) for one in pieces) for pieces in (self.reasons, self.measured)
+        )
+        return replace(self, reasons=reasons, measured=measured)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The reasons in words."""
+        return tuple(one.text for one in self.reasons)
+
+    def unfit(self, *reasons: Evidence) -> Verdict:
         """`doubted`, and of no weight for the file."""
         return replace(self.doubted(*reasons), counted=False) if reasons else self
 
@@ -80,17 +99,16 @@ def face_verdict(calibration: Calibration, margins: Floats, error_rate: float, k
     return Verdict(state, score, low, high, (reason,))
 
 
-def decide(calibration: Calibration, x: float, error_rate: float, k: int = 1) -> tuple[State, str]:
-    """State of a face with mean logit x among k faces, and the evidence for it in words."""
+def decide(calibration: Calibration, x: float, error_rate: float, k: int = 1) -> tuple[State, Evidence]:
+    """State of a face with mean logit x among k faces, and the evidence for it."""
     p_real, p_fake = p_values(calibration, x)
     score = probability(calibration, x)
     if p_real <= error_rate / k and p_fake > p_real and score > 0.5:
-        return "fake", f"only {_percent(p_real)} of real examples in the validation data score this high"
+        return "fake", piece("rare_real", "face", {"share": p_real})
     if p_fake <= error_rate and p_real > p_fake and score < 0.5:
-        return "real", f"only {_percent(p_fake)} of forged examples in the validation data score this low"
-    needed = f"at most {_percent(error_rate / k)}" + (f" among {k} faces" if k > 1 else "")
-    both = f"{_percent(p_real)} of real examples score this high and {_percent(p_fake)} of forged ones this low"
-    return "uncertain", f"{both} in the validation data; a call needs {needed}"
+        return "real", piece("rare_forged", "face", {"share": p_fake})
+    facts = {"real": p_real, "forged": p_fake, "needed": error_rate / k, "faces": k}
+    return "uncertain", piece("undecided", "face", facts)
 
 
 def file_verdict(faces: Sequence[Verdict], seen: Sequence[int] = ()) -> Verdict:
@@ -104,9 +122,7 @@ def file_verdict(faces: Sequence[Verdict], seen: Sequence[int] = ()) -> Verdict:
     state: State = "fake" if states["fake"] else "real" if states["real"] == len(faces) else "uncertain"
     counted = [i for i, face in enumerate(faces) if face.counted]
     if not counted:
-        return Verdict(
-            "uncertain", reasons=(*_in_short(faces), "no number is given: no face in it is fit to be judged")
-        )
+        return Verdict("uncertain", reasons=(*_in_short(faces), piece("none_fit", "file", {})))
     weights = [seen[i] for i in counted]
     score = _any_of([faces[i].score for i in counted], weights)
     low = _any_of([faces[i].low for i in counted], weights)
@@ -115,10 +131,10 @@ def file_verdict(faces: Sequence[Verdict], seen: Sequence[int] = ()) -> Verdict:
     most = counted[int(np.argmax(shares))]
     reasons = _in_short(faces)
     if len(faces) > 1:
-        reasons += _resting(faces, most + 1, float(shares.max() / shares.sum()))
+        reasons = (*reasons, *_resting(faces, most + 1, float(shares.max() / shares.sum())))
     verdict = Verdict(state, score, low, high, reasons, rests_on=most + 1)
     if state == "fake" and score <= 0.5:
-        return verdict.doubted(f"one face stands out, but among {len(faces)} faces not enough to call the file forged")
+        return verdict.doubted(piece("stands_out", "file", {"faces": len(faces)}))
     return verdict
 
 
@@ -160,30 +176,30 @@ def _any_of(p: Sequence[float | None], seen: Sequence[int]) -> float:
     return ratio / (1 + ratio)
 
 
-def _in_short(faces: Sequence[Verdict]) -> tuple[str, ...]:
+def _in_short(faces: Sequence[Verdict]) -> tuple[Evidence, ...]:
     """Reasons of a file: those of its only face, or which of its faces are what."""
     if len(faces) == 1:
         return faces[0].reasons
-    words = {"fake": "likely forged", "uncertain": "cannot tell", "real": "no known sign of forgery"}
-    found = {word: [i for i, face in enumerate(faces, 1) if face.state == state] for state, word in words.items()}
-    return tuple(f"{_named(numbers)}: {word}" for word, numbers in found.items() if numbers)
+    states: tuple[State, ...] = ("fake", "uncertain", "real")
+    found = {state: [i for i, face in enumerate(faces, 1) if face.state == state] for state in states}
+    return tuple(
+        piece("answers", "file", {"faces": _numbers(numbers), "state": state})
+        for state, numbers in found.items()
+        if numbers
+    )
 
 
-def _resting(faces: Sequence[Verdict], most: int, share: float) -> tuple[str, ...]:
+def _resting(faces: Sequence[Verdict], most: int, share: float) -> list[Evidence]:
     """Which faces the number of a file rests on, and which have no part in it."""
-    counted = [i for i, face in enumerate(faces, 1) if face.counted]
     others = [i for i, face in enumerate(faces, 1) if not face.counted]
-    only = f"the number rests on face {most} alone" if len(counted) == 1 else ""
-    lines = [only or (f"the number rests most on face {most}" if share > 0.5 else "")]
+    counted = len(faces) - len(others)
+    pieces = []
+    if counted == 1 or share > 0.5:
+        pieces.append(piece("rests_on", "file", {"face": most, "counted": counted}))
     if others:
-        has = "has" if len(others) == 1 else "have"
-        lines.append(f"{_named(others)} {has} no part in the number: not fit to be judged, see there")
-    return tuple(line for line in lines if line)
+        pieces.append(piece("left_out", "file", {"faces": _numbers(others)}))
+    return pieces
 
 
-def _named(numbers: Sequence[int]) -> str:
-    return f"{'face' if len(numbers) == 1 else 'faces'} {', '.join(map(str, numbers))}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
+def _numbers(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))

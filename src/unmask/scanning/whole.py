@@ -16,10 +16,11 @@ import numpy as np
 from unmask.bundles import Scorer
 from unmask.bundles.calibration import log_odds, probability
 from unmask.scanning import checks
+from unmask.scanning.evidence import note, piece
 from unmask.scanning.person import Judge, Seen
 from unmask.scanning.verdict import Verdict
 from unmask.tiling import inputs
-from unmask.types import DetectorInfo, Face, Floats, Frame, FrameScore, Pixels, Settings, WholeReport
+from unmask.types import DetectorInfo, Evidence, Face, Floats, Frame, FrameScore, Pixels, Settings, WholeReport
 
 FRAMES = 8  # of a video, evenly spaced among those that are looked at
 NOWHERE = np.zeros((0, 2), np.float32)
@@ -52,9 +53,9 @@ class WholeImages:
         return [Seen(everything, nowhere, float(x), d, t) for x, d, t in zip(said, far, tiles, strict=True)]
 
     def report(
-        self, tiles: Sequence[Seen], frames: int | None, doubts: Sequence[str], *, pictures: bool
-    ) -> WholeReport:
-        """The answer.
+        self, tiles: Sequence[Seen], frames: int | None, doubts: Sequence[Evidence], *, pictures: bool
+    ) -> tuple[WholeReport, tuple[Evidence, ...]]:
+        """The answer, and all that it rests on.
 
         Args:
             tiles: of one frame after the other, at least one.
@@ -63,23 +64,26 @@ class WholeImages:
         """
         judge, whole = self._judge(), _by_frame(tiles)
         if why := self._small(whole) or judge.unfit(whole):  # as a face that is unfit has no part in its file's number
-            verdict = Verdict("uncertain", reasons=(*why, "no number is given"))
+            verdict = Verdict("uncertain", reasons=(*why, note("no number is given")))
         else:
             verdict = judge.verdict(whole, 1, frames)
             verdict = judge.checked(verdict, tiles, 1) if self.settings.checks else verdict
-        verdict = verdict.doubted(*doubts)
+            verdict = judge.seen(verdict, whole, None)
+        looked = {"tiles": len(tiles), "frames": len(whole)}
+        verdict = verdict.doubted(*doubts).beside(piece("tiles", judge.what, looked)).of(judge.what)
         thumbnail, heat = judge.pictures(verdict, tiles) if pictures else (None, None)
-        return WholeReport(
+        report = WholeReport(
             state=verdict.state,
             score=verdict.score,
             low=verdict.low,
             high=verdict.high,
-            reasons=verdict.reasons,
+            reasons=verdict.texts,
             detector=self.detector,
             frames=tuple(self._frame(one, tiles) for one in whole),
             thumbnail=thumbnail,
             heat=heat,
         )
+        return report, (*verdict.reasons, *verdict.measured)
 
     def failed(self, why: Sequence[str]) -> WholeReport:
         """Nothing could be read."""
@@ -93,15 +97,13 @@ class WholeImages:
     def _margins(self, tiles: Pixels) -> Floats:
         return log_odds(self.scorer.logits(tiles), self.scorer.card.classes)
 
-    def _small(self, whole: Sequence[Seen]) -> list[str]:
+    def _small(self, whole: Sequence[Seen]) -> list[Evidence]:
         """A reason where the picture does not fill a tile."""
         spec = self.scorer.card.input
         least = max(spec.size if spec.tiles else 0, int(checks.TINY))
         x0, y0, x1, y1 = whole[0].face.box
         side = int(min(x1 - x0, y1 - y0))
-        return [f"the picture's short side has {side} px; below {least} px there is too little to judge"] * (
-            side < least
-        )
+        return [piece("short_side", "picture", {"pixels": side, "least": least})] if side < least else []
 
     def _frame(self, one: Seen, tiles: Sequence[Seen]) -> FrameScore:
         calibration = self.scorer.card.calibration

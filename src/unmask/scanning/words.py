@@ -36,6 +36,9 @@ WHOLE_SHORT: dict[State, str] = WHOLE | {"real": "No known sign of generation"}
 FACES_ASKED, WHOLE_ASKED = "Is a face forged?", "Was it generated as a whole?"
 """The two questions."""
 
+MEASURED = "Also measured"
+"""Title of what was measured besides the reasons."""
+
 GLOSSARY: dict[State, str] = {
     "fake": "The traces are of a kind that this detector knows from forgeries, and rare in real material at the chosen "
     "error rate. It is evidence, not proof.",
@@ -249,10 +252,15 @@ def facts(file: FileReport) -> list[tuple[str, str]]:
     return rows
 
 
-def confessed(provenance: Mapping[str, str]) -> tuple[str, ...]:
-    """What a file itself says of a generator that made it, in sentences. Nobody writes that into a genuine image by
-    accident, so it stands beside the verdict; that a file says nothing means nothing."""
+def claims(provenance: Mapping[str, str]) -> list[str]:
+    """What a file itself says of a generator that made it."""
     said = [text for key in ("declared", "generator") if (text := provenance.get(key))]
     if said and (model := provenance.get("generator_model")):
         said[-1] += f" (model {model})"
-    return tuple(f"The file itself says that a generator made it: {text}." for text in said)
+    return said
+
+
+def confessed(provenance: Mapping[str, str]) -> tuple[str, ...]:
+    """The same in sentences. Nobody writes that into a genuine image by accident, so it stands beside the verdict;
+    that a file says nothing means nothing."""
+    return tuple(f"The file itself says that a generator made it: {text}." for text in claims(provenance))

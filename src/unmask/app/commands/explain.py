@@ -58,7 +58,7 @@ def explain(
 
         from unmask.scanning import scan
 
-        report = scan(path, detector=detector, pictures=False, jobs=1)
+        report = scan(path, detector=detector, jobs=1)
         file = report.files[0]
         said = _asked(file, path, using, name, judge, decoder, key_variable) if using else None
         if as_json:
@@ -67,6 +67,8 @@ def explain(
             typer.echo(json.dumps(told, indent=1))
             return
         typer.echo(str(report))
+        for line in _more(file, str(report)):
+            typer.echo(line)
         if said is not None:
             from unmask.scanning.words import visible
             from unmask.vlm.describing import lines
@@ -74,6 +76,15 @@ def explain(
             typer.echo()
             for line in lines(said):
                 typer.echo(visible(line))
+
+
+def _more(file: FileReport, said: str) -> list[str]:
+    """What was measured and is not in the text of the report."""
+    from unmask.scanning.words import MEASURED, visible
+
+    pieces = [(one.about, visible(one.text)) for one in file.evidence if one.kind not in ("probability", "claim")]
+    found = [f"  - {about}: {text}" for about, text in pieces if text not in said]
+    return [f"\n{MEASURED}:", *found] if found else []
 
 
 def _asked(

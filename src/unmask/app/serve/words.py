@@ -7,12 +7,15 @@ from collections.abc import Iterable
 from pydantic import BaseModel, Field
 
 from unmask.scanning.drawing import summary
+from unmask.scanning.evidence import unsaid
+from unmask.scanning.html import DRAWN
 from unmask.scanning.traces import said
 from unmask.scanning.words import (
     C2PA,
     FACE,
     FACES_ASKED,
     HEAT_NOTE,
+    MEASURED,
     PROVENANCE,
     PROVENANCE_NOTE,
     STATES,
@@ -41,6 +44,7 @@ class FaceWords(BaseModel):
     number: str = Field(description='"87 %", or "" where there is none')
     interval: str = Field(description='"70 to 95 %", or ""')
     reasons: list[str]
+    measured: list[str] = Field(description="what was measured besides the reasons")
     summary: str = Field(description="its timeline in a sentence")
 
 
@@ -54,6 +58,7 @@ class WholeWords(BaseModel):
     event: str
     meaning: str
     reasons: list[str]
+    measured: list[str] = Field(description="what was measured besides the reasons")
 
 
 class Words(BaseModel):
@@ -75,6 +80,7 @@ class Words(BaseModel):
     deciding: int = Field(0, description="position in `faces` of the one that the answer rests on most")
     provenance: list[tuple[str, str]]
     provenance_note: str
+    measured_title: str = Field(description="of what was measured besides the reasons")
     heat_note: str
     trained_on: list[str]
     limits: list[str]
@@ -96,17 +102,18 @@ def words_of(report: Report) -> Words:
         confessions=_shown(confessed(file.provenance)),
         facts=facts(file),
         deciding=_deciding(file),
-        whole=_whole(file.whole, report) if file.whole else None,
-        faces=[_face(number, face) for number, face in enumerate(file.faces, 1)],
+        whole=_whole(file, file.whole, report) if file.whole else None,
+        faces=[_face(file, number, face) for number, face in enumerate(file.faces, 1)],
         provenance=_provenance(file),
         provenance_note=PROVENANCE_NOTE,
+        measured_title=MEASURED,
         heat_note=HEAT_NOTE,
         trained_on=_shown(report.trained_on),
         limits=_shown(report.limits),
     )
 
 
-def _whole(whole: WholeReport, report: Report) -> WholeWords:
+def _whole(file: FileReport, whole: WholeReport, report: Report) -> WholeWords:
     return WholeWords(
         question=WHOLE_ASKED,
         verdict=WHOLE[whole.state],
@@ -115,10 +122,11 @@ def _whole(whole: WholeReport, report: Report) -> WholeWords:
         event=event(whole=True),
         meaning=meaning_of_whole(whole, report),
         reasons=_shown(whole.reasons),
+        measured=_shown(unsaid(file, "picture", whole.reasons, DRAWN)),
     )
 
 
-def _face(number: int, face: FaceReport) -> FaceWords:
+def _face(file: FileReport, number: int, face: FaceReport) -> FaceWords:
     return FaceWords(
         track=face.track,
         name=f"Face {number}",
@@ -126,6 +134,7 @@ def _face(number: int, face: FaceReport) -> FaceWords:
         number=percent(face.score) if face.score is not None else "",
         interval=span(face.low, face.high),
         reasons=_shown((*face.reasons, *([said(face.traces)] if face.traces else []))),
+        measured=_shown(unsaid(file, f"face {face.track}", face.reasons, DRAWN)),
         summary=summary(face.samples) if face.samples else "",
     )
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from unmask import workers
 from unmask.app.serve.batching import Elsewhere
 from unmask.media import MediaError, open_media
+from unmask.scanning.evidence import piece
 from unmask.scanning.options import Options
 from unmask.scanning.pipeline import Scanner
 from unmask.scanning.worker import read_answer, write_answer
-from unmask.types import FileReport, Frame, Media, Plain, Unread
+from unmask.types import Evidence, FileReport, Frame, Media, Plain, Unread
 
 
 class Wishes(Plain):
@@ -92,12 +94,23 @@ def _scan(scanner: Scanner, task: Task) -> FileReport:
     finally:
         progress.unlink(missing_ok=True)
 
-    # Nobody outside needs to know where files lie here.
-    def outside(reasons: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_outside(reason).replace(task.source, task.shown) for reason in reasons)
+    return report.model_copy(update={"path": task.shown, **_shown(report, task)})
 
-    whole = report.whole and report.whole.model_copy(update={"reasons": outside(report.whole.reasons)})
-    return report.model_copy(update={"path": task.shown, "reasons": outside(report.reasons), "whole": whole})
+
+def _shown(report: FileReport, task: Task) -> dict[str, Any]:
+    """Reasons and evidence without where files lie here, which nobody outside needs to know."""
+
+    def outside(text: str) -> str:
+        return _outside(text).replace(task.source, task.shown)
+
+    def told(one: Evidence) -> Evidence:
+        facts = {name: outside(fact) if isinstance(fact, str) else fact for name, fact in one.facts.items()}
+        return piece(one.kind, one.about, facts)
+
+    reasons, whole = tuple(map(outside, report.reasons)), report.whole
+    if whole is not None:
+        whole = whole.model_copy(update={"reasons": tuple(map(outside, whole.reasons))})
+    return {"reasons": reasons, "whole": whole, "evidence": tuple(map(told, report.evidence))}
 
 
 def _outside(reason: str) -> str:

@@ -11,7 +11,7 @@ export async function faces(words, file, report, pictures, stage) {
     const face = file.faces[number];
     [...chips.children].forEach((chip, index) => chip.setAttribute("aria-pressed", index === number));
     if (stage) { stage.chosen = face.track; stage.draw(); }
-    place.replaceChildren(await card(words.faces[number], face, file, report, pictures.get(face.track), words.heat_note, stage));
+    place.replaceChildren(await card(words.faces[number], face, file, report, pictures.get(face.track), words, stage));
   };
   for (const [number, told] of words.faces.entries()) {
     const chip = node("button", { type: "button", class: file.faces[number].state, onclick: () => choose(number) });
@@ -24,12 +24,13 @@ export async function faces(words, file, report, pictures, stage) {
   return node("section", {}, node("h2", {}, "Face by face"), chips, place);
 }
 
-async function card(told, face, file, report, pictures, heatNote, stage) {
+async function card(told, face, file, report, pictures, words, stage) {
   const right = node("div", {}, node("h3", {}, `${told.name}: ${told.verdict}`));
   right.append(node("p", {}, told.number ? `Chance of forgery: ${told.number}${told.interval ? ` (90 % interval: ${told.interval})` : ""}` : "No number is given."));
   if (new Set(face.samples.map((sample) => sample.t)).size > 1) right.append(timeline(told, face, file, report.unsure, stage));
   if (told.reasons.length) right.append(node("h3", {}, "Why"), list(told.reasons));
-  return node("article", { class: `face ${face.state}` }, await picture(told, pictures, heatNote), right);
+  if (told.measured.length) right.append(node("h3", {}, words.measured_title), list(told.measured));
+  return node("article", { class: `face ${face.state}` }, await picture(told, pictures, words.heat_note), right);
 }
 
 async function picture(told, pictures, heatNote) {
