@@ -6,8 +6,8 @@
                    split | join | filter
     unmask train | export | import | methods
     unmask attack
-    unmask eval    evaluate | bench | protocols | robustness | fairness | coverage | invariance | certify | explain
-                   attribution | verify | localisation | retrieval | zero-shot | sts | compare
+    unmask eval    evaluate | bench | protocols | robustness | fairness | coverage | invariance | fuse | certify
+                   explain | attribution | verify | localisation | retrieval | zero-shot | sts | compare
 
 A new command is a function in a file of `commands/` and one line below.
 """
@@ -34,6 +34,7 @@ from unmask.app.commands import (
     extract,
     fairness,
     forge,
+    fuse,
     identity,
     image_text,
     importing,
@@ -136,6 +137,7 @@ eval_group.command()(robustness.robustness)
 eval_group.command()(fairness.fairness)
 eval_group.command()(coverage.coverage)
 eval_group.command()(invariance.invariance)
+eval_group.command()(fuse.fuse)
 eval_group.command()(certify.certify)
 eval_group.command()(attribution.attribution)
 eval_group.command()(verify.verify)

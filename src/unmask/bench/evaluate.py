@@ -29,7 +29,7 @@ from unmask.types import Pixels
 
 BY = ("dataset", "method", "compression")
 LEVELS: tuple[Level, ...] = ("frame", "video")
-METRICS: tuple[Metric, ...] = ("auroc", "average_precision", "eer", "ece")
+METRICS: tuple[Metric, ...] = ("auroc", "average_precision", "eer", "ece", "cllr")
 
 
 @dataclass(frozen=True)

@@ -50,9 +50,7 @@ class Platt:
     @classmethod
     def fit(cls, margin: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> Platt:
         y, x, w = _rows(margin, label, weight)
-        n1, n0 = int(y.sum()), int((~y).sum())
-        target = np.where(y, (n1 + 1) / (n1 + 2), 1 / (n0 + 2))
-        slope, intercept = logistic(np.stack([x, np.ones_like(x)], 1), target, w)
+        slope, intercept = logistic(np.stack([x, np.ones_like(x)], 1), smoothed(y), w)
         return cls(float(slope), float(intercept))
 
     def __call__(self, margin: ArrayLike) -> Doubles:
@@ -102,6 +100,12 @@ class Isotonic:
 
     def __call__(self, margin: ArrayLike) -> Doubles:
         return np.asarray(np.interp(numbers(margin, "margin"), self.knots, self.probability))
+
+
+def smoothed(y: Bools) -> Doubles:
+    """Platt's targets (N,), just inside 0 and 1: fits stay finite where the classes do not overlap."""
+    n1, n0 = int(y.sum()), int((~y).sum())
+    return np.where(y, (n1 + 1) / (n1 + 2), 1 / (n0 + 2))
 
 
 def sigmoid(z: Doubles) -> Doubles:

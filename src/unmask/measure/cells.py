@@ -16,6 +16,7 @@ from unmask.measure.metrics import (
     auroc,
     average_precision,
     brier,
+    cllr,
     ece,
     eer,
     eer_vertex,
@@ -100,6 +101,7 @@ FUNCTIONS: dict[str, Function] = {
     "ece": ece,
     "brier": brier,
     "log_loss": log_loss,
+    "cllr": cllr,
     "accuracy": partial(accuracy, threshold=0.5),  # of what was called fake, 0 or 1, at the protocol's threshold
     "balanced_accuracy": balanced,
     "f1": partial(f1, threshold=0.5),

@@ -235,6 +235,19 @@ def log_loss(label: ArrayLike, probability: ArrayLike, floor: float = 1e-15) -> 
     return float(-np.mean(np.where(y, np.log(p), np.log1p(-p)))) if len(y) else NAN
 
 
+def cllr(label: ArrayLike, probability: ArrayLike, floor: float = 1e-15) -> float:
+    """Cost of the log likelihood ratio, in bits; 1 for saying nothing (LR = 1), NaN without both classes.
+
+    Cllr = (mean over fakes of log2(1 + 1 / LR) + mean over reals of log2(1 + LR)) / 2, with LR = P / (1 - P) as
+    `probability` is that at equal priors. Brümmer and du Preez 2006.
+    """
+    y, p = probable(label, probability)
+    if y.all() or not y.any():
+        return NAN
+    p = np.clip(p, floor, 1 - floor)
+    return float(-(np.log(p[y]).mean() + np.log1p(-p[~y]).mean()) / (2 * np.log(2)))
+
+
 def brier(label: ArrayLike, probability: ArrayLike) -> float:
     """Mean of (P(fake) - label)^2 over rows, 0..1; 0.25 for a constant one half."""
     y, p = probable(label, probability)

@@ -25,10 +25,10 @@ FOLDER = Path(__file__).with_name("protocols")
 Mask = NDArray[np.bool_]
 Metric = Literal[
     "auroc", "eer", "eer_vertex", "average_precision", "partial_auc", "tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10",
-    "ece", "brier", "log_loss", "accuracy", "balanced_accuracy", "f1", "hter", "false_alarms", "pair_order",
+    "ece", "brier", "log_loss", "cllr", "accuracy", "balanced_accuracy", "f1", "hter", "false_alarms", "pair_order",
 ]  # fmt: skip
 BY_THRESHOLD: tuple[Metric, ...] = ("accuracy", "balanced_accuracy", "f1", "hter", "false_alarms")
-BY_PROBABILITY: tuple[Metric, ...] = ("ece", "brier", "log_loss")
+BY_PROBABILITY: tuple[Metric, ...] = ("ece", "brier", "log_loss", "cllr")
 
 
 class Where(Plain):

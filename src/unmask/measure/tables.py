@@ -32,6 +32,7 @@ NAMES: dict[Metric, str] = {
     "ece": "expected calibration error",
     "brier": "Brier score",
     "log_loss": "log loss",
+    "cllr": "Cllr, cost of the log likelihood ratio in bits",
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "hter": "HTER",
