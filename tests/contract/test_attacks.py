@@ -13,7 +13,8 @@ from unmask.base.attack import Attack, distance, noise_like  # noqa: E402
 from unmask.registry import FAMILIES  # noqa: E402
 from unmask.types import UnmaskError  # noqa: E402
 
-NAMES = FAMILIES["attack"].names()
+SLOW = {"attribute_evasion", "blto"}  # they train a generator
+NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in FAMILIES["attack"].names()]
 BUDGETS = {"linf": (4 / 255, 32 / 255), "l2": (0.5, 5.0), "l0": (0.1, 0.3)}  # the larger: enough for a few queries
 SIDE = 16
 

@@ -19,7 +19,9 @@ from unmask.train.checkpoint import load, save
 from unmask.train.engine import Engine
 
 FAMILY = FAMILIES["objective"]
-pytestmark = [pytest.mark.parametrize("name", FAMILY.names()), pytest.mark.usefixtures("one_thread")]
+SLOW = {"feature_distillation"}  # its teacher wants 256 pixels
+NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in FAMILY.names()]
+pytestmark = [pytest.mark.parametrize("name", NAMES), pytest.mark.usefixtures("one_thread")]
 ROWS, STEPS = 8, 4
 SAID = (
     "a red circle",

@@ -44,6 +44,7 @@ def run(site: Path, *command: str, where: Path | None = None) -> subprocess.Comp
     )
 
 
+@pytest.mark.slow
 def test_it_is_listed_and_trained_by_name(site: Path, tmp_path: Path) -> None:
     shown = run(site, "-m", "unmask", "methods", "moments")
     assert "Moments of fine detail" in shown.stdout
@@ -71,6 +72,7 @@ def test_it_keeps_every_promise_of_a_detector(site: Path) -> None:
     assert "9 passed" in said.stdout, said.stdout
 
 
+@pytest.mark.slow
 def test_a_name_of_ours_stays_ours_and_a_missing_module_is_named(site: Path) -> None:
     code = (
         "import warnings; warnings.simplefilter('always')\n"

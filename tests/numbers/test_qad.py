@@ -168,6 +168,7 @@ def test_a_batch_counts_once_in_the_statistics_and_the_warm_up_is_plain_training
     assert int(warm.seen) == 2
 
 
+@pytest.mark.slow
 def test_pushing_raises_the_loss() -> None:
     detector, up = small(perturb=0.002).train(), 0
     weights = [p for p in detector.parameters() if p.ndim > 1]

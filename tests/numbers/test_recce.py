@@ -51,6 +51,7 @@ def test_a_place_gathers_the_places_below_it() -> None:
     assert cells[0, 0, 0, 1].tolist() == [2, 3, 6, 7]
 
 
+@pytest.mark.slow
 def test_it_learns_to_draw_real_faces_and_not_forged_ones() -> None:
     torch.manual_seed(0)
     detector = recce.RECCE("tiny-xception", 32, drawing=1.0, dropout=0.0)
