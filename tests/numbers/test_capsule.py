@@ -34,7 +34,9 @@ def test_routing_by_hand() -> None:
 def test_votes_by_hand() -> None:
     # Two votes (0, 0) and (1, 0) on a face of class 0: log 2 + log(1 + e^-1) = 0.693147 + 0.313262.
     votes = torch.tensor([[[0.0, 0], [1, 0]]])
-    assert capsule.votes_loss(votes, torch.tensor([0])).item() == pytest.approx(1.006409, abs=1e-6)
+    assert capsule.votes_loss(votes, Batch(torch.zeros(1, 3, 8, 8), torch.tensor([0]))).item() == pytest.approx(
+        1.006409, abs=1e-6
+    )
 
 
 def test_the_answer_is_the_mean_vote_and_noise_is_of_training_alone() -> None:
@@ -45,7 +47,8 @@ def test_the_answer_is_the_mean_vote_and_noise_is_of_training_alone() -> None:
     assert votes.shape == (2, 4, 2)
     torch.testing.assert_close(detector(image).logits.softmax(1), votes.softmax(2).mean(1))
     label = torch.tensor([0, 1])
-    torch.testing.assert_close(detector.loss(Batch(image, label))["cls"], capsule.votes_loss(votes, label))
+    batch = Batch(image, label)
+    torch.testing.assert_close(detector.loss(batch)["cls"], capsule.votes_loss(votes, batch))
     assert torch.equal(detector(image).logits, detector(image).logits)
     maps = detector._capsules(image)
     detector.train()

@@ -9,6 +9,7 @@ import torch
 
 from unmask.base.detector import Batch
 from unmask.detectors import srm
+from unmask.nn.angular import am_softmax
 
 
 def test_filters_by_hand() -> None:
@@ -42,9 +43,9 @@ def test_am_softmax_by_hand() -> None:
     # cosines (0.6, 0.2), label 0, m = 0.1, s = 10: 10 (0.6 - 0.1, 0.2) = (5, 2); log(1 + e^-3) = 0.048587.
     # label 1: (6, 1): log(1 + e^5) = 5.006715. Their mean is 2.527651.
     cosine, label = torch.tensor([[0.6, 0.2], [0.6, 0.2]]), torch.tensor([0, 1])
-    assert srm.am_softmax(cosine, label, 0.1, 10.0).item() == pytest.approx(2.527651, abs=1e-5)
+    assert am_softmax(cosine, label, 0.1, 10.0).item() == pytest.approx(2.527651, abs=1e-5)
     want = (math.log(1 + math.exp(-4)) + math.log(1 + math.exp(4))) / 2  # without a margin: plain cross-entropy
-    assert srm.am_softmax(cosine, label, 0.0, 10.0).item() == pytest.approx(want)
+    assert am_softmax(cosine, label, 0.0, 10.0).item() == pytest.approx(want)
 
 
 def test_logits_are_cosines_and_the_margin_makes_the_loss_larger() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unmask.base.method import Method, check_image
+from unmask.errors import InputError, UnmaskError
 
 
 @dataclass
@@ -45,9 +46,19 @@ class Detector(Method[Batch]):
 
     @final  # type: ignore[misc]  # nn.Module holds it as an attribute
     def __call__(self, image: Tensor) -> Output:
-        """Raises: UnmaskError for images that are no float tensor (B, 3, H, W), or windows of other than T frames."""
+        """Raises: UnmaskError for images that are no float tensor (B, 3, H, W), windows of other than T frames, and
+        images of another size than `input` says, where the network cannot take it."""
         check_image(image, self.input.frames)
-        found: Output = super().__call__(image)
+        try:
+            found: Output = super().__call__(image)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            height, width, size = *image.shape[-2:], self.input.size
+            if isinstance(error, UnmaskError) or (height, width) == (size, size):
+                raise
+            raise InputError(
+                f"{type(self).__name__} is built for crops of {size} x {size} pixels and fails on {width} x {height}: "
+                f"{error}"
+            ) from error
         return found
 
     @abstractmethod

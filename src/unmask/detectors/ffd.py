@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Literal
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from unmask.base.detector import Batch, Detector, Output
+from unmask.base.detector import Batch, Detector, Output, cross_entropy
 from unmask.nn.convnets import ConvNet
 
 CARD = {
@@ -65,7 +64,7 @@ class FFD(Detector):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         out, attention = self._seen(batch.image)
-        terms = {"cls": F.cross_entropy(out.logits, batch.label)}
+        terms = {"cls": cross_entropy(out.logits, batch)}
         if self.map_weight:
             terms["map"] = self.map_weight * weak(attention, batch.label)
         return terms

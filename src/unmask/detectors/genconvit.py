@@ -36,7 +36,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.base.detector import Batch, Detector, Output
+from unmask.base.detector import Batch, Detector, Output, cross_entropy
 from unmask.errors import BundleError, InputError
 from unmask.nn.backbones import IMAGENET, fill
 from unmask.types import InputSpec
@@ -113,7 +113,7 @@ class GenConViT(Detector):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         terms = {}
         for name, j in self.judged(batch.image).items():
-            terms[f"{name}_cls"] = F.cross_entropy(j.logits, batch.label)
+            terms[f"{name}_cls"] = cross_entropy(j.logits, batch)
             if self.reconstruction and not (self.release and name == "ed"):
                 terms[f"{name}_reconstruction"] = self.reconstruction * F.mse_loss(_sized(j.rebuilt, j.given), j.given)
             if j.mu is not None and j.log_var is not None and self.kl:

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.base.detector import Batch, Detector, Output
+from unmask.base.detector import Batch, Detector, Output, cross_entropy
 from unmask.errors import RecipeError
 from unmask.nn import iresnet
 from unmask.nn.convnets import ConvNet
@@ -110,7 +110,7 @@ class LSDA(Detector):
         # What the student is to match does not come to meet it: the gradient ends before the teachers.
         wider = self.widened(z.detach())
         return {
-            "binary": self.binary * F.cross_entropy(self.head(seen.flatten(0, 1)), batch.label),
+            "binary": self.binary * cross_entropy(self.head(seen.flatten(0, 1)), batch),
             "distil": self.distil * (F.mse_loss(seen[:, 0], real.detach()) + F.mse_loss(seen[:, 1:], wider)),
             "domain": self.domain * F.cross_entropy(kinds, which),
         }

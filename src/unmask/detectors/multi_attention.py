@@ -10,7 +10,8 @@ constants as DeepfakeBench notes them.
 
 Where it differs from the paper or from DeepfakeBench. Centres pass the batch's gradient on, without which the loss
 that keeps them apart moves nothing (as in DeepfakeBench's copy). Their rate does not decay, and there are no ten
-epochs of plain cross-entropy first. No mask keeps attention off the border.
+epochs of plain cross-entropy first. No mask keeps attention off the border. Cross-entropy is of the blurred image
+alone; the authors' code adds that of the whole image, a matching loss of 0.1 and dropout on the global feature.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.base.detector import Batch, Detector, Output
+from unmask.base.detector import Batch, Detector, Output, cross_entropy
 from unmask.nn.convnets import ConvNet
 
 CARD = {
@@ -92,7 +93,7 @@ class MultiAttention(Detector):
             with torch.no_grad():
                 image = _blurred(image, self.attention(image))
         out, texture = self._seen(image)
-        terms = {"cls": F.cross_entropy(out.logits, batch.label)}
+        terms = {"cls": cross_entropy(out.logits, batch)}
         if self.independence:
             centres = self.centres + self.rate * (texture - self.centres).mean(0)
             if self.training:
@@ -124,7 +125,7 @@ class MultiAttention(Detector):
         fine = shallow - F.interpolate(coarse, shallow.shape[-2:], mode="nearest")
         local = self.local(pooled(self.enhance(fine), attention).flatten(1))
         final, where = self.body.run(deep, second), attention.sum(1, keepdim=True)
-        where = F.interpolate(where, final.shape[-2:], mode="bilinear")
+        where = F.interpolate(where, final.shape[-2:], mode="bilinear", align_corners=True)
         whole = (final * where).sum((2, 3)) / where.sum((2, 3)).clamp_min(1e-6)
         features = torch.cat([local, self.whole(whole)], 1)
         return Output(self.head(features), features), pooled(coarse, attention)
@@ -137,7 +138,7 @@ def pooled(maps: Tensor, attention: Tensor) -> Tensor:
         maps: (B, C, H, W); attention: (B, M, h, w), resized to the maps.
     Returns: (B, M, C)
     """
-    attention = F.interpolate(attention, maps.shape[-2:], mode="bilinear")
+    attention = F.interpolate(attention, maps.shape[-2:], mode="bilinear", align_corners=True)
     return F.normalize(torch.einsum("bmhw,bchw->bmc", attention, maps), dim=2)
 
 
@@ -171,7 +172,7 @@ class _Dense(nn.Module):
 
         self.steps = nn.ModuleList(step(n) for n in (1, 2, 3))
         last = nn.Conv2d(4 * width, 4 * width, 1, bias=False)
-        self.last = nn.Sequential(nn.BatchNorm2d(4 * width), nn.ReLU(), last, nn.BatchNorm2d(4 * width), nn.ReLU())
+        self.last = nn.Sequential(nn.BatchNorm2d(4 * width), nn.ReLU(), last, nn.BatchNorm2d(4 * width))
 
     def forward(self, maps: Tensor) -> Tensor:
         maps = self.first(maps)

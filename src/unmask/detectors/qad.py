@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.base.detector import Batch, Detector, Output
+from unmask.base.detector import Batch, Detector, Output, cross_entropy
 from unmask.base.method import Engine
 from unmask.errors import InputError, RecipeError
 from unmask.nn.convnets import ConvNet
@@ -99,7 +99,7 @@ class QAD(Detector):
         pictures = torch.cat([batch.image[:, None], batch.views], 1).transpose(0, 1)  # (Q, B, 3, H, W)
         q = len(pictures)
         taps = self.taps(pictures.flatten(0, 1))
-        terms = {"cls": F.cross_entropy(taps[-1], batch.label.repeat(q))}
+        terms = {"cls": cross_entropy(taps[-1], batch)}
         if self.dependence:
             found = [w * dependence(z.chunk(q), self.sigma) for w, z in zip(self.stages, taps, strict=True) if w]
             terms["dependence"] = -self.dependence * torch.stack(found).sum()

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.base.detector import Batch, Detector, Output
+from unmask.base.detector import Batch, Detector, Output, cross_entropy
 from unmask.data.landmarks import LEFT_BROW, LEFT_EYE, MOUTH, NOSE, RIGHT_BROW, RIGHT_EYE, Landmarks, filled, from_five
 from unmask.errors import RecipeError, UnmaskError
 from unmask.nn.angular import am_softmax
@@ -103,7 +103,7 @@ class SLADD(Detector):
             raise RecipeError("sladd blends regions of a face: set points: true in the recipe")
         real = torch.nonzero(batch.label == 0)[:, 0]
         if len(real) < 2:
-            return {"cls": F.cross_entropy(self(batch.image).logits, batch.label)}
+            return {"cls": cross_entropy(self(batch.image).logits, batch)}
         target, reference = batch.image[real], batch.image[real.roll(1)]
         choice = self.policy(target, reference)
         mask = region_masks(batch.points[real], batch.image.shape[-1])[torch.arange(len(real)), choice.region]
@@ -119,7 +119,9 @@ class SLADD(Detector):
             "kind": self._kind(out.features, batch.label, choice),
             "ratio": (self.strength(out.features[len(batch.label) :])[:, 0].sigmoid() - _ratio(choice)).abs().mean(),
         }
-        terms = {"cls": each.mean()} | {name: self.weights[name] * term for name, term in found.items()}
+        counts = torch.ones_like(batch.label) if batch.weigh is None else batch.weigh(out.logits[: len(batch.label)])
+        counts = torch.cat([counts, counts[real]])  # what was made counts as the face that it was made from
+        terms = {"cls": (counts * each).mean()} | {name: self.weights[name] * term for name, term in found.items()}
         return terms | {"policy": policy_loss(choice, each[len(batch.label) :].detach(), self.entropy)}
 
     def load_pretrained(self, weights: Path) -> None:

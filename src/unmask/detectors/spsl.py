@@ -10,7 +10,8 @@ arXiv 2103.01856 (details from memory). DeepfakeBench trains the whole network: 
 
 Where it differs from the paper or from DeepfakeBench. The phase channel has unit variance (theirs about 1 / side),
 and frequencies below the rounding of 8 bits fade. Which blocks a shallow network lacks is DeepfakeBench's
-`shallow_xception`; its table is of the whole network (`shallow: false`).
+`shallow_xception`; its table is of the whole network (`shallow: false`). The filters of the fourth channel start as
+timm repeats those of colours, (R, G, B, R) times 3/4; DeepfakeBench gives all four channels the mean of the three.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ Margin Softmax for Face Verification", SPL 2018, arXiv 1801.05599. Layers from m
 
 Where it differs from the paper or from DeepfakeBench. AM-softmax is on cosines, as its paper has it; DeepfakeBench's
 copy gives it unbounded logits. The two attentions between the streams have no dense layer over places, which would
-fix the size of the crop. Filters act on pixels in -1 to 1.
+fix the size of the crop. Filters act on pixels in -1 to 1. The guide halves the noise twice and is resized to the
+maps (DeepfakeBench: strides of 2 and 1, unpadded), and the streams are fused after the last ReLU (there before it).
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.base.detector import Batch, Detector, Output
-from unmask.nn.angular import am_softmax
+from unmask.base.detector import Batch, Detector, Output, cross_entropy
+from unmask.nn.angular import additive_margin
 from unmask.nn.convnets import ConvNet
 from unmask.nn.crossing import Crossing
 
@@ -83,7 +84,7 @@ class SRM(Detector):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         cosine = self(batch.image).logits / self.scale
-        return {"cls": am_softmax(cosine, batch.label, self.margin, self.scale)}
+        return {"cls": cross_entropy(additive_margin(cosine, batch.label, self.margin, self.scale), batch)}
 
     def load_pretrained(self, weights: Path) -> None:
         """Load ImageNet weights into both networks, in timm's layout, see `unmask.nn.convnets`."""

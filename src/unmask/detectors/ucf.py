@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.base.detector import Batch, Detector, Output
+from unmask.base.detector import Batch, Detector, Output, cross_entropy
 from unmask.errors import InputError, RecipeError
 from unmask.nn.convnets import ConvNet
 from unmask.nn.style import adain
@@ -93,14 +93,16 @@ class UCF(Detector):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Raises: UnmaskError for a batch that is not half real, and for a method beyond `methods`."""
-        image, label, method = self._halves(batch)
+        rows, method = self._halves(batch)
+        image, label = batch.image[rows], batch.label[rows]
         forgery, content = self.forgery(image), self.content(image)
         common, specific = self.common(forgery), self.specific(forgery)
         if torch.rand(()) < self.shuffle:
-            common = common[_shuffled(len(label) // 2)]
+            order = _shuffled(len(label) // 2)
+            common, rows = common[order], rows[order]
         pooled = {"common": common.mean((2, 3)), "specific": specific.mean((2, 3))}
         terms = {
-            "common": F.cross_entropy(self.common_head(pooled["common"]), label),
+            "common": cross_entropy(self.common_head(pooled["common"])[rows.argsort()], batch),
             "specific": F.cross_entropy(self.specific_head(pooled["specific"]), method),
             "reconstruction": self._reconstruction(image, torch.cat([specific, common], 1), content),
             "contrast": contrast(pooled["common"], label, label, self.margin)
@@ -127,8 +129,8 @@ class UCF(Detector):
         made = own.chunk(2) + crossed.chunk(2)
         return torch.stack([F.l1_loss(m, face) for m, face in zip(made, halves + halves, strict=True)]).sum()
 
-    def _halves(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Images, labels and methods, real ones first; method 0 is none, those of forgeries follow."""
+    def _halves(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The batch's rows, real ones first, and their methods; method 0 is none, those of forgeries follow."""
         real, fake = (torch.nonzero(batch.label == k)[:, 0] for k in (0, 1))
         if len(real) != len(fake) or len(real) + len(fake) != len(batch.label):
             raise RecipeError(
@@ -143,8 +145,7 @@ class UCF(Detector):
                 f"the batch holds a forgery of method {int(made.max())}, counted from 0, and this ucf tells "
                 f"{self.methods} apart: set options.methods to the number of methods in the training data"
             )
-        order = torch.cat([real, fake])
-        return batch.image[order], batch.label[order], torch.cat([torch.zeros_like(made), made + 1])
+        return torch.cat([real, fake]), torch.cat([torch.zeros_like(made), made + 1])
 
 
 class _Encoder(nn.Module):

@@ -19,9 +19,14 @@ def am_softmax(cosine: Tensor, label: Tensor, margin: float | Sequence[float], s
         cosine: (N, K); label: (N,).
         margin: one for all, or one for each of the K classes.
     """
+    return F.cross_entropy(additive_margin(cosine, label, margin, scale), label)
+
+
+def additive_margin(cosine: Tensor, label: Tensor, margin: float | Sequence[float], scale: float) -> Tensor:
+    """The logits of `am_softmax`, (N, K): s (c_k - m_k) for the true class, s c_k for the others."""
     each = list(margin) if isinstance(margin, Sequence) else [margin] * cosine.shape[1]
     own = torch.tensor(each, device=cosine.device)[label]
-    return F.cross_entropy(scale * (cosine - F.one_hot(label, cosine.shape[1]) * own[:, None]), label)
+    return scale * (cosine - F.one_hot(label, cosine.shape[1]) * own[:, None])
 
 
 def with_margin(cosine: Tensor, label: Tensor, margin: float) -> Tensor:
