@@ -5,7 +5,8 @@
 Crops are cut from the real faces of samples/clip-one-forged.mp4. "forge" is the generator alone, on crops and landmarks
 in memory, what it reads of donors included; "all" also reads the crop, and writes forgery and mask as PNG. The peer is
 OpenCV's decoding and encoding of the same crops; `faceswap`'s warp also stands beside scikit-image's, which moves the
-same triangles. One thread; rates and ratios are by processor time.
+same triangles. One thread; rates and ratios are by processor time. Generators that want a folder of weights run on
+their stand-ins for tests, which says what their frame costs, and nothing of a real model.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import cv2
 from common import CLIP, Times, machine, table, take_turns
 from skimage.transform import PiecewiseAffineTransform, warp
 
-from unmask import create, names, open_media
+from unmask import card, create, names, open_media
 from unmask.data.donors import Reals
 from unmask.data.manifest import FaceRow, Manifest, write
 from unmask.faces import FaceDetector, crop
@@ -83,7 +84,8 @@ def peer(reals: Reals) -> Times:
 
 
 def forged(reals: Reals, name: str) -> Times:
-    maker, spent = create("generator", name), [0.0]
+    known, spent = card("generator", name).small, [0.0]
+    maker = create("generator", name, known if "weights" in known else None)
 
     def one(i: int) -> None:
         image, face = reals.read(i)

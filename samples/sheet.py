@@ -14,7 +14,7 @@ from make import COLLINS, HOPPER
 from PIL import ExifTags, Image
 from skimage import data
 
-from unmask import create, names
+from unmask import card, create, names
 from unmask.data.donors import Donor
 from unmask.data.landmarks import Landmarks
 from unmask.faces import align, matrix
@@ -42,6 +42,8 @@ def main(path: Path) -> None:
     people = {"collins": cut(np.asarray(data.astronaut()), COLLINS), "hopper": cut(np.asarray(hopper), HOPPER)}
     panels: dict[str, list[Panel]] = {}
     for name in names("generator"):
+        if "weights" in card("generator", name).small:
+            continue  # it wants a folder of weights, and what it shows would be that folder's
         maker, panels[name] = create("generator", name), []
         for who, other in (("collins", "hopper"), ("hopper", "collins")):
             for number in range(EACH):

@@ -223,6 +223,26 @@ def test_the_command_counts(copy: Path, key: Path) -> None:
     assert "give a folder of" in nothing.output
 
 
+ANCHORED = Options(generators={"anchor_latent": {"weights": "untrained", "strengths": [0.1], "steps": 10}})
+
+
+def test_generators_that_can_impersonate_insist_on_a_basis(source: Manifest, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--basis"):
+        forge(source, tmp_path / "out", ANCHORED)
+
+
+@pytest.mark.slow
+def test_a_sidecar_says_prompt_and_scheduler(source: Manifest, tmp_path: Path) -> None:
+    pytest.importorskip("diffusers")
+    asked = ANCHORED
+    made = forge(source, tmp_path / "out", asked.model_copy(update={"basis": "public domain"}))
+    assert verify(made.path.parent).verified == 3
+    said = read(sidecars(made.path.parent)[0].read_bytes())
+    assert said is not None
+    assert (said.prompt, said.details["steps_run"]) == ("a photo of a person", "1")
+    assert "DDIMScheduler" in said.scheduler
+
+
 @pytest.mark.slow
 def test_five_hundred_files(source: Manifest, key: Path, tmp_path: Path) -> None:
     many = forge(source, tmp_path / "out", ASKED.model_copy(update={"per_image": 167}), jobs=2, key=key)

@@ -26,11 +26,12 @@ from unmask.faces.regions import (
     RIGHT_BROW,
     RIGHT_EYE,
 )
+from unmask.imageops.blending import blur
 from unmask.types import Floats, InputSpec, Pixels
 
 __all__ = [
     "BROWS", "INNER_MOUTH", "JAW", "LEAST", "LEFT_BROW", "LEFT_EYE", "MOUTH", "NOSE", "RIGHT_BROW", "RIGHT_EYE",
-    "Landmarker", "Landmarks", "Region", "aligned", "filled", "from_five", "hull", "standard",
+    "Landmarker", "Landmarks", "Region", "aligned", "filled", "from_five", "hull", "soft_face", "standard",
 ]  # fmt: skip
 
 Region = tuple[int, ...]
@@ -99,6 +100,12 @@ def filled(polygon: Floats, side: int) -> Floats:
     mask = np.zeros((side, side), np.float32)
     cv2.fillConvexPoly(mask, cv2.convexHull(polygon.round().astype(np.int32)), 1.0)
     return mask
+
+
+def soft_face(face: Landmarks, side: int) -> Floats:
+    """Float32 (side, side) in 0..1: the face's outline with an edge as soft as 8 % of the eyes' distance."""
+    soft = blur(filled(face.outline, side), 0.08 * face.eyes)
+    return np.where(soft < 1 / 255, 0, soft).clip(0, 1).astype(np.float32)
 
 
 def from_five(five: Floats) -> Landmarks:

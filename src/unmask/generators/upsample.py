@@ -12,6 +12,7 @@ Distill 2016, explain the checkerboard. The kernels and the auto-encoder (`pytho
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -20,11 +21,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from unmask.base.generator import Forgery, Generator, Unforgeable
+from unmask.base.generator import Forgery, Generator, Origin, Unforgeable
 from unmask.data.donors import Donors
-from unmask.data.landmarks import Landmarks, filled
+from unmask.data.landmarks import Landmarks, soft_face
 from unmask.errors import InputError
-from unmask.imageops.blending import blend, blur
+from unmask.imageops.blending import blend
 from unmask.types import Floats, Pixels
 
 CARD = {
@@ -59,11 +60,14 @@ class UpSample(Generator):
             out = np.asarray(cv2.addWeighted(out, 1.6, cv2.GaussianBlur(out, (0, 0), 1.0), -0.6, 0), np.uint8)
         alpha = np.ones((side, side), np.float32)
         if rng.random() < self.inside:
-            soft = blur(filled(face.outline, side), 0.08 * face.eyes)
-            alpha = np.where(soft < 1 / 255, 0, soft).clip(0, 1).astype(np.float32)
+            alpha = soft_face(face, side)
             if alpha.max() < 0.5:
                 raise Unforgeable("the face lies outside of the image")
         return Forgery(blend(image, out, alpha), alpha, details={"way": way})
+
+    def origin(self) -> Origin:
+        held = {WEIGHTS.name: hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()}
+        return Origin(weights=held if "learned" in self.ways else {})
 
 
 def halved_and_back(image: Pixels, way: str, rng: np.random.Generator) -> Pixels:
