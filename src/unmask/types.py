@@ -381,7 +381,7 @@ class FaceReport(Plain):
     traces: Traces | None = Field(None, description="what made it; absent where the detector does not say")
     # Images serve the HTML report and the page; the JSON stays small and free of faces.
     thumbnail: bytes | None = Field(None, exclude=True, repr=False)  # JPEG of the most telling crop
-    heat: bytes | None = Field(None, exclude=True, repr=False)  # JPEG, occlusion heat map over that crop
+    heat: bytes | None = Field(None, exclude=True, repr=False)  # JPEG, heat map over that crop, where such maps point
 
 
 class FrameScore(Plain):
@@ -404,7 +404,7 @@ class WholeReport(Plain):
     detector: DetectorInfo
     frames: tuple[FrameScore, ...] = ()
     thumbnail: bytes | None = Field(None, exclude=True, repr=False)  # JPEG of the most telling tile
-    heat: bytes | None = Field(None, exclude=True, repr=False)  # JPEG, occlusion heat map over that tile
+    heat: bytes | None = Field(None, exclude=True, repr=False)  # JPEG, heat map over that tile, where such maps point
 
 
 class FileReport(Plain):
@@ -474,6 +474,7 @@ class WholeDetector(DetectorInfo):
     trained_on: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     unsure: tuple[float, float] | None = Field(None, description="scores between these two are too close to call")
+    explanation: Explanation | None = Field(None, description="how well its maps point; None = not measured")
 
 
 class Report(Plain):
@@ -488,6 +489,9 @@ class Report(Plain):
     limits: tuple[str, ...] = ()
     unsure: tuple[float, float] | None = Field(
         None, description="at this error rate, scores between these two are too close to call; None = not calibrated"
+    )
+    explanation: Explanation | None = Field(
+        None, description="how well the detector's maps point at forgeries; None = not measured"
     )
     whole: WholeDetector | None = Field(None, description="None: nothing that judges whole images was asked")
     files: tuple[FileReport, ...]

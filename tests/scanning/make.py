@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from unmask.bundles import write
-from unmask.types import Calibration, Card, InputSpec, Pixels
+from unmask.types import Calibration, Card, Explanation, InputSpec, Pixels
 
 SIZE = 64
 
@@ -32,6 +32,18 @@ def calibration(n: int = 99) -> Calibration:
     )
 
 
+EXPLANATION = Explanation(
+    explainer="occlusion",
+    pointing=0.8,
+    mass=0.6,
+    centre_pointing=0.5,
+    centre_mass=0.4,
+    localises=True,
+    crops=50,
+    data="made up",
+)
+
+
 def write_bundle(
     folder: Path,
     *,
@@ -40,6 +52,7 @@ def write_bundle(
     tiles: int = 0,
     ood_threshold: float | None = None,
     calibrated: bool = True,
+    explanation: Explanation | None = EXPLANATION,
 ) -> Path:
     """A net that averages a filtered crop and turns it into logits; its `distance` is 0 for every crop.
 
@@ -87,6 +100,7 @@ def write_bundle(
         input=InputSpec(size=SIZE, margin=margin, tiles=tiles),
         calibration=calibration() if calibrated else None,
         ood_threshold=ood_threshold,
+        explanation=explanation,
         trained_on=("red faces",),
         limits=("sunburn",),
         licence="Apache-2.0",

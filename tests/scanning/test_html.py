@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.scanning.make import EXPLANATION
 from unmask.scanning.drawing import DOTS, scale, timeline
 from unmask.scanning.evidence import note, piece
 from unmask.scanning.html import SHOWN_IN_NOTEBOOK, render, snippet
@@ -148,6 +149,7 @@ def report(*files: FileReport, text: str = "known") -> Report:
         trained_on=(text,),
         limits=(text,),
         unsure=(0.3, 0.7),
+        explanation=EXPLANATION,
         whole=WholeDetector(
             name="tiles", weights_sha256="5e" * 32, trained_on=("a generator",), limits=(text,), unsure=(0.2, 0.8)
         )
@@ -324,6 +326,20 @@ def test_pictures_are_the_ones_given_and_their_absence_is_said() -> None:
     assert parsed.all("img") == []
     assert "Image not kept." in parsed.says()
     assert "not a proof of where" in Page(render(PAGES["fake"])).says()
+
+
+def test_maps_are_shown_with_what_was_measured_of_them_or_it_is_said_why_not() -> None:
+    says = Page(render(report(file(faces=3)))).says()
+    assert says.count("Maps by occlusion. On 50 forgeries with known masks") == 1
+    assert "in 80 % of cases, and 60 % of its weight; of a map that always shows the middle, 50 % and 40 %." in says
+    bare = file()
+    bare = bare.model_copy(update={"faces": (bare.faces[0].model_copy(update={"heat": None}),)})
+    for explanation, why in (
+        (EXPLANATION.model_copy(update={"localises": False}), "the best one for this detector (occlusion) did not"),
+        (None, "how well maps of this detector point at forgeries was not measured"),
+    ):
+        page = Page(render(report(bare).model_copy(update={"explanation": explanation})))
+        assert f"No map is shown: {why}" in page.says()
 
 
 def test_what_was_measured_stands_beside_its_face_once_and_is_no_markup() -> None:

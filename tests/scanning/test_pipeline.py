@@ -18,9 +18,9 @@ from unmask.scanning.ahead import ahead, within
 from unmask.scanning.evidence import sentence
 from unmask.scanning.options import Options, report_of
 from unmask.scanning.pipeline import KEPT_FRAMES, Clock, Scanner
-from unmask.types import FileReport, Pixels, UnmaskError
+from unmask.types import Explanation, FileReport, Pixels, UnmaskError
 
-from .make import SIZE, clip, save, tinted, write_bundle
+from .make import EXPLANATION, SIZE, clip, save, tinted, write_bundle
 
 RED = 0.2
 
@@ -275,6 +275,18 @@ def test_pictures_are_made_when_asked_for(options: Options, portrait: Pixels, tm
         assert Image.open(io.BytesIO(picture)).size == (SIZE, SIZE)
     assert options.ready().scan(path).faces[0].thumbnail is None
     assert "thumbnail" not in face.model_dump()
+
+
+@pytest.mark.parametrize("explanation", [None, EXPLANATION.model_copy(update={"localises": False})])
+def test_a_map_that_points_no_better_than_the_middle_is_not_drawn(
+    options: Options, portrait: Pixels, tmp_path: Path, explanation: Explanation | None
+) -> None:
+    bundle = write_bundle(tmp_path / "bundle", explanation=explanation)
+    scanner = options.model_copy(update={"pictures": True, "detector": str(bundle)}).ready()
+    (face,) = scanner.scan(save(tinted(portrait, RED), tmp_path / "a.png")).faces
+    assert face.thumbnail is not None
+    assert face.heat is None
+    assert report_of(scanner).explanation == explanation
 
 
 def test_a_sheet_shows_the_frames_with_their_boxes(options: Options, portrait: Pixels, tmp_path: Path) -> None:

@@ -56,7 +56,8 @@ def scan(
         error_rate: share of real faces that may be called fake, and of forged ones that may be called real.
         whole_image: ask about the whole image alone; with a detector of faces that is an error.
         checks: take a verdict back that turns round under JPEG 70, half size or a mild blur.
-        pictures: make thumbnails and heat maps for HTML; they cost 64 more scores for each face.
+        pictures: make thumbnails for HTML, and heat maps where they were measured to point at forgeries; one costs 64
+            more scores for each face.
         jobs: processes for several files; default one for each core, at most 8.
         threads: of the detector in each of them; default: cores / jobs.
         limits: what one file may cost; see `unmask.media.Limits`.

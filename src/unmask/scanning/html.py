@@ -29,6 +29,7 @@ from unmask.scanning.words import (
     event,
     facts,
     headline,
+    map_note,
     meaning_of,
     meaning_of_whole,
     odds,
@@ -38,7 +39,7 @@ from unmask.scanning.words import (
     span,
     telling,
 )
-from unmask.types import EvidenceKind, FaceReport, FileReport, PassedOver, Report, State, WholeReport
+from unmask.types import EvidenceKind, Explanation, FaceReport, FileReport, PassedOver, Report, State, WholeReport
 
 SHOWN_IN_NOTEBOOK = 20  # rows; the rest is in the full report
 SHOWN_OPEN = 8  # files; more than these are folded, and printed only where the reader unfolds them
@@ -187,6 +188,7 @@ def _faces(file: FileReport, report: Report, level: int) -> str:
             "<p>The number of the file is not the highest of these: the more faces are looked at, the more likely is "
         )
         note += "a high number by chance, and the file's number allows for that.</p>"
+    note += _map_note(file.faces, report.explanation)
     cards = "".join(_face(k, face, file, report, level + 1) for k, face in enumerate(file.faces, 1))
     return f'<section class="faces"><h{level}>Face by face</h{level}>{note}{cards}</section>\n'
 
@@ -204,7 +206,8 @@ def _whole(file: FileReport, report: Report, level: int) -> str:
         drawing += f"""<figure>{timeline(whole.frames, length, unsure, name, "chance of generation")}
 <figcaption>One dot a frame, each judged alone; filled: 50\u00a0% or above.</figcaption>
 </figure>"""
-    return f"""<section class="faces"><h{level}>{name}</h{level}><article class="face">
+    about = report.whole.explanation if report.whole else report.explanation
+    return f"""<section class="faces"><h{level}>{name}</h{level}>{_map_note([whole], about)}<article class="face">
 <div class="images">{_pictures(whole, "Its most telling part")}</div><div class="about">{drawing}
 {_reasons(unsaid(file, "picture", whole.reasons, DRAWN), MEASURED)}</div>
 </article></section>
@@ -236,6 +239,14 @@ def _face(k: int, face: FaceReport, file: FileReport, report: Report, level: int
 
 def _traces(face: FaceReport) -> str:
     return f"<p>{_sentence(say(said(face.traces)))}</p>" if face.traces else ""
+
+
+def _map_note(shown: Sequence[FaceReport | WholeReport], explanation: Explanation | None) -> str:
+    """Said once, where there are images."""
+    if all(one.thumbnail is None for one in shown):
+        return ""
+    said = map_note(explanation, any(one.heat is not None for one in shown))
+    return f"<p>{say(said)}</p>" if said else ""
 
 
 def _pictures(face: FaceReport | WholeReport, name: str) -> str:

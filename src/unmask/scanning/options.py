@@ -88,6 +88,7 @@ def report_of(scanner: Scanner) -> Report:
         trained_on=card.trained_on,
         limits=card.limits,
         unsure=_unsure(card, scanner.settings),
+        explanation=card.explanation,
         whole=_known(scanner.whole, scanner.settings) if scanner.whole else None,
         files=(),
     )
@@ -101,6 +102,7 @@ def _known(scorer: Scorer, settings: Settings) -> WholeDetector:
         trained_on=card.trained_on,
         limits=card.limits,
         unsure=_unsure(card, settings),
+        explanation=card.explanation,
     )
 
 

@@ -8,12 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from unmask.bundles.calibration import probability
-from unmask.explainers.occlusion import Occlusion
+from unmask.registry import create
 from unmask.scanning import checks, overlay, traces
 from unmask.scanning.evidence import piece
 from unmask.scanning.regions import hidden, in_crop, regions
 from unmask.scanning.verdict import Verdict, face_verdict
-from unmask.types import Calibration, Card, Evidence, Face, FaceReport, Fact, Floats, Pixels, Sample, Settings, Traces
+from unmask.types import (
+    Calibration,
+    Card,
+    Evidence,
+    Explanation,
+    Face,
+    FaceReport,
+    Fact,
+    Floats,
+    Pixels,
+    Sample,
+    Settings,
+    Traces,
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,7 @@ class Judge:
     what: str = "face"  # "picture" where the whole of it is looked at
     length: int = 1
     card: Card | None = None  # of a bundle that may say what made an image
+    explanation: Explanation | None = None  # unless it localises, no map is drawn
 
     def unfit(self, seen: Sequence[Seen]) -> list[Evidence]:
         """Why one person cannot be judged, or nothing."""
@@ -129,7 +143,8 @@ class Judge:
         return verdict.beside(piece("region", self.what, facts))
 
     def report(self, track: int, verdict: Verdict, seen: Sequence[Seen], *, pictures: bool) -> FaceReport:
-        """What is written down about one person; with `pictures`, also its most telling crop and the heat over it."""
+        """What is written down about one person; with `pictures`, also its most telling crop, and the heat over it
+        where the detector's maps were measured to point at forgeries."""
         thumbnail, heated = self.pictures(verdict, seen) if pictures else (None, None)
         return FaceReport(
             track=track,
@@ -146,14 +161,16 @@ class Judge:
         )
 
     def pictures(self, verdict: Verdict, seen: Sequence[Seen]) -> tuple[bytes | None, bytes | None]:
-        """The most telling crop and the heat over it, as JPEG, where a crop was kept."""
+        """The most telling crop and the heat over it, as JPEG, where a crop was kept and maps point at forgeries."""
         found = self.telling(verdict, seen)
         if found is None or found.image is None:
             return None, None
         telling, towards_fake = found.image, _towards_fake(verdict)
         if self.length > 1:  # 64 more windows to score would take longer than the scan
             return overlay.jpeg(telling[self.length // 2]), None
-        heat = Occlusion()(self.margins, telling, towards_fake=towards_fake)
+        if self.explanation is None or not self.explanation.localises:
+            return overlay.jpeg(telling), None
+        heat = create("explainer", self.explanation.explainer)(self.margins, telling, towards_fake=towards_fake)
         return overlay.jpeg(telling), overlay.jpeg(overlay.overlay(telling, heat))
 
     def telling(self, verdict: Verdict, seen: Sequence[Seen]) -> Seen | None:

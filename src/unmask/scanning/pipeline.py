@@ -117,7 +117,7 @@ class Scanner:
         scorer: of faces; where these are not asked about, that of `whole`.
         face_detector: None where faces are not asked about.
         whole: of whole images; None where it is not asked whether an image was generated as a whole.
-        pictures: also make the thumbnail and the heat map of each face.
+        pictures: also make the thumbnail of each face, and the heat map where the detector's maps point at forgeries.
     """
 
     scorer: Scorer
@@ -348,7 +348,8 @@ class Scanner:
     def _ready_judge(self) -> Judge:
         card = self.scorer.card
         assert card.calibration is not None  # `ready` refuses bundles without one
-        return Judge(card.calibration, card.ood_threshold, self._margins, self.settings, length=self.length, card=card)
+        about = (card.calibration, card.ood_threshold, self._margins, self.settings)
+        return Judge(*about, length=self.length, card=card, explanation=card.explanation)
 
     def _margins(self, crops: Pixels) -> Floats:
         return log_odds(self.scorer.logits(crops), self.scorer.card.classes)

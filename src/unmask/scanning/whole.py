@@ -92,7 +92,8 @@ class WholeImages:
     def _judge(self) -> Judge:
         card = self.scorer.card
         assert card.calibration is not None  # `ready` refuses bundles without one
-        return Judge(card.calibration, card.ood_threshold, self._margins, self.settings, "picture")
+        about = (card.calibration, card.ood_threshold, self._margins, self.settings)
+        return Judge(*about, "picture", explanation=card.explanation)
 
     def _margins(self, tiles: Pixels) -> Floats:
         return log_odds(self.scorer.logits(tiles), self.scorer.card.classes)

@@ -7,7 +7,7 @@ import math
 import unicodedata
 from collections.abc import Mapping
 
-from unmask.types import FileReport, Report, State, WholeReport
+from unmask.types import Explanation, FileReport, Report, State, WholeReport
 
 STATES: dict[State, str] = {
     "fake": "Likely forged",
@@ -214,7 +214,24 @@ C2PA = {
     "not_checked": "not checked",
 }
 
-HEAT_NOTE = "Red: where greying out the image changes the answer most. It is not a proof of where the image was edited."
+HEAT_NOTE = "Red: where hiding the image changes the answer most. It is not a proof of where the image was edited."
+
+
+def map_note(explanation: Explanation | None, shown: bool) -> str:
+    """How well the maps that are shown were measured to point at forgeries, or why none is shown."""
+    if explanation is None:
+        return "" if shown else "No map is shown: how well maps of this detector point at forgeries was not measured."
+    e = explanation
+    measured = (
+        f"On {e.crops} forgeries with known masks its highest point lay in the forged region in {percent(e.pointing)} "
+        f"of cases, and {percent(e.mass)} of its weight; of a map that always shows the middle, "
+        f"{percent(e.centre_pointing)} and {percent(e.centre_mass)}."
+    )
+    if shown:
+        return f"Maps by {e.explainer}. {measured}"
+    if e.localises:
+        return ""  # the detector has maps; of this file none was made
+    return f"No map is shown: the best one for this detector ({e.explainer}) did not surely beat the middle. {measured}"
 
 
 def size(seconds: float) -> str:

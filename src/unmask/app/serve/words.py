@@ -25,6 +25,7 @@ from unmask.scanning.words import (
     event,
     facts,
     headline,
+    map_note,
     meaning_of,
     meaning_of_whole,
     percent,
@@ -59,6 +60,7 @@ class WholeWords(BaseModel):
     meaning: str
     reasons: list[str]
     measured: list[str] = Field(description="what was measured besides the reasons")
+    map_note: str = Field(description="how well its maps were measured to point, or why none is shown")
 
 
 class Words(BaseModel):
@@ -81,7 +83,8 @@ class Words(BaseModel):
     provenance: list[tuple[str, str]]
     provenance_note: str
     measured_title: str = Field(description="of what was measured besides the reasons")
-    heat_note: str
+    heat_note: str = Field(description="what a heat map shows")
+    map_note: str = Field(description="how well the maps of faces were measured to point, or why none is shown")
     trained_on: list[str]
     limits: list[str]
 
@@ -108,6 +111,7 @@ def words_of(report: Report) -> Words:
         provenance_note=PROVENANCE_NOTE,
         measured_title=MEASURED,
         heat_note=HEAT_NOTE,
+        map_note=map_note(report.explanation, any(face.heat is not None for face in file.faces)),
         trained_on=_shown(report.trained_on),
         limits=_shown(report.limits),
     )
@@ -123,6 +127,7 @@ def _whole(file: FileReport, whole: WholeReport, report: Report) -> WholeWords:
         meaning=meaning_of_whole(whole, report),
         reasons=_shown(whole.reasons),
         measured=_shown(unsaid(file, "picture", whole.reasons, DRAWN)),
+        map_note=map_note(report.whole.explanation if report.whole else report.explanation, whole.heat is not None),
     )
 
 

@@ -24,7 +24,9 @@ class Wishes(Plain):
 
     frames: int | None = Field(None, ge=1, le=256, description="frames of a video to look at, evenly spaced in time")
     error_rate: float | None = Field(None, ge=0.001, le=0.499, description="share of wrong calls to accept, per side")
-    pictures: bool = Field(True, description="also make face images and heat maps; they cost 64 scores a face")
+    pictures: bool = Field(
+        True, description="also make face images and, where a detector's maps point at forgeries, heat maps"
+    )
 
     def applied(self, scanner: Scanner) -> Scanner:
         asked = self.model_dump(include={"frames", "error_rate"}, exclude_none=True)

@@ -21,7 +21,7 @@ export async function faces(words, file, report, pictures, stage) {
     chips.append(chip);
   }
   await choose(words.deciding);
-  return node("section", {}, node("h2", {}, "Face by face"), chips, place);
+  return node("section", {}, node("h2", {}, "Face by face"), words.map_note ? node("p", { class: "screen" }, words.map_note) : "", chips, place);
 }
 
 async function card(told, face, file, report, pictures, words, stage) {
@@ -29,7 +29,8 @@ async function card(told, face, file, report, pictures, words, stage) {
   right.append(node("p", {}, told.number ? `Chance of forgery: ${told.number}${told.interval ? ` (90 % interval: ${told.interval})` : ""}` : "No number is given."));
   if (new Set(face.samples.map((sample) => sample.t)).size > 1) right.append(timeline(told, face, file, report.unsure, stage));
   if (told.reasons.length) right.append(node("h3", {}, "Why"), list(told.reasons));
-  if (told.measured.length) right.append(node("h3", {}, words.measured_title), list(told.measured));
+  // The page prints to one sheet; the report that one downloads prints all of it.
+  if (told.measured.length) right.append(node("div", { class: "screen" }, node("h3", {}, words.measured_title), list(told.measured)));
   return node("article", { class: `face ${face.state}` }, await picture(told, pictures, words.heat_note), right);
 }
 

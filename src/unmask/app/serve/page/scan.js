@@ -107,8 +107,8 @@ function answer(words, found, unsure, why) {
 async function whole(words, { face, heat }) {
   const shown = [node("figure", {}, node("img", { src: await blob(face), alt: "The most telling part of the picture" }), node("figcaption", {}, "As the detector saw it."))];
   if (heat) shown.push(node("figure", {}, node("img", { src: await blob(heat), alt: "The parts that the answer rests on" }), node("figcaption", {}, words.heat_note)));
-  const measured = words.whole.measured.length ? [node("h3", {}, words.measured_title), list(words.whole.measured)] : [];
-  return section("The picture as a whole", node("div", { class: "two" }, ...shown), ...measured);
+  const measured = words.whole.measured.length ? [node("div", { class: "screen" }, node("h3", {}, words.measured_title), list(words.whole.measured))] : [];
+  return section("The picture as a whole", words.whole.map_note ? node("p", { class: "screen" }, words.whole.map_note) : "", node("div", { class: "two" }, ...shown), ...measured);
 }
 
 function scale(found, unsure, words) {
