@@ -343,6 +343,18 @@ class DetectorInfo(Plain):
     weights_sha256: str
 
 
+class LikelihoodRatio(Plain):
+    """How much more probable what was seen is if it is a forgery than if it is not: what the finding itself weighs,
+    before any opinion of how common forgeries are. Courts ask for it. As log10; 1 = ten times."""
+
+    log10: float
+    low: float = Field(description="90 % interval, log10")
+    high: float
+    bounded: bool = Field(
+        description="whether it was cut: n validation items of the other class carry no ratio beyond n + 1"
+    )
+
+
 class Sample(Plain):
     """One face in one frame, or in one window of frames in a row."""
 
@@ -400,11 +412,26 @@ class WholeReport(Plain):
     score: float | None = Field(None, description="calibrated P(generated as a whole), at equal priors")
     low: float | None = None
     high: float | None = None
+    likelihood_ratio: LikelihoodRatio | None = Field(None, description="of generated : not generated")
     reasons: tuple[Text, ...] = ()
     detector: DetectorInfo
     frames: tuple[FrameScore, ...] = ()
     thumbnail: bytes | None = Field(None, exclude=True, repr=False)  # JPEG of the most telling tile
     heat: bytes | None = Field(None, exclude=True, repr=False)  # JPEG, heat map over that tile, where such maps point
+
+
+class Opinion(Plain):
+    """What a further detector, or the fusion of several, says of the same file."""
+
+    name: str
+    weights_sha256: str = Field(description="of a fusion the sha256 of its file")
+    about: Literal["faces", "whole"] = Field(description="the question that it answers")
+    state: State
+    score: float | None = None
+    low: float | None = None
+    high: float | None = None
+    likelihood_ratio: LikelihoodRatio | None = None
+    reasons: tuple[Text, ...] = ()
 
 
 class FileReport(Plain):
@@ -428,6 +455,9 @@ class FileReport(Plain):
     )
     low: float | None = None
     high: float | None = None
+    likelihood_ratio: LikelihoodRatio | None = Field(
+        None, description="of at least one face is forged : none is; None = no number"
+    )
     reasons: tuple[Text, ...] = ()
     rests_on: int | None = Field(None, description="track of the face that weighs most in the score")
     detector: DetectorInfo | None = None
@@ -437,6 +467,10 @@ class FileReport(Plain):
     evidence: tuple[Evidence, ...] = Field(
         (), description="all that was measured, a sentence each; the texts of `reasons` are among them"
     )
+    others: tuple[Opinion, ...] = Field(
+        (), description="of further detectors that were named; they have no part in `state`"
+    )
+    fused: Opinion | None = Field(None, description="of all detectors together, where a fusion was given")
     seconds_spent: dict[str, float] = Field(default_factory=dict, description="wall seconds by stage")
     sheet: bytes | None = Field(None, exclude=True, repr=False)  # JPEG: the image or key frames, with boxes
 
@@ -458,6 +492,8 @@ class Settings(Plain):
     faces_sha256: str = ""
     whole_image: bool = Field(False, description="only the question of the whole image was asked")
     checks: bool = True
+    also: tuple[str, ...] = Field((), description="weights of the further detectors, sha256")
+    fusion: str = Field("", description="sha256 of the fusion's file; empty = none")
 
 
 class PassedOver(Plain):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -74,6 +74,7 @@ def scan(
     from unmask.scanning.options import Options, report_of
     from unmask.types import UnmaskError
 
+    threads_asked: dict[str, Any] = {} if threads is None else {"threads": threads}
     try:
         options = Options(
             detector=detector,
@@ -87,7 +88,7 @@ def scan(
             pictures=pictures,
             allow_url=allow_url,
             limits=limits or Limits(),
-            **({} if threads is None else {"threads": threads}),
+            **threads_asked,
         )
     except ValidationError as error:
         first = error.errors()[0]

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from importlib.resources import files as resources
 
+from unmask.scanning.beside import opinion
 from unmask.scanning.drawing import Band, scale, summary, timeline
 from unmask.scanning.evidence import unsaid
 from unmask.scanning.traces import said
@@ -38,6 +39,7 @@ from unmask.scanning.words import (
     short,
     span,
     telling,
+    weighs,
 )
 from unmask.types import EvidenceKind, Explanation, FaceReport, FileReport, PassedOver, Report, State, WholeReport
 
@@ -114,7 +116,7 @@ def snippet(report: Report) -> str:
 
 def _single(file: FileReport, report: Report) -> str:
     found = _faces(file, report, 2) + _whole(file, report, 2)
-    return _verdict(file, report, 1) + _sheet(file) + _facts(file) + found + _provenance(file, 2)
+    return _verdict(file, report, 1) + _beside(file, 2) + _sheet(file) + _facts(file) + found + _provenance(file, 2)
 
 
 def _verdict(file: FileReport, report: Report, level: int) -> str:
@@ -159,7 +161,32 @@ def _number(found: FileReport | WholeReport, unsure: Band | None, what: str, nam
     legend += ["shaded: the detector cannot tell there"] if unsure else []
     return f"""<p class="number"><strong>{percent(found.score)}</strong>{between}</p>
 <figure>{scale(found.score, found.low, found.high, unsure, name)}
-<figcaption>{what[0].upper()}{what[1:]}. {"; ".join(legend).capitalize()}.</figcaption></figure>"""
+<figcaption>{what[0].upper()}{what[1:]}. {"; ".join(legend).capitalize()}.</figcaption></figure>
+<p>{say(weighs(found))}</p>"""
+
+
+def _beside(file: FileReport, level: int) -> str:
+    """What further detectors say, and the fusion of all, where they were asked."""
+    if not file.others:
+        return ""
+    given = [opinion(file), *file.others, *((file.fused,) if file.fused else ())]
+    rows = "".join(
+        f'<tr><th scope="row">{say(one.name)}</th><td>{"whole image" if one.about == "whole" else "faces"}</td>'
+        f"<td>{_icon(one.state)}{(WHOLE if one.about == 'whole' else STATES)[one.state]}</td>"
+        f"<td>{percent(one.score) if one.score is not None else '–'}</td><td>{span(one.low, one.high) or '–'}</td>"
+        f"<td>{say('; '.join(one.reasons))}</td></tr>"
+        for one in given
+    )
+    head = "".join(
+        f'<th scope="col">{name}</th>'
+        for name in ("Detector", "Question", "Answer", "Number", "90\u00a0% interval", "Why")
+    )
+    weight = f"<p>Fusion: {say(weighs(file.fused))}</p>" if file.fused and file.fused.likelihood_ratio else ""
+    return f"""<section class="beside"><h{level}>Detectors side by side</h{level}>
+<p>The answer above is that of the first. Detectors that agree are not independent witnesses: do not multiply them.</p>
+<div class="wide" role="region" aria-label="Detectors side by side" tabindex="0">
+<table class="files"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{weight}</section>
+"""
 
 
 def _sheet(file: FileReport) -> str:
@@ -314,7 +341,7 @@ def _passed_over(report: Report) -> str:
 def _folded(k: int, file: FileReport, path: str, ordered: Sequence[FileReport], report: Report) -> str:
     found = telling(file)
     number = f", {percent(found.score)}" if found.score is not None else ""
-    inside = _verdict(file, report, 3) + _sheet(file) + _facts(file) + _faces(file, report, 4)
+    inside = _verdict(file, report, 3) + _beside(file, 4) + _sheet(file) + _facts(file) + _faces(file, report, 4)
     inside += _whole(file, report, 4) + _provenance(file, 4)
     return f"""<details class="file"{" open" if len(ordered) <= SHOWN_OPEN else ""}>
 <summary>{_icon(file.state)}<bdi>{say(path, 120)}</bdi>: {short(file)}{number}</summary>

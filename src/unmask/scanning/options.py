@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pydantic import Field
 
@@ -11,6 +12,7 @@ from unmask._version import __version__
 from unmask.bundles import SHIPPED, Reading, Scorer, installed, load
 from unmask.faces import FaceDetector
 from unmask.media import Limits
+from unmask.scanning.beside import Fused
 from unmask.scanning.pipeline import Scanner, ready
 from unmask.scanning.verdict import unsure_between
 from unmask.types import Card, Pixels, Plain, Report, Settings, WholeDetector
@@ -27,6 +29,8 @@ class Options(Plain):
     whole: str = Field(
         "auto", description='of whole images: "auto" (the shipped one beside a shipped one), "none", or as the above'
     )
+    also: tuple[str, ...] = Field((), description="further detectors, as `detector`, whose answers stand beside it")
+    fusion: str = Field("", description="file of `unmask eval fuse` that makes one number of all of them; empty = none")
     runtime: str = Field("auto", description="auto, or one of unmask.bundles.RUNTIMES")
     faces: str = Field("embedded", description='"embedded", "yunet", or the path of an ONNX file of that layout')
     frames: int = Field(32, ge=1, le=10_000)
@@ -49,6 +53,8 @@ class Options(Plain):
         scorer = load(name, runtime=self.runtime, threads=self.threads, elsewhere=elsewhere)
         # One thread for the face detector: it works beside the decoder, and a net of its size gains nothing from more.
         face_detector = FaceDetector.load(self.faces, threads=1) if scorer.card.input.margin > 0 else None
+        others = tuple(self._alone(name).ready() for name in self.also)
+        fusion = Fused.read(Path(self.fusion), [scorer, *(other.scorer for other in others)]) if self.fusion else None
         settings = Settings(
             frames=self.frames,
             error_rate=self.error_rate,
@@ -56,6 +62,8 @@ class Options(Plain):
             faces_sha256=face_detector.sha256 if face_detector else "",
             whole_image=self.whole_image or face_detector is None,
             checks=self.checks,
+            also=tuple(other.scorer.weights_sha256 for other in others),
+            fusion=fusion.fusion.sha256 if fusion else "",
         )
         return ready(
             scorer,
@@ -65,7 +73,14 @@ class Options(Plain):
             allow_url=self.allow_url,
             pictures=self.pictures,
             whole=self._whole() if face_detector else None,
+            others=others,
+            fusion=fusion,
         )
+
+    def _alone(self, name: str) -> Options:
+        """The same with one of the further detectors, which is asked one question and draws nothing."""
+        own = {"detector": name, "whole": "none", "whole_image": False, "pictures": False, "also": (), "fusion": ""}
+        return self.model_copy(update=own)
 
     def _whole(self) -> Scorer | None:
         """What answers the second question. Raises: UnmaskError for a bundle that cannot be had."""

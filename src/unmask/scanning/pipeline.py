@@ -25,10 +25,11 @@ from unmask.faces.window import windows
 from unmask.media import Limits, MediaError, open_media
 from unmask.scanning import checks, closer
 from unmask.scanning.ahead import ahead
+from unmask.scanning.beside import Fused, opinion
 from unmask.scanning.evidence import note, once, piece
 from unmask.scanning.person import Judge, Seen
 from unmask.scanning.sheet import Key, sheet, small
-from unmask.scanning.verdict import Verdict, file_state, file_verdict
+from unmask.scanning.verdict import Verdict, file_state, file_verdict, weight
 from unmask.scanning.whole import WholeImages
 from unmask.scanning.words import claims
 from unmask.types import (
@@ -117,6 +118,8 @@ class Scanner:
         scorer: of faces; where these are not asked about, that of `whole`.
         face_detector: None where faces are not asked about.
         whole: of whole images; None where it is not asked whether an image was generated as a whole.
+        others: of further detectors, whose answers stand beside these.
+        fusion: what makes one number of the answers of all detectors.
         pictures: also make the thumbnail of each face, and the heat map where the detector's maps point at forgeries.
     """
 
@@ -127,6 +130,8 @@ class Scanner:
     allow_url: bool = False
     pictures: bool = False
     whole: Scorer | None = None
+    others: tuple[Scanner, ...] = ()
+    fusion: Fused | None = None
 
     @property
     def _whole(self) -> WholeImages | None:
@@ -155,6 +160,16 @@ class Scanner:
     def scan_media(self, media: Media, clock: Clock | None = None) -> FileReport:
         """The report on an opened media file, for instance a camera's."""
         clock = clock or Clock()
+        report = self._alone(media, clock)
+        if not self.others:
+            return report
+        with clock("others"):
+            others = tuple(opinion(other.scan_media(media)) for other in self.others)
+        fused = self.fusion(opinion(report), others, self.settings.error_rate) if self.fusion else None
+        return report.model_copy(update={"others": others, "fused": fused, "seconds_spent": clock.all()})
+
+    def _alone(self, media: Media, clock: Clock) -> FileReport:
+        """What this detector says, and that of whole images."""
         gathered = self._gather(media, clock)
         verdict, faces = self._judge(media, gathered, clock)
         whole, of_whole = self._judge_whole(gathered, verdict, clock)
@@ -180,6 +195,7 @@ class Scanner:
             score=verdict.score,
             low=verdict.low,
             high=verdict.high,
+            likelihood_ratio=weight(self.scorer.card.calibration, verdict),
             reasons=verdict.texts,
             rests_on=verdict.rests_on,
             detector=self.detector,
@@ -364,12 +380,15 @@ def ready(
     allow_url: bool = False,
     pictures: bool = False,
     whole: Scorer | None = None,
+    others: tuple[Scanner, ...] = (),
+    fusion: Fused | None = None,
 ) -> Scanner:
     """A scanner whose parts fit each other.
 
     Args:
         scorer: of faces, or of whole images (margin 0): then it is the only one.
         whole: of whole images, asked beside that of faces.
+        others, fusion: further detectors on the same files, and what makes one number of all.
     Raises: UnmaskError for a detector without calibration, or a wish that it cannot meet.
     """
     card = scorer.card
@@ -387,7 +406,7 @@ def ready(
         )
     if card.input.margin > 0 and face_detector is None:
         raise BundleError(f"detector {card.name!r} needs a face detector")
-    return Scanner(scorer, face_detector, settings, limits, allow_url, pictures, whole)
+    return Scanner(scorer, face_detector, settings, limits, allow_url, pictures, whole, others, fusion)
 
 
 def _check(card: Card) -> None:

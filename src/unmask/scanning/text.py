@@ -28,8 +28,9 @@ from unmask.scanning.words import (
     span,
     telling,
     visible,
+    weighs,
 )
-from unmask.types import EvidenceKind, FaceReport, FileReport, PassedOver, Report, State, WholeReport
+from unmask.types import EvidenceKind, FaceReport, FileReport, Opinion, PassedOver, Report, State, WholeReport
 
 COLOURS: dict[State, str] = {
     "fake": "bold red",
@@ -81,6 +82,7 @@ def single(file: FileReport, report: Report) -> Text:
     if file.whole is not None:
         whole, asked = file.whole, (WHOLE_ASKED, WHOLE[file.whole.state])
         rows += _answer(whole, whole.state, asked, event(whole=True), meaning_of_whole(whole, report))
+    rows += [_opinion(one) for one in (*file.others, *((file.fused,) if file.fused else ()))]
     if file.media:
         rows.append(Text(_media(file), "dim"))
     rows.append(Text(_detectors(report), "dim"))
@@ -102,7 +104,19 @@ def _answer(
     rows = [Text.assemble((f"{asked[0]} ", "bold"), (asked[1], COLOURS[state]))] if asked else []
     if found.score is not None:
         rows.append(Text(f"{number(found)}: {what}; in brackets its 90 % interval"))
+    if weight := weighs(found):
+        rows.append(Text(weight))
     return [*rows, Text(meaning), *(Text(f"  - {visible(reason)}") for reason in found.reasons)]
+
+
+def _opinion(one: Opinion) -> Text:
+    """What a further detector or a fusion says, in one line."""
+    first = f"  {visible(one.reasons[0], 200)}" if one.reasons else ""
+    question = "whole image" if one.about == "whole" else "faces"
+    answer = (STATES if one.about == "faces" else WHOLE)[one.state]
+    return Text.assemble(
+        (answer, COLOURS[one.state]), f"  {number(one)}  {visible(one.name)} ({question})", (first, "dim")
+    )
 
 
 def _detectors(report: Report) -> str:
@@ -127,7 +141,7 @@ def passed_over(passed: Sequence[PassedOver]) -> Text:
     return Text(visible(f"{count:,} {'file' if count == 1 else 'files'} passed over: {told(passed)}"), "yellow")
 
 
-def number(found: FileReport | FaceReport | WholeReport) -> str:
+def number(found: FileReport | FaceReport | WholeReport | Opinion) -> str:
     """ "87 % (70 % to 95 %)", or a dash: a state without a number has none."""
     if found.score is None:
         return "-"

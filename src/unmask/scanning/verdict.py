@@ -28,9 +28,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.bundles.calibration import interval, p_values, probability
+from unmask.bundles.calibration import interval, likelihood_ratio, p_values, probability
 from unmask.scanning.evidence import piece
-from unmask.types import Calibration, Evidence, Floats, State
+from unmask.types import Calibration, Evidence, Floats, LikelihoodRatio, State
 
 SURE = 1e-6  # no score is closer than this to 0 or 1 when odds are taken: no calibration set can tell one in a million
 
@@ -109,6 +109,13 @@ def decide(calibration: Calibration, x: float, error_rate: float, k: int = 1) ->
         return "real", piece("rare_forged", "face", {"share": p_fake})
     facts = {"real": p_real, "forged": p_fake, "needed": error_rate / k, "faces": k}
     return "uncertain", piece("undecided", "face", facts)
+
+
+def weight(calibration: Calibration | None, verdict: Verdict) -> LikelihoodRatio | None:
+    """What the finding weighs, where there is a number."""
+    if calibration is None or verdict.score is None or verdict.low is None or verdict.high is None:
+        return None
+    return likelihood_ratio(calibration, verdict.score, verdict.low, verdict.high)
 
 
 def file_verdict(faces: Sequence[Verdict], seen: Sequence[int] = ()) -> Verdict:

@@ -18,7 +18,7 @@ from unmask.bundles.calibration import log_odds, probability
 from unmask.scanning import checks
 from unmask.scanning.evidence import note, piece
 from unmask.scanning.person import Judge, Seen
-from unmask.scanning.verdict import Verdict
+from unmask.scanning.verdict import Verdict, weight
 from unmask.tiling import inputs
 from unmask.types import DetectorInfo, Evidence, Face, Floats, Frame, FrameScore, Pixels, Settings, WholeReport
 
@@ -77,6 +77,7 @@ class WholeImages:
             score=verdict.score,
             low=verdict.low,
             high=verdict.high,
+            likelihood_ratio=weight(self.scorer.card.calibration, verdict),
             reasons=verdict.texts,
             detector=self.detector,
             frames=tuple(self._frame(one, tiles) for one in whole),

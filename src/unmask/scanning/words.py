@@ -7,7 +7,7 @@ import math
 import unicodedata
 from collections.abc import Mapping
 
-from unmask.types import Explanation, FileReport, Report, State, WholeReport
+from unmask.types import Explanation, FileReport, Opinion, Report, State, WholeReport
 
 STATES: dict[State, str] = {
     "fake": "Likely forged",
@@ -102,6 +102,26 @@ def event(whole: bool) -> str:
     """What the number is the probability of, by the question."""
     what = "it was generated as a whole" if whole else "at least one face is forged"
     return f"probability that {what}, if {'generated' if whole else 'forged'} and real files were equally common"
+
+
+def weighs(found: FileReport | WholeReport | Opinion) -> str:
+    """The likelihood ratio as a plain sentence, or nothing where there is none."""
+    ratio = found.likelihood_ratio
+    if ratio is None:
+        return ""
+    if isinstance(found, FileReport) or (isinstance(found, Opinion) and found.about == "faces"):
+        forged, real = "if at least one face is forged", "if none is"
+    else:
+        forged, real = "if it was generated as a whole", "if it was not"
+    first, second = (forged, real) if ratio.log10 >= 0 else (real, forged)
+    times = 10 ** abs(ratio.log10)
+    much = f"about {times:.2g} times as probable {first} as {second}"
+    if ratio.bounded:
+        much = f"at least {times:,.0f} times as probable {first} as {second}, and the calibration data show no more"
+    if times < 1.05:
+        much = f"equally probable {first} and {second}"
+    interval = f"90\u00a0% interval {ratio.low:.1f} to {ratio.high:.1f}"
+    return f"What the detector saw is {much} (likelihood ratio, log10: {ratio.log10:.1f}, {interval})."
 
 
 def telling(file: FileReport) -> FileReport | WholeReport:

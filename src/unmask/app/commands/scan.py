@@ -35,9 +35,19 @@ def scan(
     detector: Annotated[
         str,
         typer.Option(
-            help="embedded, clip, the path of a bundle, or hub:owner/name@revision.", rich_help_panel=DETECTION
+            help="embedded, clip, the path of a bundle, or hub:owner/name@revision. Several, separated by commas, "
+            "stand side by side; the verdict is the first one's.",
+            rich_help_panel=DETECTION,
         ),
     ] = "embedded",
+    fusion: Annotated[
+        str,
+        typer.Option(
+            help="File of `unmask eval fuse` that makes one number of these detectors.",
+            rich_help_panel=DETECTION,
+            show_default=False,
+        ),
+    ] = "",
     whole_detector: Annotated[
         str,
         typer.Option(
@@ -150,6 +160,7 @@ def scan(
     Each file gets a verdict, its reasons and, where a detector can answer, a calibrated probability with an interval.
     """
     with errors_in_a_line():
+        from unmask.app.progress import listed as listed_names
         from unmask.app.scanning import Wanted, run, run_on_ray
         from unmask.media import Limits
         from unmask.scanning import batch
@@ -168,8 +179,13 @@ def scan(
             frames=max_frames or Limits.frames,
             decode_seconds=max_decode_seconds or Limits.decode_seconds,
         )
+        first, *also = [detector] if Path(detector).exists() else listed_names(detector)
+        if fusion and not also:
+            raise typer.BadParameter("a fusion is of several: --detector A,B", param_hint="--fusion")
         options = Options(
-            detector=detector,
+            detector=first,
+            also=tuple(also),
+            fusion=fusion,
             whole=whole_detector,
             runtime=runtime,
             faces=face_detector,
