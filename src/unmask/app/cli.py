@@ -1,6 +1,6 @@
 """The command line. Each command is a function in `commands/`; here they get their names, groups and panels.
 
-    unmask scan | explain | serve | info | pull | schema
+    unmask scan | explain | report-wrong | serve | info | pull | schema
     unmask identity enrol | check | list | show | remove
     unmask data    index | list | card | extract | forge | verify-synthetic | scenes | tokeniser | poison | show | check
                    split | join | filter
@@ -8,6 +8,7 @@
     unmask attack
     unmask eval    evaluate | bench | protocols | robustness | fairness | coverage | invariance | fuse | certify
                    explain | attribution | verify | localisation | retrieval | zero-shot | sts | compare
+                   regressions
 
 A new command is a function in a file of `commands/` and one line below.
 """
@@ -47,6 +48,7 @@ from unmask.app.commands import (
     serve,
     train,
     verify,
+    wrong,
 )
 
 PANELS = SCAN, DATA, TRAIN, EVALUATE = "Scan", "Data", "Train", "Evaluate"
@@ -95,6 +97,7 @@ def unmask(
 
 app.command(epilog=scan.EXIT_CODES, rich_help_panel=SCAN)(scan.scan)
 app.command(rich_help_panel=SCAN)(explain.explain)
+app.command("report-wrong", rich_help_panel=SCAN)(wrong.report_wrong)
 app.command(rich_help_panel=SCAN)(serve.serve)
 app.command(rich_help_panel=SCAN)(info.info)
 app.command(rich_help_panel=SCAN)(info.pull)
@@ -144,6 +147,7 @@ eval_group.command()(verify.verify)
 eval_group.command()(localisation.localisation)
 eval_group.command()(explaining.explain)
 eval_group.command()(bench.compare)
+eval_group.command()(wrong.regressions)
 eval_group.command()(image_text.retrieval)
 eval_group.command("zero-shot")(image_text.zero_shot)
 eval_group.command()(image_text.sts)
