@@ -1,6 +1,7 @@
 """The command line. Each command is a function in `commands/`; here they get their names, groups and panels.
 
     unmask scan | explain | report-wrong | serve | info | pull | schema
+    unmask report  key | sign | verify
     unmask identity enrol | check | list | show | remove
     unmask data    index | list | card | extract | forge | verify-synthetic | scenes | tokeniser | poison | show | check
                    split | join | filter
@@ -46,6 +47,7 @@ from unmask.app.commands import (
     robustness,
     scan,
     serve,
+    signed,
     train,
     verify,
     wrong,
@@ -75,6 +77,7 @@ def _group(name: str, about: str) -> typer.Typer:
 
 
 app = _group("unmask", "Detect deepfakes and synthetic images.")
+report_group = _group("report", "Sign reports, and check signed ones.")
 data_group = _group("data", "Index data sets, extract faces, make forgeries; look at manifests and edit them.")
 identity_group = _group("identity", "A person's own gallery: is this image them, another, or a forgery of them?")
 eval_group = _group("eval", "Measure detectors: one data set, protocols, robustness, fairness, coverage, explanations.")
@@ -102,6 +105,11 @@ app.command(rich_help_panel=SCAN)(serve.serve)
 app.command(rich_help_panel=SCAN)(info.info)
 app.command(rich_help_panel=SCAN)(info.pull)
 app.command(rich_help_panel=SCAN)(info.schema)
+
+app.add_typer(report_group, rich_help_panel=SCAN)
+report_group.command()(signed.key)
+report_group.command()(signed.sign)
+report_group.command()(signed.verify)
 
 app.add_typer(identity_group, rich_help_panel=SCAN)
 identity_group.command()(identity.enrol)
