@@ -64,7 +64,7 @@ def test_its_card_says_what_it_is_and_what_it_rests_on(bundle: Path, data: Path)
     assert card.recipe["options"]["adaptation"] == "lora"
     assert card.recipe["data_digest"] == Manifest(data).digest
     assert {(m.split, m.level, m.name) for m in card.metrics} == {
-        ("val", level, name) for level in ("frame", "video") for name in ("AUROC", "EER")
+        ("val", level, name) for level in ("frame", "video") for name in ("AUROC", "EER", "Cllr")
     }
     assert all("validation" in m.seen for m in card.metrics)
     assert card.calibration is not None

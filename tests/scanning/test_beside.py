@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from unmask.bench.fusion import Column, FusionFile
 from unmask.bundles import load
 from unmask.scanning import html, text
 from unmask.scanning.options import Options, report_of
@@ -19,13 +20,14 @@ from .make import calibration, write_bundle
 
 def fusion_of(folder: Path, *bundles: str) -> Path:
     """Each detector weighs one half."""
-    columns = [
-        {"name": s.card.name, "called": "", "kind": "detector", "sha256": s.weights_sha256, "weight": 0.5}
+    columns = tuple(
+        Column(name=s.card.name, called="", kind="detector", sha256=s.weights_sha256, weight=0.5)
         for s in map(load, bundles)
-    ]
-    made = {"schema": "unmask.fusion/1", "columns": columns, "intercept": 0.25, "calibration": calibration()}
+    )
+    kept: dict[str, Any] = {"data": "", "split": "test", "rows": 2, "groups": (), "rebuild": ""}
+    made = FusionFile(columns=columns, intercept=0.25, calibration=calibration(), **kept)
     path = folder / "fusion.json"
-    path.write_text(json.dumps(made, default=lambda c: c.model_dump()))
+    path.write_text(made.model_dump_json(by_alias=True))
     return path
 
 

@@ -17,7 +17,7 @@ from unmask._version import __version__
 from unmask.base.detector import Detector
 from unmask.base.predict import predict
 from unmask.bundles import Scorer, read, write
-from unmask.bundles.calibration import log_odds
+from unmask.bundles.calibration import log_odds, probabilities
 from unmask.bundles.distance import MahalanobisWrapper, fit_mahalanobis, save
 from unmask.data.loader import FaceSet
 from unmask.data.manifest import Manifest
@@ -29,7 +29,7 @@ from unmask.exporting.parity import BOUNDS, CROPS, Parity, check_parity, parity_
 from unmask.exporting.precision import Precision, quantize, round_weights
 from unmask.measure.calibration import calibrate
 from unmask.measure.interval import bootstrap
-from unmask.measure.metrics import auroc, eer
+from unmask.measure.metrics import auroc, cllr, eer
 from unmask.measure.units import Level, Units, units
 from unmask.tasks import task
 from unmask.tasks.classification import ClassificationRows
@@ -141,7 +141,7 @@ def build(
             calibration = _calibration(levels["frame"], said, "frame" if card.input.frames == 1 else "window")
             odds = log_odds(exact, card.classes)
             worst = max(check_parity(one, crops, odds, calibration, limit) for one in scorers)
-            metrics = tuple(m for level, found in levels.items() for m in _metrics(level, found, validate))
+            metrics = tuple(m for level, found in levels.items() for m in _metrics(level, found, validate, calibration))
             measured |= {"calibration": calibration, "metrics": metrics}
         if classes is not None:
             of_classes, more = calibrated(classes, card.classes, validate, logits, said)
@@ -207,10 +207,11 @@ def _calibration(frames: Units, said: str, what: str) -> Calibration:
     return found
 
 
-def _metrics(level: Level, found: Units, faces: FaceSet) -> Iterator[Metric]:
-    """AUROC and EER on the rows that chose the weights: an upper bound, and named so."""
-    for name, metric in (("AUROC", auroc), ("EER", eer)):
-        got = bootstrap(metric, found.label, found.score, found.group)
+def _metrics(level: Level, found: Units, faces: FaceSet, calibration: Calibration) -> Iterator[Metric]:
+    """AUROC, EER and Cllr on the rows that chose the weights and the calibration: an upper bound, and named so."""
+    said = probabilities(calibration, found.score.astype(np.float32)).astype(np.float64)
+    for name, metric, looked in (("AUROC", auroc, found.score), ("EER", eer, found.score), ("Cllr", cllr, said)):
+        got = bootstrap(metric, found.label, looked, found.group)
         yield Metric(
             data=", ".join(faces.datasets),
             split="val",

@@ -19,4 +19,4 @@ def mcnemar(won: int, lost: int) -> float:
         raise InputError(f"McNemar counts files: {won} won and {lost} lost cannot be")
     n = won + lost
     tail = sum(comb(n, k) for k in range(min(won, lost) + 1))
-    return min(1.0, 2 * tail / 2**n)
+    return min(1.0, 2 * tail / (1 << n))
