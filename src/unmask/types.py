@@ -504,6 +504,14 @@ class PassedOver(Plain):
     first: tuple[Text, ...] = Field(description="names of the first of them")
 
 
+class Shift(Plain):
+    """Whether the files of a scan look like what the detector was calibrated on, see `unmask.scanning.shift`."""
+
+    files: int = Field(description="in which it was measured")
+    far: int = Field(description="further from the training data than 99 in 100 validation crops")
+    alarm_after: int | None = Field(None, description="files after which that was too many to be chance; None = never")
+
+
 class WholeDetector(DetectorInfo):
     """What answers the question of the whole image, and what it knows."""
 
@@ -532,6 +540,7 @@ class Report(Plain):
     whole: WholeDetector | None = Field(None, description="None: nothing that judges whole images was asked")
     files: tuple[FileReport, ...]
     passed_over: tuple[PassedOver, ...] = Field((), description="what folders held besides images and videos")
+    shift: Shift | None = Field(None, description="of several files: do they look like the calibration data?")
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 

@@ -28,6 +28,7 @@ from unmask.scanning import html, text
 from unmask.scanning.batch import scan_many
 from unmask.scanning.options import Options, report_of
 from unmask.scanning.pipeline import Scanner
+from unmask.scanning.shift import Watch
 from unmask.types import FileReport, PassedOver, Report, State
 
 
@@ -60,15 +61,21 @@ def run(
     keep = bool(wanted.json or wanted.html) or len(paths) <= 1  # a million whole reports would not fit into memory
     files: dict[int, FileReport] = {}
     lines: dict[int, tuple[State, Text]] = {}
+    watch = Watch()
     try:
         with _progress(len(paths), wanted.quiet) as advance:
             for i, file in _scanned(paths, scanner, options, jobs, wanted.out, recorded):
                 lines[i] = (file.state, text.line(file))
+                watch.add(file)
                 if keep:
                     files[i] = file
                 advance(file.state)
     finally:
-        found = {"files": tuple(files[i] for i in sorted(files)), "passed_over": wanted.passed_over}
+        found = {
+            "files": tuple(files[i] for i in sorted(files)),
+            "passed_over": wanted.passed_over,
+            "shift": watch.shift,
+        }
         report = report_of(scanner).model_copy(update=found)
         _show([lines[i] for i in sorted(lines)], report, wanted)
         _write(report, wanted)
@@ -159,6 +166,8 @@ def _show(lines: Sequence[tuple[State, Text]], report: Report, wanted: Wanted) -
         for _, row in lines:
             console.print(row)
         console.print(text.summary([state for state, _ in lines]))
+        for row in text.alarm(report.shift):
+            console.print(row)
     if wanted.passed_over:
         console.print(text.passed_over(wanted.passed_over))
 

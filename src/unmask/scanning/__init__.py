@@ -72,6 +72,7 @@ def scan(
 
     from unmask.media import Limits
     from unmask.scanning.options import Options, report_of
+    from unmask.scanning.shift import watched
     from unmask.types import UnmaskError
 
     threads_asked: dict[str, Any] = {} if threads is None else {"threads": threads}
@@ -95,7 +96,8 @@ def scan(
         raise UnmaskError(f"{first['loc'][0]} is {first['input']!r}: {first['msg']}") from None
     scanner, listing, answers = _started(sources, options, jobs, out)
     by_position = dict(answers)
-    found = {"files": tuple(by_position[i] for i in sorted(by_position)), "passed_over": listing.passed_over()}
+    files = tuple(by_position[i] for i in sorted(by_position))
+    found = {"files": files, "passed_over": listing.passed_over(), "shift": watched(files)}
     return report_of(scanner).model_copy(update=found)
 
 

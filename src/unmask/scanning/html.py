@@ -36,6 +36,7 @@ from unmask.scanning.words import (
     odds,
     percent,
     say,
+    shifted,
     short,
     span,
     telling,
@@ -318,6 +319,7 @@ def _many(ordered: Sequence[FileReport], report: Report) -> str:
     sections = "".join(_folded(k, file, file.path[len(folder) :], ordered, report) for k, file in enumerate(ordered))
     return f"""<section class="verdict"><h1>{len(ordered)} files scanned</h1>{_counts(ordered)}
 <p>Number: {what}. Files that want attention come first.</p>
+{f"<p><strong>{say(shifted(report.shift))}</strong></p>" if shifted(report.shift) else ""}
 {f"<p>Folder: <bdi>{say(folder)}</bdi></p>" if folder else ""}</section>
 <section id="files"><h2>All files</h2>{_table(ordered, link=True)}</section>
 <section class="details"><h2>File by file</h2>

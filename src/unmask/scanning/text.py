@@ -24,13 +24,14 @@ from unmask.scanning.words import (
     meaning_of,
     meaning_of_whole,
     percent,
+    shifted,
     short,
     span,
     telling,
     visible,
     weighs,
 )
-from unmask.types import EvidenceKind, FaceReport, FileReport, Opinion, PassedOver, Report, State, WholeReport
+from unmask.types import EvidenceKind, FaceReport, FileReport, Opinion, PassedOver, Report, Shift, State, WholeReport
 
 COLOURS: dict[State, str] = {
     "fake": "bold red",
@@ -51,7 +52,7 @@ def whole(report: Report) -> Text:
         return Text("\n").join([single(report.files[0], report), *over])
     rest = len(report.files) - SHOWN
     rows = [line(file) for file in report.files[:SHOWN]] + ([Text(f"... and {rest} more")] if rest > 0 else [])
-    return Text("\n").join([*rows, summary([file.state for file in report.files]), *over])
+    return Text("\n").join([*rows, summary([file.state for file in report.files]), *alarm(report.shift), *over])
 
 
 def line(file: FileReport | FaceReport, name: str | None = None) -> Text:
@@ -133,6 +134,11 @@ def summary(states: Iterable[State] | Mapping[State, int]) -> Text:
     files = counts.total()
     parts = [f"{counts[state]} {SHORT[state].lower()}" for state in STATES if counts[state]]
     return Text(f"{files:,} {'file' if files == 1 else 'files'}: {', '.join(parts) or 'nothing to report'}", "bold")
+
+
+def alarm(shift: Shift | None) -> list[Text]:
+    """That a batch is unlike the calibration data, where it is."""
+    return [Text(shifted(shift), "yellow")] if shifted(shift) else []
 
 
 def passed_over(passed: Sequence[PassedOver]) -> Text:

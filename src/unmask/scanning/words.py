@@ -7,7 +7,7 @@ import math
 import unicodedata
 from collections.abc import Mapping
 
-from unmask.types import Explanation, FileReport, Opinion, Report, State, WholeReport
+from unmask.types import Explanation, FileReport, Opinion, Report, Shift, State, WholeReport
 
 STATES: dict[State, str] = {
     "fake": "Likely forged",
@@ -122,6 +122,16 @@ def weighs(found: FileReport | WholeReport | Opinion) -> str:
         much = f"equally probable {first} and {second}"
     interval = f"90\u00a0% interval {ratio.low:.1f} to {ratio.high:.1f}"
     return f"What the detector saw is {much} (likelihood ratio, log10: {ratio.log10:.1f}, {interval})."
+
+
+def shifted(shift: Shift | None) -> str:
+    """The shift alarm in a sentence, or nothing where it did not ring."""
+    if shift is None or shift.alarm_after is None:
+        return ""
+    return (
+        f"{shift.far:,} of {shift.files:,} files are further from the detector's training data than 99 in 100 of its "
+        "validation crops: this batch is unlike what it was calibrated on, and its error rates may not hold here."
+    )
 
 
 def telling(file: FileReport) -> FileReport | WholeReport:
