@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unmask.scanning import text
+from unmask.scanning import html, text
 from unmask.scanning.evidence import piece
 from unmask.scanning.shift import BETS, FALSE_ALARMS, USUAL, Watch, watched
+from unmask.scanning.words import copies
 from unmask.types import DetectorInfo, FileReport, Report, Settings
 
 
@@ -58,3 +59,12 @@ def test_it_counts_faces_of_files_and_is_said_where_it_rang() -> None:
     )
     assert "3 of 3 files" in text.whole(report).plain
     assert "may not hold" not in text.whole(report.model_copy(update={"shift": calm})).plain
+
+
+def test_copies_of_a_file_are_said_to_be_one() -> None:
+    files = [file(None).model_copy(update={"path": path, "sha256": sha}) for path, sha in ("aX", "bY", "cX", "dX")]
+    assert copies(files) == {2: "a", 3: "a"}
+    detector = DetectorInfo(name="d", weights_sha256="")
+    report = Report(version="", created="", settings=Settings(), detector=detector, files=tuple(files))
+    assert text.whole(report).plain.count("same file as a") == 2
+    assert html.render(report).count("(same file as <bdi>a</bdi>)") == 2

@@ -61,11 +61,12 @@ def run(
     keep = bool(wanted.json or wanted.html) or len(paths) <= 1  # a million whole reports would not fit into memory
     files: dict[int, FileReport] = {}
     lines: dict[int, tuple[State, Text]] = {}
-    watch = Watch()
+    watch, contents = Watch(), dict[str, str]()
     try:
         with _progress(len(paths), wanted.quiet) as advance:
             for i, file in _scanned(paths, scanner, options, jobs, wanted.out, recorded):
-                lines[i] = (file.state, text.line(file))
+                first = contents.setdefault(file.sha256, file.path) if file.sha256 else file.path
+                lines[i] = (file.state, text.line(file, same=first if first != file.path else ""))
                 watch.add(file)
                 if keep:
                     files[i] = file

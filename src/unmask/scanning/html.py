@@ -27,6 +27,7 @@ from unmask.scanning.words import (
     WHOLE,
     WHOLE_ASKED,
     confessed,
+    copies,
     event,
     facts,
     headline,
@@ -361,7 +362,8 @@ def _counts(ordered: Sequence[FileReport]) -> str:
 
 def _table(ordered: Sequence[FileReport], *, link: bool) -> str:
     folder = _folder(ordered)
-    rows = "".join(_row(k, file, file.path[len(folder) :], link) for k, file in enumerate(ordered))
+    same = copies(ordered)
+    rows = "".join(_row(k, file, file.path[len(folder) :], link, same.get(k, "")) for k, file in enumerate(ordered))
     head = "".join(
         f'<th scope="col">{name}</th>' for name in ("File", "Answer", "Number", "90\u00a0% interval", "Faces")
     )
@@ -369,9 +371,11 @@ def _table(ordered: Sequence[FileReport], *, link: bool) -> str:
 <table class="files"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"""
 
 
-def _row(k: int, file: FileReport, path: str, link: bool) -> str:
+def _row(k: int, file: FileReport, path: str, link: bool, same: str = "") -> str:
+    """`same`: path of a file of the same content, further up."""
     name = f"<bdi>{say(path, 120)}</bdi>"
     first = f'<a href="#file-{k}">{name}</a>' if link else name
+    first += f" (same file as <bdi>{say(_name(same), 120)}</bdi>)" if same else ""
     rank = list(STATES).index(file.state)
     found = telling(file)
     number = percent(found.score) if found.score is not None else "–"

@@ -19,6 +19,7 @@ from unmask.scanning.words import (
     WHOLE_ASKED,
     WHOLE_SHORT,
     confessed,
+    copies,
     event,
     headline,
     meaning_of,
@@ -51,12 +52,15 @@ def whole(report: Report) -> Text:
     if len(report.files) == 1:
         return Text("\n").join([single(report.files[0], report), *over])
     rest = len(report.files) - SHOWN
-    rows = [line(file) for file in report.files[:SHOWN]] + ([Text(f"... and {rest} more")] if rest > 0 else [])
+    same = copies(report.files[:SHOWN])
+    rows = [line(file, same=same.get(i, "")) for i, file in enumerate(report.files[:SHOWN])]
+    rows += [Text(f"... and {rest} more")] if rest > 0 else []
     return Text("\n").join([*rows, summary([file.state for file in report.files]), *alarm(report.shift), *over])
 
 
-def line(file: FileReport | FaceReport, name: str | None = None) -> Text:
-    """Verdict, number with interval, name, first reason. `name`: instead of the file's path."""
+def line(file: FileReport | FaceReport, name: str | None = None, same: str = "") -> Text:
+    """Verdict, number with interval, name, first reason. `name`: instead of the file's path; `same`: path of another
+    file of the same content."""
     if name is None:
         name = file.path if isinstance(file, FileReport) else f"face {file.track}"
     found = telling(file) if isinstance(file, FileReport) else file
@@ -64,6 +68,8 @@ def line(file: FileReport | FaceReport, name: str | None = None) -> Text:
     words = Text.assemble((f"{said:<{_WIDTH}}", COLOURS[file.state]), f"  {number(found):<25}  ", visible(name))
     if isinstance(file, FileReport) and confessed(file.provenance):
         words.append("  the file says that a generator made it", "bold red")
+    if same:
+        words.append(f"  same file as {visible(same, 200)}", "yellow")
     if found.reasons:
         more = f" (+{len(found.reasons) - 1} more)" if len(found.reasons) > 1 else ""
         words.append(f"  {visible(found.reasons[0], 200)}{more}", "dim")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from unmask.types import Explanation, FileReport, Opinion, Report, Shift, State, WholeReport
 
@@ -122,6 +122,16 @@ def weighs(found: FileReport | WholeReport | Opinion) -> str:
         much = f"equally probable {first} and {second}"
     interval = f"90\u00a0% interval {ratio.low:.1f} to {ratio.high:.1f}"
     return f"What the detector saw is {much} (likelihood ratio, log10: {ratio.log10:.1f}, {interval})."
+
+
+def copies(files: Sequence[FileReport]) -> dict[int, str]:
+    """Position of each file whose content was listed before -> the path of the first one: one finding, not two."""
+    first: dict[str, str] = {}
+    found = {}
+    for i, file in enumerate(files):
+        if file.sha256 and first.setdefault(file.sha256, file.path) != file.path:
+            found[i] = first[file.sha256]
+    return found
 
 
 def shifted(shift: Shift | None) -> str:
