@@ -20,6 +20,11 @@ from unmask.errors import InputError
 RUNNER = CliRunner()
 
 
+@pytest.fixture(autouse=True)
+def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unmask.bench.fusion.ROUNDS", 100)
+
+
 def lay(folder: Path, split: str = "test", first: int = 0, dataset: str = "made", pixels: bool = False) -> Path:
     """16 people, for each two real crops and two forged ones of two methods."""
     rows, rng = [], np.random.default_rng(first)

@@ -7,9 +7,9 @@
                    split | join | filter
     unmask train | export | import | methods
     unmask attack
-    unmask eval    evaluate | bench | protocols | robustness | fairness | coverage | invariance | fuse | certify
-                   explain | attribution | verify | localisation | retrieval | zero-shot | sts | compare
-                   regressions
+    unmask eval    evaluate | bench | protocols | robustness | fairness | coverage | map | invariance | fuse
+                   certify | explain | attribution | verify | localisation | retrieval | zero-shot | sts
+                   compare | regressions
 
 A new command is a function in a file of `commands/` and one line below.
 """
@@ -29,6 +29,7 @@ from unmask.app.commands import (
     bench,
     certify,
     coverage,
+    coverage_map,
     data,
     evaluate,
     explain,
@@ -147,6 +148,7 @@ eval_group.command()(bench.protocols)
 eval_group.command()(robustness.robustness)
 eval_group.command()(fairness.fairness)
 eval_group.command()(coverage.coverage)
+eval_group.command("map")(coverage_map.coverage_map)
 eval_group.command()(invariance.invariance)
 eval_group.command()(fuse.fuse)
 eval_group.command()(certify.certify)

@@ -35,6 +35,7 @@ from unmask.train.run import RECIPE, Folder
 from unmask.types import Calibration, Plain
 
 FUSED = "fusion"
+ROUNDS = 1000  # resamples of an interval
 
 
 class Column(Plain):
@@ -250,7 +251,7 @@ def _fitted(wanted: Wanted, found: Together) -> Found:
     file = FusionFile(
         columns=tuple(c.model_copy(update={"weight": w}) for c, w in zip(found.columns, fusion.weights, strict=True)),
         intercept=fusion.intercept,
-        calibration=calibrate(found.label, fused, found.group.tolist(), said),
+        calibration=calibrate(found.label, fused, found.group.tolist(), said, rounds=ROUNDS // 2),
         data=found.data,
         split=wanted.split,
         rows=len(found.units),
@@ -285,12 +286,12 @@ def _measured(
 
     def row(name: str, weight: float | None, score: NDArray[np.float64], odds: NDArray[np.float64]) -> Row:
         p = sigmoid(odds)
-        of = [bootstrap(metric, label, x, group) for metric, x in ((auroc, score), (log_loss, p), (cllr, p))]
+        of = [bootstrap(metric, label, x, group, ROUNDS) for metric, x in ((auroc, score), (log_loss, p), (cllr, p))]
         return Row(name, weight, *of)
 
     rows = [row(c.name, c.weight, found.logits[:, k], alone[k]) for k, c in enumerate(file.columns)]
     best = max(range(len(rows)), key=lambda k: rows[k].auroc.value)
-    gain = paired(auroc, label, fused, found.logits[:, best], group)
+    gain = paired(auroc, label, fused, found.logits[:, best], group, ROUNDS)
     rows.append(row(FUSED, None, fused, fused))
     real, groups = int((label == 0).sum()), len(set(group.tolist()))
     return Found(

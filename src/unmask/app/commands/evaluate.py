@@ -51,9 +51,13 @@ def _print(found: Evaluation, as_json: bool) -> None:
     from dataclasses import asdict
     from json import dumps
 
+    from unmask.measure.coverage_matrix import EVALUATION
+
     if as_json:
         told = [{"level": level, **asdict(c)} for level, c in found.cells]
-        about: dict[str, Any] = {k: getattr(found, k) for k in ("detector", "data", "split", "rows", "failed")}
+        about: dict[str, Any] = {"schema": EVALUATION} | {
+            k: getattr(found, k) for k in ("detector", "data", "split", "rows", "failed")
+        }
         typer.echo(dumps({**about, "interval": found.interval.model_dump(), "cells": told}, indent=1))
         return
     from rich.table import Table
