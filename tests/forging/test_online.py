@@ -233,6 +233,21 @@ def test_it_travels_to_processes_that_are_not_forked(mixed: Path, shared_weights
         np.testing.assert_array_equal(other[key].image, image)
 
 
+def test_generators_with_weights_forge_while_training_and_travel(reals: Path) -> None:
+    """Their networks are loaded when they are first wanted, in whichever process that is."""
+    faces = ForgedSet(
+        FaceSet(reals, SPEC), {"vae_roundtrip": 1.0, "inpaint": 1.0}, {"vae_roundtrip": {"weights": "dct"}}
+    )
+    keys = [(6 * g + 2, 7, 0, 5) for g in (1, 2)]
+    before = [faces[k] for k in keys]
+    assert [faces.methods[item.method] for item in before] == ["vae_roundtrip", "inpaint"]
+    other = pickle.loads(pickle.dumps(faces))
+    for key, item in zip(keys, before, strict=True):
+        assert item.label == 1
+        assert (item.image != faces[(2, 7, 0, 5)].image).any()
+        np.testing.assert_array_equal(other[key].image, item.image)
+
+
 def test_donors_are_of_the_training_rows(mixed: Path) -> None:
     found = rows(forging(), mixed, SPEC).train
     assert isinstance(found, ForgedSet)
