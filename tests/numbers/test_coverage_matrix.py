@@ -37,7 +37,9 @@ def test_without_results_no_cell_has_a_number() -> None:
 def test_the_figure_shown_rests_on_most_groups_and_is_not_the_best() -> None:
     better = replace(FIGURE, detector="spsl", made="FaceSwap", value=0.99, groups=4)
     found = matrix([better, FIGURE])
-    assert words(found, "G1", "D2") == "0.750 [0.500, 1.000] (+1)"
+    assert words(found, "G1", "D2") == "0.750 [0.500, 1.000], 5 groups (+1)"
+    as_many = replace(FIGURE, detector="srm", value=0.7)
+    assert words(matrix([better, FIGURE, as_many]), "G1", "D2") == "0.700 [0.500, 1.000], 5 groups (+2)"
     page = markdown(found, "unmask eval map result.json")
     assert page.count("0.750 [0.500, 1.000]") == 2  # in the matrix and in the list
     assert page.count("0.990 [0.500, 1.000]") == 1

@@ -209,15 +209,17 @@ def matrix(
             raise InputError(f"{figure.detector} on {figure.made}: {family} by {evidence} is out of scope here")
         else:
             cells.setdefault((family, evidence), []).append(figure)
-    # The figure that is shown is the one that rests on most people, never the best one.
-    ordered = {
-        key: tuple(sorted(f, key=lambda x: (-x.groups, -x.real - x.fake, x.detector))) for key, f in cells.items()
-    }
+
+    # The figure that is shown is the one that rests on most people, of equal ones the lowest: never the best.
+    def order(f: Figure) -> tuple[int, int, float, str]:
+        return -f.groups, -f.real - f.fake, f.value, f.detector
+
+    ordered = {key: tuple(sorted(found, key=order)) for key, found in cells.items()}
     return Matrix(ordered, tuple(unplaced))
 
 
 def words(found: Matrix, family: str, evidence: str) -> str:
-    """One cell: "0.820 [0.707, 0.940]", and how many more figures there are; or why there is none."""
+    """One cell: "0.820 [0.707, 0.940], 37 groups", and how many more figures there are; or why there is none."""
     if out_of_scope(family, evidence):
         return OUT_OF_SCOPE
     figures = found.cells.get((family, evidence), ())
@@ -225,7 +227,7 @@ def words(found: Matrix, family: str, evidence: str) -> str:
         return UNTESTED
     f = figures[0]
     more = f" (+{len(figures) - 1})" if len(figures) > 1 else ""
-    return f"{f.value:.3f} [{f.low:.3f}, {f.high:.3f}]{more}"
+    return f"{f.value:.3f} [{f.low:.3f}, {f.high:.3f}], {f.groups} groups{more}"
 
 
 def markdown(found: Matrix, rebuild: str) -> str:
@@ -234,7 +236,7 @@ def markdown(found: Matrix, rebuild: str) -> str:
         "# What was measured",
         "",
         "Rows: how something was forged. Columns: what a detector looks at. A cell is the AUROC in a result file, with "
-        "its 95 % interval over leakage groups: of several, the one that rests on most groups, never the best one. "
+        "its 95 % interval over leakage groups: of several, the one that rests on most groups, of equal the lowest. "
         "*Untested*: no result file has it. *Out of scope*: no detector here looks at that, sound among them "
         "(provenance is a state in a report, not a score). Rows and columns are those of "
         "[Lee et al. 2024](https://arxiv.org/abs/2407.06174).",
