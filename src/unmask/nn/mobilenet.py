@@ -1,4 +1,4 @@
-"""MobileNetV2's convolutional body, and how to start it from ImageNet weights that someone quantised.
+"""MobileNetV2's convolutional body, and how to start it from ImageNet weights: torchvision's, or quantised ones.
 
 Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018.
 """
@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from unmask.errors import BundleError
 
 # (expansion, channels, repeats, first stride): table 2 of the paper
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -61,6 +63,37 @@ class MobileNetV2(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         maps: Tensor = self.layers(x)
         return maps
+
+
+def load_torchvision(layers: nn.Sequential, path: Path) -> None:
+    """Fill the first blocks of a MobileNetV2, or all of them, from a safetensors file of torchvision's `mobilenet_v2`.
+
+    Raises: UnmaskError for a file that cannot be read, or that holds another network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"cannot read the weights {path}: {error}") from error
+    for name, own in layers.state_dict().items():
+        other = state.get(f"features.{_theirs(layers, name)}")
+        if other is None or other.shape != own.shape:
+            raise BundleError(f"{path} is no mobilenet_v2 of torchvision's: its block {name} is missing or unlike ours")
+        own.copy_(other)
+
+
+def _theirs(layers: nn.Sequential, name: str) -> str:
+    """The name of our tensor there: the last convolution of a bottleneck and its normalisation have no group."""
+    block, _, inner = name.partition(".body.")
+    if not inner:
+        return name
+    unit, part, tensor = inner.split(".")
+    body = layers[int(block)].body
+    assert isinstance(body, nn.Sequential)
+    last = len(body) - 1
+    return f"{block}.conv.{last + int(part)}.{tensor}" if int(unit) == last else f"{block}.conv.{unit}.{part}.{tensor}"
 
 
 def load_tflite(body: MobileNetV2, path: Path) -> None:
