@@ -41,7 +41,7 @@ Score = Callable[[Pixels], Floats]
 
 
 def residue(crop: Pixels) -> float:
-    """Share of the finest detail's energy above three quarters of the highest frequency, in -log10 of the rest."""
+    """log10 of the finest detail's energy above three quarters of the highest frequency, over that of the rest."""
     image = Image.fromarray(crop).convert("L")
     fine = np.asarray(image, np.float64) - np.asarray(image.filter(ImageFilter.GaussianBlur(1)), np.float64)
     power = np.abs(np.fft.fft2(fine * np.outer(*(np.hanning(n) for n in fine.shape)))) ** 2
