@@ -331,11 +331,11 @@ def test_pictures_are_the_ones_given_and_their_absence_is_said() -> None:
 def test_maps_are_shown_with_what_was_measured_of_them_or_it_is_said_why_not() -> None:
     says = Page(render(report(file(faces=3)))).says()
     assert says.count("Maps by occlusion. On 50 forgeries with known masks") == 1
-    assert "in 80 % of cases, and 60 % of its weight; of a map that always shows the middle, 50 % and 40 %." in says
+    assert "in 80 % of cases, with 60 % of its weight; for a map that always marks the centre, 50 % and 40 %." in says
     bare = file()
     bare = bare.model_copy(update={"faces": (bare.faces[0].model_copy(update={"heat": None}),)})
     for explanation, why in (
-        (EXPLANATION.model_copy(update={"localises": False}), "the best one for this detector (occlusion) did not"),
+        (EXPLANATION.model_copy(update={"localises": False}), "the best one for this detector (occlusion) is not"),
         (None, "how well maps of this detector point at forgeries was not measured"),
     ):
         page = Page(render(report(bare).model_copy(update={"explanation": explanation})))

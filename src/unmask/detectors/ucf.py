@@ -9,7 +9,7 @@ Yan et al.: "UCF: Uncovering Common Features for Generalizable Deepfake Detectio
 and weights are those of DeepfakeBench's configuration.
 
 Where it differs from the paper or from DeepfakeBench. Sizes, weights and the margin are DeepfakeBench's. Its negative
-of a method's features is a image of the other class; here it is one of any other method, real ones included, as
+of a method's features is an image of the other class; here it is one of any other method, real ones included, as
 remembered from the paper. Triplets are drawn afresh for each row, where there whole halves are permuted. The training
 data may have any number of methods up to the option `methods`; what made real images is not looked at.
 """

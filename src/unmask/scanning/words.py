@@ -264,14 +264,15 @@ def map_note(explanation: Explanation | None, shown: bool) -> str:
     e = explanation
     measured = (
         f"On {e.crops} forgeries with known masks its highest point lay in the forged region in {percent(e.pointing)} "
-        f"of cases, and {percent(e.mass)} of its weight; of a map that always shows the middle, "
+        f"of cases, with {percent(e.mass)} of its weight; for a map that always marks the centre, "
         f"{percent(e.centre_pointing)} and {percent(e.centre_mass)}."
     )
     if shown:
         return f"Maps by {e.explainer}. {measured}"
     if e.localises:
         return ""  # the detector has maps; of this file none was made
-    return f"No map is shown: the best one for this detector ({e.explainer}) did not surely beat the middle. {measured}"
+    best = f"the best one for this detector ({e.explainer})"
+    return f"No map is shown: {best} is not reliably better than the centre. {measured}"
 
 
 def size(seconds: float) -> str:
