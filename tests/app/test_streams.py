@@ -48,6 +48,7 @@ def one_line(done: subprocess.CompletedProcess[bytes], says: str) -> None:
     assert says in error
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_no_verdict(picture: Path, asked: list[str], tmp_path: Path) -> None:
     says = "No space left on device; free some space"
     one_line(unmask("scan", picture, *asked, "--json", "-", "--fail-on", "fake", stdout="/dev/full"), says)

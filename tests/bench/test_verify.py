@@ -105,6 +105,7 @@ def test_a_bare_file_is_measured_beside_raw_pixels(mean_colour: Path, data: Path
     assert "raw pixels" in CliRunner().invoke(app, asked).output
 
 
+@pytest.mark.slow
 def test_a_run_becomes_a_bundle_that_embeds_alike(data: Path, tmp_path: Path) -> None:
     values = {
         "task": "pretraining", "name": "people", "method": "arcface", "label": "identity", "probe": "identity",

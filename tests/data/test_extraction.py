@@ -188,6 +188,7 @@ def killed_three_times(manifest: Path, out: Path, *options: str, steps: tuple[in
     return code
 
 
+@pytest.mark.slow
 def test_kill_9_at_three_moments_and_on(media: Manifest, crops: Path, tmp_path: Path) -> None:
     options = ("--frames", "3", "--size", "64")
     assert killed_three_times(media.path, tmp_path / "killed", *options, steps=(1, 2, 4)) == 3
@@ -267,6 +268,7 @@ def dying(monkeypatch: pytest.MonkeyPatch, name: str, times: int) -> Iterator[in
     return left
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_its_medium_a_second_try(
     media: Manifest, crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

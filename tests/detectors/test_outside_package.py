@@ -102,6 +102,7 @@ TOYS = {
 }
 
 
+@pytest.mark.slow
 def test_one_file_of_each_other_family_is_found_and_works(tmp_path: Path) -> None:
     """Its final call is made on real arguments, so the page's code keeps what the base promises."""
     package, info = tmp_path / "my_methods", tmp_path / "my_methods-1.0.dist-info"

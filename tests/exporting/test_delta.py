@@ -107,6 +107,7 @@ def test_it_runs_without_torch_and_onnx(bundle: Path) -> None:
     assert done.stdout.split(maxsplit=1) == ["onnx", "(1,)\n"], done.stderr
 
 
+@pytest.mark.slow
 def test_int8_takes_the_encoder_s_matrices_as_they_are_quantised(run: Path, data: Path, tmp_path: Path) -> None:
     card, _ = export(run, data, tmp_path / "int8", base="tiny", precision="int8", bound=0.9)
     assert list(card.files) == ["model.onnx"]
@@ -147,6 +148,7 @@ def test_a_delta_for_an_encoder_with_other_tensors_is_refused(bundle: Path, tmp_
         load(str(tmp_path / "bundle"))
 
 
+@pytest.mark.slow
 def test_a_run_that_kept_nothing_of_the_encoder_gives_no_delta(data: Path, tmp_path: Path) -> None:
     train(recipe(length="4 steps"), data, tmp_path / "run", cpu=True)  # random weights, all of them trained
     with pytest.raises(UnmaskError, match="no weight of this detector is one of tiny"):

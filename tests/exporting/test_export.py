@@ -97,6 +97,7 @@ def scanned(bundle: Path, folder: Path) -> dict[str, Any]:
     return files[0]
 
 
+@pytest.mark.slow
 def test_bfloat16_is_half_as_large_and_stays_in_its_bound(run: Path, data: Path, bundle: Path, tmp_path: Path) -> None:
     _, parity = export(run, data, tmp_path / "b", precision="bf16")
     assert 0 < parity.worst <= parity.bound
@@ -107,6 +108,7 @@ def test_bfloat16_is_half_as_large_and_stays_in_its_bound(run: Path, data: Path,
     np.testing.assert_allclose(one, other, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_int8_is_a_file_for_onnx_alone_and_worse_by_what_is_said(run: Path, data: Path, tmp_path: Path) -> None:
     card, parity = export(run, data, tmp_path / "lax", precision="int8", bound=0.9)
     assert list(card.files) == ["model.onnx"]
@@ -188,6 +190,7 @@ def test_a_bundle_is_trained_on(bundle: Path) -> None:
     assert torch.equal(first["head.weight"], load_file(embedded)["detector.head.weight"].float())
 
 
+@pytest.mark.slow
 def test_scores_that_run_against_the_labels_are_not_calibrated(data: Path, tmp_path: Path) -> None:
     manifest = Manifest(data)
     turned = [r.model_copy(update={"label": 1 - int(r.label or 0)}) if r.split == "val" else r for r in manifest]

@@ -201,6 +201,7 @@ def test_both_files_decide_by_the_mean_of_their_sigmoids(tmp_path: Path) -> None
     assert torch.equal(share > 0.5, theirs[:, 0] > theirs[:, 1])
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_bundle_of_an_import_answers_as_it_does(tmp_path: Path) -> None:
     torch.manual_seed(0)

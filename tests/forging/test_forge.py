@@ -78,6 +78,7 @@ def test_files_are_lossless_and_say_that_they_are_synthetic(made: Manifest) -> N
     assert MARK in Image.open(made.path.parent / "sheet.png").text["Description"]  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_number_of_processes_and_order_change_no_byte(source: Manifest, made: Manifest, tmp_path: Path) -> None:
     forge(source, tmp_path / "two", BOTH, jobs=2)
     assert files(tmp_path / "two") == files(made.path.parent)
@@ -92,6 +93,7 @@ def test_a_forgery_does_not_depend_on_what_else_is_forged(source: Manifest, made
     assert other.isdisjoint(alone.values())
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_to_the_same_bytes(source: Manifest, made: Manifest, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [
@@ -165,6 +167,7 @@ def test_a_crop_that_is_gone_is_named(tmp_path: Path) -> None:
     assert len(forge(source, tmp_path / "out", Options(generators={"sbi": {}}))) == 2
 
 
+@pytest.mark.slow
 def test_crops_that_end_their_process_are_told_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, asked = Manifest(lay(tmp_path / "faces", ("collins", "hopper"))), Options(generators={"sbi": {}})
     with monkeypatch.context() as patch:

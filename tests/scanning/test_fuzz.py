@@ -39,10 +39,11 @@ def good(portrait: Pixels, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return files
 
 
-def test_any_damage_is_a_report(good: dict[str, bytes], options: Options, tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [COUNT // 4, pytest.param(COUNT, marks=pytest.mark.slow)])
+def test_any_damage_is_a_report(good: dict[str, bytes], options: Options, tmp_path: Path, count: int) -> None:
     scanner = options.model_copy(update={"frames": 4, "limits": SMALL}).ready()
     states: Counter[str] = Counter()
-    for name, content in damaged(17, good, COUNT):
+    for name, content in damaged(17, good, count):
         path = tmp_path / name
         path.write_bytes(content)
         report = scanner.scan(path)
@@ -58,5 +59,5 @@ def test_any_damage_is_a_report(good: dict[str, bytes], options: Options, tmp_pa
         assert report.reasons, name
         assert bool(report.faces) == (report.state in ("fake", "real", "uncertain")), name
     # The damage reached all depths: unreadable files, files without their face, faces that were judged.
-    assert min(states["failed"], states["fake"]) > COUNT / 20
+    assert min(states["failed"], states["fake"]) > count / 20
     assert states["not_applicable"] > 0

@@ -75,6 +75,7 @@ def in_processes(chosen: Recipe, data: Path, out: Path, env: dict[str, str]) -> 
     assert done.returncode == 0, done.stdout[-4000:]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bitwise_with_its_teacher_and_queue(
     data: Path, tmp_path: Path, toy: dict[str, str]
 ) -> None:

@@ -128,6 +128,7 @@ def scores(server: Server, media: Media, count: int) -> list[dict[str, Any]]:
         return list(threads.map(one, range(count)))
 
 
+@pytest.mark.slow
 def test_a_service_with_one_network_for_all(server: Server, media: Media, tmp_path: Path) -> None:
     plain = scores(server, media, 2)
     with serving(tmp_path, media.bundle, "--workers", "2", "--batch-wait", "3") as shared:

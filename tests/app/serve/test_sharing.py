@@ -210,6 +210,7 @@ def test_nothing_is_left_of_what_was_deleted(media: Media, tmp_path: Path) -> No
         assert not list((tmp_path / "media").glob("*.png"))
 
 
+@pytest.mark.slow
 def test_wrong_tokens_wait_longer_and_longer(media: Media, tmp_path: Path) -> None:
     token = "alice-" + "a" * 30
     (tmp_path / "tokens").write_text(f"alice: {token}")

@@ -140,6 +140,7 @@ def workers(server: Server) -> list[int]:
     return children(server.process.pid, "unmask.app.serve.worker")
 
 
+@pytest.mark.slow
 def test_workers_are_killed_in_the_middle(url: str, media: Media, tmp_path: Path) -> None:
     with serving(tmp_path / "data", media.bundle, "--db", url) as server:
         files = {"file": ("long.mp4", media.long)}
@@ -191,6 +192,7 @@ def counted(server: Server) -> int:
     return sum(int(float(line.split()[-1])) for line in lines if line.startswith("unmask_scans_total{"))
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_is_given_up(media: Media, tmp_path: Path) -> None:
     with serving(tmp_path, media.bundle, "--max-file-seconds", "1", "--frames", "256") as server:
         started = time.monotonic()
@@ -201,6 +203,7 @@ def test_what_takes_too_long_is_given_up(media: Media, tmp_path: Path) -> None:
         assert time.monotonic() - started < 30
 
 
+@pytest.mark.slow
 def test_what_needs_too_much_memory_is_given_up(media: Media, tmp_path: Path) -> None:
     wide = io.BytesIO()
     Image.new("RGB", (7000, 7000)).save(wide, "PNG")  # 147 MB when decoded, and more to make it upright and small
@@ -224,6 +227,7 @@ def test_a_told_server_ends_and_what_ran_is_queued_again(media: Media, tmp_path:
     assert found.state in ("done", "queued")
 
 
+@pytest.mark.slow
 def test_more_than_may_wait_is_refused_and_nothing_is_lost(media: Media, tmp_path: Path) -> None:
     with serving(tmp_path, media.bundle, "--queue", "2") as server:
         answers = [
@@ -240,6 +244,7 @@ def test_more_than_may_wait_is_refused_and_nothing_is_lost(media: Media, tmp_pat
         assert len(list((tmp_path / "media").glob("*.mp4"))) == len(answers) - len(refused)
 
 
+@pytest.mark.slow
 def test_uploads_are_deleted_after_their_time(media: Media, tmp_path: Path) -> None:
     with serving(tmp_path, media.bundle, "--keep", "0s") as server:
         done = server.at.post("/v1/scans", files={"file": ("red.png", media.red)})
