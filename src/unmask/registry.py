@@ -35,6 +35,7 @@ class MethodCard(Plain):
     title: str
     paper: str  # the citation, or "none"
     task: str  # what goes in and what comes out, in a few words
+    evidence: str = ""  # of a detector: what it looks at, one of `unmask.measure.coverage_matrix.EVIDENCE`
     # Of a detector: the questions of a scan that it can answer. "face": is a face forged? "whole": was the image
     # generated as a whole?
     answers: tuple[Literal["face", "whole"], ...] = ()

@@ -8,7 +8,6 @@ import pytest
 
 from unmask.errors import InputError
 from unmask.measure.coverage_matrix import (
-    DETECTORS,
     EVIDENCE,
     GENERATION,
     GENERATORS,
@@ -21,7 +20,7 @@ from unmask.measure.coverage_matrix import (
     matrix,
     words,
 )
-from unmask.registry import names
+from unmask.registry import card, names
 
 FIGURE = Figure("npr-tiny", "ffpp/Deepfakes", 0.75, 0.5, 1.0, 10, 10, 5, "video", False, "ab" * 32, "result.json cd")
 
@@ -59,10 +58,11 @@ def test_where_names_belong() -> None:
     assert (len(found.cells), len(found.unplaced)) == (0, 1)
 
 
-def test_no_detector_has_two_columns_and_no_generator_two_rows() -> None:
-    placed = [name for group in DETECTORS.values() for name in group.split()]
-    assert len(placed) == len(set(placed))
-    assert set(placed) <= set(names("detector"))
+def test_every_detector_s_card_names_its_column() -> None:
+    assert {card("detector", name).evidence for name in names("detector")} <= set(EVIDENCE.values())
+
+
+def test_no_generator_has_two_rows() -> None:
     made = [name for group in GENERATORS.values() for name in group.split()]
     assert len(made) == len(set(made))
 

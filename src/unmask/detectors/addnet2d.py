@@ -32,6 +32,7 @@ CARD = {
     "title": "ADDNet-2D (attention masks of facial organs)",
     "paper": "Zi et al., ACM MM 2020, arXiv 2101.01456",
     "task": "one aligned face -> real or fake",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0; the authors published no code or weights",
     "verified": "a mask of ones is plain Xception, bitwise; masks move with the crop; from figures, no table",
     "small": {"network": "tiny-xception", "size": 32, "hidden": 16},

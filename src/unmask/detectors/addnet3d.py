@@ -33,6 +33,7 @@ CARD = {
     "title": "ADDNet-3D (attention masks of facial organs, 3D convolutions)",
     "paper": "Zi et al., ACM MM 2020, arXiv 2101.01456",
     "task": "10 frames in a row of one face -> real or fake",
+    "evidence": "time",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0; the authors published no code or weights",
     "verified": "frames share weights, a frame's mask reaches that frame alone; from figures, no table",
     "small": {"network": "tiny-xception", "size": 32, "frames": 4, "widths": [8, 16]},

@@ -30,6 +30,7 @@ CARD = {
     "title": "AltFreezing (3D ResNet-50, space and time in turn)",
     "paper": "Wang et al., CVPR 2023, arXiv 2307.08317",
     "task": "16 frames in a row of one face -> real or fake",
+    "evidence": "time",
     "licence": "Apache-2.0; Kinetics weights of PySlowFast have terms of their own",
     "verified": "which weights move in which step; the network as i3d's; no published weights or table",
     "small": {"network": "tiny-i3d", "size": 32, "frames": 4, "spatial": 1, "temporal": 1},

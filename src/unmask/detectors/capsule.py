@@ -30,6 +30,7 @@ CARD = {
     "title": "Capsule-forensics",
     "paper": "Nguyen et al., ICASSP 2019, arXiv 1810.11215 and arXiv 1910.12467",
     "task": "one aligned face -> real or fake",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
     "verified": "squashing, routing and loss by hand; other layers as in DeepfakeBench; no published weights or tables",
     "small": {"network": "tiny-xception", "size": 32},

@@ -30,6 +30,7 @@ CARD = {
     "title": "CFM (critical forgery mining)",
     "paper": "Luo et al., TIFS 2023, arXiv 2304.12489",
     "task": "one aligned face -> real or fake",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0; the authors' code was not read",
     "verified": "triplets, both losses and the controller by hand; formulas are ours, from the abstract; no tables",
     "small": {"network": "tiny-xception", "size": 32, "cut": 0.1},

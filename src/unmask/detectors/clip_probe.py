@@ -33,6 +33,7 @@ CARD = {
     "title": "CLIP, zero-shot or linear probe",
     "paper": "Radford et al., ICML 2021, arXiv 2103.00020",
     "task": "one aligned face, or an image -> real or fake",
+    "evidence": "foundation features",
     "answers": ("face", "whole"),
     "licence": "Apache-2.0; the encoder has terms of its own",
     "verified": "zero-shot logits against transformers' CLIPModel on random weights; not the published weights",

@@ -26,6 +26,7 @@ CARD = {
     "title": "CORE (consistent representations)",
     "paper": "Ni et al., CVPRW 2022, arXiv 2206.02749",
     "task": "one aligned face -> real or fake",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
     "verified": "the consistency by hand; not the tables; its views are a flip and a rectangle, not the paper's",
     "small": {"network": "tiny-xception", "size": 32},

@@ -40,6 +40,7 @@ CARD = {
     "title": "CPL (contrastive pseudo learning)",
     "paper": "Sun et al., ICCV 2023, arXiv 2309.11132",
     "task": "faces by known generators, and unlabelled ones -> known classes and clusters of new ones",
+    "evidence": "foundation features",
     "licence": "Apache-2.0; written from a description. No weights were ever published",
     "verified": "each formula by hand; the voting ablation on made-up fingerprints; no published table",
     "small": {"network": "tiny-resnet", "size": 32, "dropout": 0.0},

@@ -32,6 +32,7 @@ CARD = {
     "title": "DFLIP (hierarchical evidential profile)",
     "paper": "Wang et al., arXiv 2401.02335",
     "task": "an image -> real or generated, the generator's family and version, and how uncertain that is",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; written from a description, the authors' code has no licence",
     "verified": "evidence, divergence and hierarchy by hand; no published number is known to be right",
     "small": {"network": "tiny-resnet", "size": 32},

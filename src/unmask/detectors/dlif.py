@@ -37,6 +37,7 @@ CARD = {
     "title": "DLIF (disentangled liveness and identity)",
     "paper": "Yang et al., ECAI 2024, arXiv 2407.08243",
     "task": "one aligned face -> bona fide or presentation attack",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the authors' code is MIT, not used; the network is timm's, Apache-2.0",
     "verified": "all terms by hand, and which network each reaches; no published weights or tables",
     "small": {"network": "tiny-resnet", "size": 64, "identities": 2, "margins": (0.1, 0.1)},

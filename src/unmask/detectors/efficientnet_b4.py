@@ -23,6 +23,7 @@ CARD = {
     "title": "EfficientNet-B4",
     "paper": "Bonettini et al., ICPR 2020, arXiv 2004.07676; network: Tan and Le, ICML 2019, arXiv 1905.11946",
     "task": "one aligned face -> real or fake",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
     "verified": "the network is timm's efficientnet_b4, whose ImageNet weights it starts from; no table was reproduced",
     "small": {"network": "tiny-efficientnet", "size": 32},

@@ -29,6 +29,7 @@ CARD = {
     "title": "Effort (orthogonal subspace decomposition)",
     "paper": "Yan et al., ICML 2025, arXiv 2411.15633",
     "task": "one aligned face, or an image -> real or fake",
+    "evidence": "foundation features",
     "licence": "Apache-2.0; the encoder has terms of its own",
     "verified": "the split and both terms by hand; formulas from memory, no published weights or tables",
     "small": {"backbone": "tiny-dinov2", "rank": 4},

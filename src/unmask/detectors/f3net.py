@@ -31,6 +31,7 @@ CARD = {
     "title": "F3-Net (frequency bands and local frequency statistics)",
     "paper": "Qian et al., ECCV 2020, arXiv 2007.09355",
     "task": "one aligned face -> real or fake",
+    "evidence": "frequency, noise",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
     "verified": "bands and statistics by hand; the mixing from memory, no published weights or tables",
     "small": {"network": "tiny-xception", "size": 32},

@@ -29,6 +29,7 @@ CARD = {
     "title": "Face X-ray",
     "paper": "Li et al., CVPR 2020, arXiv 1912.13458",
     "task": "one aligned face -> real or fake, and where its seam runs",
+    "evidence": "blending",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
     "verified": "boundary and loss by hand, and that it learns to draw a seam; no published weights or tables",
     "small": {"network": "tiny-resnet", "size": 32},

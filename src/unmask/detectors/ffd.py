@@ -27,6 +27,7 @@ CARD = {
     "title": "FFD (attention on manipulated regions)",
     "paper": "Dang et al., CVPR 2020, arXiv 1910.01717",
     "task": "one aligned face -> real or fake",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
     "verified": "the map's loss by hand, from memory; training on masks is left out; no published weights or tables",
     "small": {"network": "tiny-xception", "size": 32},

@@ -29,6 +29,7 @@ CARD = {
     "title": "FSFM (fine-tuned face security foundation model)",
     "paper": "Wang et al., CVPR 2025, arXiv 2412.12032",
     "task": "one face -> real or fake",
+    "evidence": "foundation features",
     "licence": "Apache-2.0; published weights and the authors' code are CC BY-NC 4.0, not used",
     "verified": "soft labels by hand, the published layout on random weights (index 0 turned round); no tables",
     "small": {"backbone": "tiny-fsfm", "mixup": 0.0, "cutmix": 0.0, "drop_path": 0.0},

@@ -29,6 +29,7 @@ CARD = {
     "title": "FTCN (fully temporal convolutions, temporal transformer)",
     "paper": "Zheng et al., ICCV 2021, arXiv 2108.06693",
     "task": "16 frames in a row of one face -> real or fake",
+    "evidence": "time",
     "licence": "Apache-2.0; the transformer's block is timm's, Apache-2.0",
     "verified": "no place sees another one; names and shapes of DeepfakeBench's layout; no published weights or table",
     "small": {"network": "tiny-i3d", "size": 32, "frames": 4, "heads": 2, "hidden": 32},

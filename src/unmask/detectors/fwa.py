@@ -26,6 +26,7 @@ CARD = {
     "title": "FWA and DSP-FWA (face-warping artefacts)",
     "paper": "Li and Lyu, CVPR Workshops 2019, arXiv 1811.00656",
     "task": "one aligned face -> real or fake",
+    "evidence": "blending",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
     "verified": "the pyramid equals torch's adaptive pooling; its sides from memory; no published weights or tables",
     "small": {"network": "tiny-resnet", "size": 32, "pyramid": (1, 2)},

@@ -45,6 +45,7 @@ CARD = {
     "title": "GenConViT (generative convolutional vision transformer)",
     "paper": "Wodajo et al., arXiv 2307.07036; Applied Sciences 15(12):6622, 2025",
     "task": "one aligned face -> real or fake",
+    "evidence": "reconstruction",
     "licence": "Apache-2.0; the networks are timm's, Apache-2.0; the authors' code is GPL-3.0, none of it is here",
     "verified": "all terms by hand, that Swin counts, the published layout; objective from memory; no tables",
     "small": {"network": "small", "size": 64, "width": 4},

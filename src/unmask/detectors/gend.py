@@ -29,6 +29,7 @@ CARD = {
     "title": "GenD (LN-tuned CLIP, Perception Encoder or DINOv3)",
     "paper": "Yermakov et al., arXiv 2503.19683 and WACV 2026, arXiv 2508.06248",
     "task": "one aligned face -> real or fake",
+    "evidence": "foundation features",
     "licence": "Apache-2.0; the authors' code and weights say MIT, each backbone has terms of its own",
     "verified": "formulas and layouts of the checkpoints on random weights; not the published weights or tables",
     "small": {"backbone": "tiny-dinov2", "head": "linear"},

@@ -43,6 +43,7 @@ CARD = {
     "title": "GM-DF (several data sets at once)",
     "paper": "Lai et al., arXiv 2406.20078",
     "task": "one aligned face -> real or fake",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; CLIP's weights are MIT; no code or weights of the authors exist",
     "verified": "it begins as CLIP, meta-gradient and alignment by hand; constants are ours, no number of the paper",
     "small": {

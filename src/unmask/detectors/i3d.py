@@ -27,6 +27,7 @@ CARD = {
     "title": "I3D (3D ResNet-50)",
     "paper": "Carreira and Zisserman, CVPR 2017, arXiv 1705.07750; as a detector: DeepfakeBench, arXiv 2307.01426",
     "task": "16 frames in a row of one face -> real or fake",
+    "evidence": "time",
     "licence": "Apache-2.0; Kinetics weights of PySlowFast have terms of their own",
     "verified": "shapes and names of PySlowFast's layout, and a forward pass by hand; no published weights or table",
     "small": {"network": "tiny-i3d", "size": 32, "frames": 4},

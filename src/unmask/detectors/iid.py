@@ -32,6 +32,7 @@ CARD = {
     "title": "IID (implicit identity)",
     "paper": "Huang et al., CVPR 2023",
     "task": "one aligned face -> real or swapped",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0; published recognisers have terms of their own",
     "verified": "both terms by hand, that the recogniser stays as it is; formulas from the abstract, no tables",
     "small": {"network": "tiny-xception", "size": 32, "recogniser": "tiny-iresnet", "recogniser_size": 32, "people": 2},

@@ -30,6 +30,7 @@ CARD = {
     "title": "LRL (local relation learning)",
     "paper": "Chen et al., AAAI 2021, arXiv 2105.02577",
     "task": "one aligned face -> real or fake",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
     "verified": "high-pass, cosines of regions and terms by hand; layers from memory, no published weights or tables",
     "small": {"network": "tiny-efficientnet", "size": 64, "grid": 2},

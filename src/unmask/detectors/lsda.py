@@ -38,6 +38,7 @@ CARD = {
     "title": "LSDA (latent space data augmentation)",
     "paper": "Yan et al., CVPR 2024, arXiv 2311.11278",
     "task": "one aligned face -> real or fake",
+    "evidence": "blending",
     "licence": "Apache-2.0; the networks are timm's, Apache-2.0; ArcFace's weights have terms of their own",
     "verified": "changes and terms by hand; ArcFace's layout on random weights; no published weights or tables",
     "small": {"network": "tiny-resnet", "teacher": "tiny-iresnet", "size": 32, "domains": 1},

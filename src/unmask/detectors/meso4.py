@@ -24,6 +24,7 @@ CARD = {
     "title": "Meso-4",
     "paper": "Afchar et al., WIFS 2018, arXiv 1809.00888",
     "task": "one face -> real or fake",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the authors' weights too",
     "verified": "the authors' weights (Keras) against an independent forward pass; not their accuracy",
     "small": {"size": 64},

@@ -18,6 +18,7 @@ CARD = {
     "title": "MobileNetV2 baseline",
     "paper": "network: Sandler et al., MobileNetV2, CVPR 2018; no paper proposes it as a forgery detector",
     "task": "one aligned face -> real or fake",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the embedded weights were trained on research data, see unmask info",
     "verified": "against its own embedded weights; there is no published table to reproduce",
 }

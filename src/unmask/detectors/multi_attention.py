@@ -30,6 +30,7 @@ CARD = {
     "title": "Multi-attentional detection",
     "paper": "Zhao et al., CVPR 2021, arXiv 2103.02406",
     "task": "one aligned face -> real or fake",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
     "verified": "pooling, centres and their loss by hand; layers and constants from memory, no weights or tables",
     "small": {"network": "tiny-efficientnet", "size": 32, "middle": 16},

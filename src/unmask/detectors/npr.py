@@ -31,6 +31,7 @@ CARD = {
     "title": "NPR (neighbouring-pixel residual)",
     "paper": "Tan et al., CVPR 2024, arXiv 2312.10461",
     "task": "an image, or one face -> real or generated",
+    "evidence": "frequency, noise",
     "answers": ("face", "whole"),
     "licence": "Apache-2.0; the authors' code and weights name no licence",
     "verified": "residual and published layout on random weights; not the published weights or tables",

@@ -30,6 +30,7 @@ CARD = {
     "title": "Patch forensics (truncated network)",
     "paper": "Chai et al., ECCV 2020, arXiv 2008.10588",
     "task": "an image, or one face -> real or generated",
+    "evidence": "spatial network",
     "answers": ("face", "whole"),
     "licence": "Apache-2.0",
     "verified": "pooling and receptive field by hand; not the published weights or tables",

@@ -28,6 +28,7 @@ CARD = {
     "title": "PCL (patch-wise consistency learning)",
     "paper": "Zhao et al., ICCV 2021, arXiv 2012.09311",
     "task": "one aligned face -> real or fake, and how alike the sources of each two patches are",
+    "evidence": "blending",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
     "verified": "targets equal the generator's, the volume by hand; no published weights or tables",
     "small": {"network": "tiny-resnet", "size": 64},

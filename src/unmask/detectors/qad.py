@@ -37,6 +37,7 @@ CARD = {
     "title": "QAD (quality-agnostic detection)",
     "paper": "Le and Woo, ICCV 2023, arXiv 2309.05911",
     "task": "one aligned face -> real or fake",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
     "verified": "dependence and weight perturbation by hand; formulas from memory, no published weights or tables",
     "small": {"network": "tiny-resnet", "size": 32},

@@ -28,6 +28,7 @@ CARD = {
     "title": "Radial power spectrum",
     "paper": "Durall et al., arXiv 1911.00686",
     "task": "one aligned face, or an image -> real or fake",
+    "evidence": "frequency, noise",
     "answers": ("face", "whole"),
     "licence": "Apache-2.0",
     "verified": "the spectrum against the bench's own; no table was reproduced",

@@ -26,6 +26,7 @@ CARD = {
     "title": "RankStats-like clustering",
     "paper": "Han et al., ICLR 2020, arXiv 2002.05714",
     "task": "faces by known generators, and unlabelled ones -> known classes and clusters of new ones",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; written from the paper's description",
     "verified": "pairs and loss by hand; a comparison for cpl, no published table",
     "small": {"network": "tiny-resnet", "size": 32, "dropout": 0.0},

@@ -31,6 +31,7 @@ CARD = {
     "title": "RECCE (reconstruction and classification)",
     "paper": "Cao et al., CVPR 2022",
     "task": "one aligned face -> real or fake",
+    "evidence": "reconstruction",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
     "verified": "both terms by hand; formulas from memory, no published weights or tables",
     "small": {"network": "tiny-xception", "size": 32},

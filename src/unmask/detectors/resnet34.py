@@ -25,6 +25,7 @@ CARD = {
     "title": "ResNet-34 (CNN-Aug)",
     "paper": "Wang et al., CVPR 2020, arXiv 1912.11035",
     "task": "one aligned face, or an image -> real or fake",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
     "verified": "the network is timm's resnet34, whose ImageNet weights it starts from; no table was reproduced",
     "small": {"network": "tiny-resnet", "size": 32},

@@ -24,6 +24,7 @@ CARD = {
     "title": "RFM (representative forgery mining)",
     "paper": "Wang and Deng, CVPR 2021, arXiv 2104.06609",
     "task": "one aligned face -> real or fake",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
     "verified": "the attention of a linear model and the erased blocks by hand; no published weights or tables",
     "small": {"network": "tiny-xception", "size": 32, "blocks": 1, "largest": 0.2},

@@ -26,6 +26,7 @@ CARD = {
     "title": "SBI (self-blended images)",
     "paper": "Shiohara and Yamasaki, CVPR 2022, arXiv 2204.08376",
     "task": "one aligned face -> real or fake",
+    "evidence": "blending",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0; the authors' weights are for research",
     "verified": "pads and the published layout on random weights; no published weights or tables",
     "small": {"network": "tiny-efficientnet", "size": 32},

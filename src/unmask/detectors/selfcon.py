@@ -31,6 +31,7 @@ CARD = {
     "title": "SelfCon detector (ImagiNet)",
     "paper": "Boychev and Cholakov, arXiv 2407.20020; Bae et al., AAAI 2023, arXiv 2106.15499",
     "task": "an image, or one face -> real or synthetic, or which generator",
+    "evidence": "foundation features",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0; the authors' code names no licence",
     "verified": "both contrasts by hand and that the classifier's gradient stops; no published weights or tables",
     "small": {"network": "tiny-resnet-full", "size": 32, "hidden": 32, "dim": 16, "dropout": 0.0},

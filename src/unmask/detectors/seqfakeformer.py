@@ -27,6 +27,7 @@ CARD = {
     "title": "SeqFakeFormer",
     "paper": "Shao et al., ECCV 2022, arXiv 2207.02204",
     "task": "one face -> the order of the edits that made it",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the authors' code names no licence, not used; the network is timm's, Apache-2.0",
     "verified": "the spatial map by hand, that no token sees later ones; no published weights or tables",
     "small": {"network": "tiny-resnet", "size": 64, "width": 32, "heads": 2, "layers": 1, "dropout": 0.0},

@@ -24,6 +24,7 @@ CARD = {
     "title": "SIA (self-information attention)",
     "paper": "Sun et al., ECCV 2022",
     "task": "one aligned face -> real or fake",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
     "verified": "self-information by hand; layers around it are ours, from memory, no published weights or tables",
     "small": {"network": "tiny-efficientnet", "size": 32, "radius": 1},

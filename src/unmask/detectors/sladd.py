@@ -39,6 +39,7 @@ CARD = {
     "title": "SLADD (adversarial self-supervised blends)",
     "paper": "Chen et al., CVPR 2022, arXiv 2203.12208",
     "task": "one aligned face -> real or fake, and where, how and how strongly it was blended",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0; the authors' code was not read",
     "verified": "blends, the policy's gradient and the terms by hand; formulas from memory, no weights or tables",
     "small": {"network": "tiny-xception", "size": 32},

@@ -31,6 +31,7 @@ CARD = {
     "title": "SPSL (phase spectrum, shallow network)",
     "paper": "Liu et al., CVPR 2021, arXiv 2103.01856",
     "task": "one aligned face -> real or fake",
+    "evidence": "frequency, noise",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
     "verified": "the image from phases against numpy's FFT; which blocks are left out is DeepfakeBench's; no tables",
     "small": {"network": "tiny-xception", "size": 32},

@@ -33,6 +33,7 @@ CARD = {
     "title": "SRM two-stream (high-frequency features)",
     "paper": "Luo et al., CVPR 2021, arXiv 2103.12376",
     "task": "one aligned face -> real or fake",
+    "evidence": "frequency, noise",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
     "verified": "filters and AM-softmax by hand; layers from memory, no published weights or tables",
     "small": {"network": "tiny-xception", "size": 32, "margin": 0.1},

@@ -25,6 +25,7 @@ CARD = {
     "title": "STIL (spatio-temporal inconsistency)",
     "paper": "Gu et al., ACM MM 2021, arXiv 2109.01860",
     "task": "8 frames in a row of one face -> real or fake",
+    "evidence": "time",
     "licence": "Apache-2.0",
     "verified": "differences of frames by hand; names and shapes of DeepfakeBench's layout; no published weights",
     "small": {"network": "tiny-scnet", "size": 32, "frames": 4},

@@ -31,6 +31,7 @@ CARD = {
     "title": "TALL (thumbnail layout, Swin)",
     "paper": "Xu et al., ICCV 2023, arXiv 2307.07494",
     "task": "4 frames in a row of one face -> real or fake",
+    "evidence": "time",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
     "verified": "the layout by hand; names and shapes of DeepfakeBench's layout; no published weights or table",
     "small": {"network": "tiny-swin", "size": 32},

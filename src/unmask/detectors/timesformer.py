@@ -22,6 +22,7 @@ CARD = {
     "title": "TimeSformer (divided space-time attention)",
     "paper": "Bertasius et al., ICML 2021, arXiv 2102.05095; as a detector: DeepfakeBench, arXiv 2307.01426",
     "task": "8 frames in a row of one face -> real or fake",
+    "evidence": "time",
     "licence": "Apache-2.0; the network is transformers', Apache-2.0; published encoders: CC BY-NC 4.0 (from memory)",
     "verified": "transformers' network; names and shapes of DeepfakeBench's layout; no published weights or table",
     "small": {"network": "tiny-timesformer"},

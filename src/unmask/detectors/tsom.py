@@ -22,6 +22,7 @@ CARD = {
     "title": "TSOM (texture, shape and order)",
     "paper": "Ni et al., WACV 2025, arXiv 2404.13873",
     "task": "one face -> the order of the edits that made it",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the authors' code names no licence, not used; the network is timm's, Apache-2.0",
     "verified": "kernels, Gaussian maps and KL by hand, no token sees later ones; no published weights or tables",
     "small": {

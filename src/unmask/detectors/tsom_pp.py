@@ -24,6 +24,7 @@ CARD = {
     "title": "TSOM++ (texture, shape, order and relation)",
     "paper": "Ni et al., arXiv 2404.13873v5",
     "task": "one face -> the order of the edits that made it",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the authors' code names no licence, not used; the network is timm's, Apache-2.0",
     "verified": "the contrast by hand; the rest as tsom; no published weights or tables",
     "small": {

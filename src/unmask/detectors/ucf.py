@@ -33,6 +33,7 @@ CARD = {
     "title": "UCF (uncovering common features)",
     "paper": "Yan et al., ICCV 2023, arXiv 2304.13949",
     "task": "one aligned face -> real or fake",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0; DeepfakeBench's weights are CC BY-NC 4.0",
     "verified": "all terms by hand, which loss reaches which part, the published layout; no tables",
     "small": {"network": "tiny-resnet", "size": 64, "width": 16, "methods": 2, "dropout": 0.0},

@@ -29,6 +29,7 @@ CARD = {
     "title": "UIA-ViT (unsupervised inconsistency)",
     "paper": "Zhuang et al., ECCV 2022, arXiv 2210.12752",
     "task": "one aligned face -> real or fake, and which patches disagree",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
     "verified": "distances, kinds of patches and the means' term by hand; formulas from memory, no weights or tables",
     "small": {"backbone": "tiny-fsfm", "middle": 2, "centre": 0.5},

@@ -26,6 +26,7 @@ CARD = {
     "title": "UnivFD (linear probe of a frozen CLIP)",
     "paper": "Ojha, Li, Lee, CVPR 2023, arXiv 2302.10174",
     "task": "an image, or one face -> real or generated",
+    "evidence": "foundation features",
     "answers": ("face", "whole"),
     "licence": "Apache-2.0; the encoder has terms of its own",
     "verified": "that only the head learns; not the published weights (features before the projection) or tables",

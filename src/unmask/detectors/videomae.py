@@ -25,6 +25,7 @@ CARD = {
     "title": "VideoMAE (masked autoencoder of videos)",
     "paper": "Tong et al., NeurIPS 2022, arXiv 2203.12602; as a detector: DeepfakeBench, arXiv 2307.01426",
     "task": "16 frames in a row of one face -> real or fake",
+    "evidence": "time",
     "licence": "Apache-2.0; the network is transformers', Apache-2.0; published encoders: CC BY-NC 4.0 (from memory)",
     "verified": "transformers' network; names and shapes of DeepfakeBench's layout; no published weights or table",
     "small": {"network": "tiny-videomae"},

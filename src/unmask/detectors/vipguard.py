@@ -31,6 +31,7 @@ CARD = {
     "title": "VIPGuard (identity token on a frozen encoder)",
     "paper": "VIPGuard, NeurIPS 2025, arXiv 2505.19582",
     "task": "one aligned face -> an authentic image of one protected person, or not",
+    "evidence": "foundation features",
     "licence": "Apache-2.0; written from a description, the authors' code has no licence",
     "verified": "what is frozen stays bitwise; the attention by hand; the paper's language model is not rebuilt",
     "small": {"network": "tiny-resnet", "size": 64, "tokens": 4, "width": 32, "heads": 4, "trains": "all"},

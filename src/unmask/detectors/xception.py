@@ -23,6 +23,7 @@ CARD = {
     "title": "Xception",
     "paper": "Rössler et al., FaceForensics++, ICCV 2019, arXiv 1901.08971; network: Chollet, CVPR 2017",
     "task": "one aligned face -> real or fake",
+    "evidence": "spatial network",
     "licence": "Apache-2.0; the network is timm's, Apache-2.0",
     "verified": "the network is timm's legacy_xception, whose ImageNet weights it starts from; no table was reproduced",
     "small": {"network": "tiny-xception", "size": 32},

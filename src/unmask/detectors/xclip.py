@@ -25,6 +25,7 @@ CARD = {
     "title": "X-CLIP (messages between the frames of a CLIP tower)",
     "paper": "Ni et al., ECCV 2022, arXiv 2208.02816; as a detector: DeepfakeBench, arXiv 2307.01426",
     "task": "8 frames in a row of one face -> real or fake",
+    "evidence": "time",
     "licence": "Apache-2.0; the network is transformers', Apache-2.0; published encoders: MIT (from memory)",
     "verified": "transformers' network; names and shapes of DeepfakeBench's layout; no published weights or table",
     "small": {"network": "tiny-xclip"},

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from unmask.errors import InputError
 from unmask.measure.tables import FILE, Result
+from unmask.registry import FAMILIES
 
 EVALUATION = "unmask.evaluate/1"  # the form of `unmask eval evaluate --json`
 OUT_OF_SCOPE, UNTESTED = "out of scope", "untested"
@@ -61,16 +62,7 @@ GENERATORS = {
     "G8": "elevenlabs valle xtts rvc",
     "G9": "fakevideofakeaudio",
 }
-# Detectors by what they look at; those that are not here are in no cell until the user places them.
-DETECTORS = {
-    "D1": "addnet2d capsule cfm core dflip dlif efficientnet_b4 ffd gmdf iid lrl meso4 meso_inception4 mobilenet "
-    "multi_attention qad resnet34 rankstats rfm seqfakeformer sia sladd tsom tsom_pp ucf uia_vit xception",
-    "D2": "f3net npr radial_spectrum spsl srm",
-    "D3": "facexray fwa lsda pcl sbi",
-    "D4": "clip_probe cpl effort fsfm gend selfcon univfd vipguard",
-    "D5": "genconvit recce",
-    "D6": "addnet3d altfreezing ftcn i3d stil tall timesformer videomae xclip",
-}
+NOT_HERE = {"D7", "D8", "D9", "D10"}  # what no detector here looks at
 SHIPPED = {"embedded": "mobilenet", "unmask_embedded": "mobilenet", "clip": "gend", "unmask_clip": "gend"}
 SHIPPED |= {"spectrum": "radial_spectrum"}
 
@@ -165,8 +157,9 @@ def evidence_of(detector: str, placed: Mapping[str, str]) -> str | None:
     """The kind of evidence that a detector looks at, by the method in its name ("npr-tiny"); None if not known."""
     if detector in placed:
         return placed[detector]
-    name = detector.lower().replace("-", "_")
-    known = {method: code for code, names in DETECTORS.items() for method in names.split()}
+    name, family = detector.lower().replace("-", "_"), FAMILIES["detector"]
+    codes = {words: code for code, words in EVIDENCE.items()}
+    known = {method: codes[words] for method in family.names() if (words := family.card(method).evidence) in codes}
     known |= {short: known[method] for short, method in SHIPPED.items()}
     fits = [method for method in known if name == method or name.startswith(f"{method}_")]
     return known[max(fits, key=len)] if fits else None
@@ -174,7 +167,7 @@ def evidence_of(detector: str, placed: Mapping[str, str]) -> str | None:
 
 def out_of_scope(family: str, evidence: str) -> bool:
     """Whether no method here looks at that evidence, or there is nothing of it in that family: a voice has no image."""
-    return evidence not in DETECTORS or family == "G8"
+    return evidence in NOT_HERE or family == "G8"
 
 
 @dataclass(frozen=True)
