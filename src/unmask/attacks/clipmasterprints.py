@@ -27,7 +27,7 @@ CARD = {
     "paper": "arXiv 2307.03798",
     "task": "images and similarities to captions -> images similar to many captions at once",
     "licence": "Apache-2.0",
-    "verified": "loss, outscored share and gap by hand; mined on CLIP ViT-B/16 (docs/attacks.md); no published number",
+    "verified": "loss, outscored share and gap by hand; not mined on published encoders, no published number",
     "small": {"steps": 20},
 }
 
