@@ -23,7 +23,14 @@ from typing import Any
 from packaging.requirements import Requirement
 
 BIN = Path(sys.executable).parent
-ACCEPTED: dict[str, str] = {}  # id of an advisory -> why it does not concern us
+# diskcache unpickles what lies in its folder; llama-cpp-python, of the extra `llama`, has it for a cache that nothing
+# here switches on.
+DISKCACHE = "comes with llama-cpp-python, whose cache on disk is not used"
+ACCEPTED: dict[str, str] = {  # id of an advisory -> why it does not concern us
+    "CVE-2025-69872": DISKCACHE,
+    "GHSA-w8v5-vhqr-4h9v": DISKCACHE,
+    "PYSEC-2026-2447": DISKCACHE,
+}
 
 
 def main() -> int:
