@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from unmask.app.cli import app
 from unmask.bench import score_files
-from unmask.bench.fusion import read
 from unmask.bundles import load
+from unmask.bundles.fusion import read
 from unmask.data.manifest import FaceRow, write
 from unmask.errors import InputError
 
@@ -70,7 +70,7 @@ def test_two_files_and_a_test_on_other_people(tmp_path: Path) -> None:
     fused = found["rows"][-1]
     assert fused["name"] == "fusion"
     assert fused["auroc"]["low"] < fused["auroc"]["value"] < fused["auroc"]["high"]
-    file = read(out)
+    file = read(out)[0]
     assert [c.name for c in file.columns] == ["one", "two"]
     assert all(c.weight > 0 for c in file.columns)
     assert len(file.groups) == 16
@@ -92,7 +92,7 @@ def test_a_bundle_beside_a_file(tmp_path: Path) -> None:
     out = tmp_path / "fusion.json"
     code, said = fuse(manifest, "--detectors", "embedded", "--scores", theirs, "-o", out, "--folds", 4)
     assert code == 0, said
-    assert read(out).columns[0].sha256 == load("embedded").weights_sha256
+    assert read(out)[0].columns[0].sha256 == load("embedded").weights_sha256
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_doubles_missing_unknown_and_repeated_are_found(tmp_path: Path) -> None:
         row(2),
         row(7, relpath="frames", media_type="frame_seq"),
     )
-    assert checks.doubles(manifest) == [("d/0", "d/1")]
+    assert checks.duplicates(manifest) == [("d/0", "d/1")]
     assert checks.repeated_ids(manifest) == ["d/2"]
     assert list(checks.missing(manifest)) == ["d: 2.png", "d: 2.png"]
     assert list(checks.unknown(manifest)) == [str(tmp_path / "stray.png")]

@@ -65,7 +65,7 @@ def test_a_folder_is_indexed_with_hashes_and_a_report(tmp_path: Path) -> None:
         ("real/a.png", 0),
         ("fake/swap/b.png", 1),
     }
-    assert len(checks.doubles(Manifest(tmp_path / "m.parquet"))) == 1
+    assert len(checks.duplicates(Manifest(tmp_path / "m.parquet"))) == 1
     report = json.loads((tmp_path / "m.report.json").read_text())
     assert {p["relpath"]: p["what"] for p in report["listed"]}["fake/c.png"] == "empty"
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from unmask.bench.fusion import Column, FusionFile
 from unmask.bundles import load
+from unmask.bundles.fusion import Column, FusionFile
 from unmask.scanning import html, text
 from unmask.scanning.options import Options, report_of
 from unmask.types import Pixels, UnmaskError

@@ -10,12 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
 
 from unmask.bench import score_files
 from unmask.bench.evaluate import chosen as of_split
@@ -23,6 +22,7 @@ from unmask.bench.evaluate import entry_of
 from unmask.bench.scoring import ScoreFunction, by_bundle, chosen, score_rows
 from unmask.bench.trained import weights
 from unmask.bundles import load
+from unmask.bundles.fusion import Column, FusionFile, read
 from unmask.data.manifest import Manifest
 from unmask.errors import InputError, ManifestError
 from unmask.measure.calibration import calibrate
@@ -32,43 +32,9 @@ from unmask.measure.interval import Difference, Interval, bootstrap, paired
 from unmask.measure.metrics import auroc, cllr, log_loss
 from unmask.measure.units import Units, units
 from unmask.train.run import RECIPE, Folder
-from unmask.types import Calibration, Plain
 
 FUSED = "fusion"
 ROUNDS = 1000  # resamples of an interval
-
-
-class Column(Plain):
-    """One detector of a fusion. `called`: as the command named it; `sha256`: of a bundle's weights, or of the file."""
-
-    name: str
-    called: str
-    kind: Literal["detector", "scores"]
-    sha256: str
-    weight: float = Field(0.0, description="of its logit")
-
-
-class FusionFile(Plain):
-    """A fusion as it is kept: logit P(fake) = sum of weight x logit + intercept, at equal priors.
-
-    Attributes:
-        calibration: Platt scaling, its band and the sorted logits of cross-fitted fused logits, as in a bundle's card.
-        groups: hashes of the leakage groups that it was fitted on, so that it is never tested on them.
-    """
-
-    schema_: Literal["unmask.fusion/1"] = Field("unmask.fusion/1", alias="schema")
-    columns: tuple[Column, ...]
-    intercept: float
-    calibration: Calibration
-    data: str
-    split: str
-    rows: int
-    groups: tuple[str, ...]
-    rebuild: str
-
-    @property
-    def fusion(self) -> Fusion:
-        return Fusion(tuple(c.weight for c in self.columns), self.intercept)
 
 
 @dataclass(frozen=True)
@@ -262,7 +228,7 @@ def _fitted(wanted: Wanted, found: Together) -> Found:
 
 
 def _used(wanted: Wanted, path: Path, found: Together) -> Found:
-    file = read(path)
+    file, _ = read(path)
     if len(found.columns) != len(file.columns):
         raise InputError(f"{path} fuses {', '.join(c.name for c in file.columns)}: give as many, in this order")
     for held, given in zip(file.columns, found.columns, strict=True):
@@ -275,7 +241,7 @@ def _used(wanted: Wanted, path: Path, found: Together) -> Found:
         )
     fold = deal(found.group, found.label, wanted.folds)
     alone = [cross_fitted(found.logits[:, [k]], found.label, fold) for k in range(len(found.columns))]
-    calibrated = file.calibration.slope * file.fusion(found.logits) + file.calibration.intercept
+    calibrated = file.calibration.slope * file(found.logits) + file.calibration.intercept
     return _measured(file, found, alone, calibrated)
 
 
@@ -297,20 +263,6 @@ def _measured(
     return Found(
         tuple(rows), rows[best].name, gain, real, len(label) - real, groups, found.left_out, found.unmatched, file
     )
-
-
-def read(path: Path) -> FusionFile:
-    """A fusion. Raises: UnmaskError where `path` holds none."""
-    try:
-        return FusionFile.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "file"
-        raise InputError(
-            f"{path} is not of the form unmask.fusion/1: {where}: {first['msg']}; make one with `unmask eval fuse`"
-        ) from None
 
 
 def _rebuild(wanted: Wanted) -> str:

@@ -33,7 +33,7 @@ from unmask.types import InputSpec
 
 ROUNDS = 1000
 PLACE = "{}"  # of the class's name in a prompt
-Doubles = NDArray[np.float64]
+Float64s = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ def classes(table: pa.Table, column: str) -> NDArray[np.str_]:
 @torch.inference_mode()
 def image_embeddings(
     model: Model, manifest: Path, where: NDArray[np.bool_], batch: int = 64
-) -> tuple[Doubles, NDArray[np.int32]]:
+) -> tuple[Float64s, NDArray[np.int32]]:
     """(N, D) of the chosen rows that have an image, and their rows (N,)."""
     if model.images is None:
         raise InputError(f"{model.name} is a text encoder, and sees no images")
@@ -258,7 +258,7 @@ def image_embeddings(
 
 
 @torch.inference_mode()
-def text_embeddings(model: Model, texts: Sequence[str], batch: int = 64) -> Doubles:
+def text_embeddings(model: Model, texts: Sequence[str], batch: int = 64) -> Float64s:
     """(N, D)."""
     return np.concatenate([model.texts(texts[i : i + batch]).double().numpy() for i in range(0, len(texts), batch)])
 

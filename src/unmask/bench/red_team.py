@@ -25,7 +25,7 @@ from unmask.bundles.calibration import log_odds
 from unmask.data.manifest import Manifest
 from unmask.errors import InputError
 from unmask.imageops.degradation import jpeg
-from unmask.measure.red_team import ALL, Doubles, Outcome, RedTeam, Row, Subject, median_to_flip, row
+from unmask.measure.red_team import ALL, Float64s, Outcome, RedTeam, Row, Subject, median_to_flip, row
 from unmask.types import Pixels
 
 Progress = Callable[[str, int], None]
@@ -133,7 +133,7 @@ class _Models:
     def _asked(self, image: Tensor) -> Tensor:
         return torch.tensor(np.stack([np.zeros(len(image)), self.scores(_pixels(image)) - self.threshold], 1)).float()
 
-    def scores(self, crops: Pixels) -> Doubles:
+    def scores(self, crops: Pixels) -> Float64s:
         """uint8 (N, S, S, 3) -> raw log-odds (N,), by the runtime."""
         return log_odds(self.scorer.logits(crops), self.scorer.card.classes).astype(np.float64)
 

@@ -1,65 +1,64 @@
-"""The file of a fusion (`unmask eval fuse`), as a scan reads it: one logit out of those of several detectors."""
+"""The file of a fusion (`unmask eval fuse`): one logit out of those of several detectors."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from numpy.typing import ArrayLike, NDArray
+from pydantic import Field, ValidationError
 
 from unmask.bundles.calibration import check
 from unmask.errors import BundleError
-from unmask.types import Calibration
+from unmask.types import Calibration, Plain
 
 
-class Column(BaseModel):
-    """One member. `sha256`: of its weights; `weight`: of its raw logit."""
+class Column(Plain):
+    """One detector of a fusion. `called`: as the command named it; `sha256`: of a bundle's weights, or of the file."""
 
     name: str
+    called: str
     kind: Literal["detector", "scores"]
     sha256: str
-    weight: float = Field(allow_inf_nan=False)
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    weight: float = Field(0.0, allow_inf_nan=False, description="of its raw logit")
 
 
-class Weights(BaseModel):
-    """What a scan needs of the file: logit = sum of weight x raw logit + intercept, then the calibration."""
+class FusionFile(Plain):
+    """A fusion as it is kept: logit P(fake) = sum of weight x logit + intercept, at equal priors.
 
-    schema_: Literal["unmask.fusion/1"] = Field(alias="schema")
+    Attributes:
+        calibration: Platt scaling, its band and the sorted logits of cross-fitted fused logits, as in a bundle's card.
+        groups: hashes of the leakage groups that it was fitted on, so that it is never tested on them.
+    """
+
+    schema_: Literal["unmask.fusion/1"] = Field("unmask.fusion/1", alias="schema")
     columns: tuple[Column, ...] = Field(min_length=2)
     intercept: float = Field(allow_inf_nan=False)
     calibration: Calibration
+    data: str
+    split: str
+    rows: int
+    groups: tuple[str, ...]
+    rebuild: str
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-@dataclass(frozen=True)
-class Fusion:
-    """A fusion that was read. `sha256`: of its file."""
-
-    weights: Weights
-    sha256: str
-
-    def __call__(self, logits: list[float]) -> float:
-        """Raw logits in the order of the columns -> the fused logit, before its calibration."""
-        return float(np.dot([c.weight for c in self.weights.columns], logits) + self.weights.intercept)
+    def __call__(self, logits: ArrayLike) -> NDArray[np.float64]:
+        """Raw logits (..., K) in the order of the columns -> fused logits (...), before the calibration."""
+        weights = np.array([column.weight for column in self.columns])
+        return np.asarray(np.asarray(logits, np.float64) @ weights + self.intercept, np.float64)
 
 
-def read(path: Path) -> Fusion:
-    """Raises: UnmaskError for what is no file of `unmask eval fuse`, and for one that needs scores of a file."""
+def read(path: Path) -> tuple[FusionFile, str]:
+    """A fusion, and the sha256 of its file. Raises: UnmaskError for what is no file of `unmask eval fuse`."""
     try:
         content = path.read_bytes()
-        weights = Weights.model_validate_json(content)
-        check(weights.calibration)
+        found = FusionFile.model_validate_json(content)
+        check(found.calibration)
     except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from None
     except ValidationError as error:
-        raise BundleError(f"{path} is not a file of `unmask eval fuse`: {error.errors()[0]['msg']}") from error
-    foreign = [column.name for column in weights.columns if column.kind == "scores"]
-    if foreign:
-        raise BundleError(f"{path} needs the scores of {', '.join(foreign)}, which a scan does not have: fuse bundles")
-    return Fusion(weights, hashlib.sha256(content).hexdigest())
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "file"
+        raise BundleError(f"{path} is not a file of `unmask eval fuse`: {where}: {first['msg']}") from None
+    return found, hashlib.sha256(content).hexdigest()

@@ -62,7 +62,7 @@ def straddlers(manifest: Manifest) -> list[Straddler]:
     return [Straddler(group, tuple(splits), rows, flagged) for group, splits, rows, flagged in found]
 
 
-def doubles(manifest: Manifest) -> list[tuple[str, ...]]:
+def duplicates(manifest: Manifest) -> list[tuple[str, ...]]:
     """item_ids of rows with equal content, by their sha256; rows without a hash cannot be told (see `hashed`)."""
     found = _ask(
         manifest,

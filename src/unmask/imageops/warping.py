@@ -10,7 +10,7 @@ from scipy.spatial import Delaunay, QhullError
 from unmask.errors import InputError
 from unmask.types import Floats, Pixels
 
-Doubles = NDArray[np.float64]
+Float64s = NDArray[np.float64]
 
 
 def similarity(have: Floats, want: Floats) -> Floats:
@@ -68,7 +68,7 @@ def _triangles(points: Floats) -> Delaunay:
         raise InputError("these landmarks span no area: they belong to no face") from None
 
 
-def _carried(mesh: Delaunay, want: Floats, points: Doubles) -> tuple[Doubles, NDArray[np.bool_]]:
+def _carried(mesh: Delaunay, want: Floats, points: Float64s) -> tuple[Float64s, NDArray[np.bool_]]:
     """Where points (N, 2) go when the corners of a mesh go to `want`; and which of them lie in a triangle."""
     at = mesh.find_simplex(points)
     to = mesh.transform[at]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from unmask.measure.inputs import Doubles, Longs, codes, labels, numbers, same_length
+from unmask.measure.inputs import Float64s, Longs, codes, labels, numbers, same_length
 from unmask.measure.metrics import auroc
 
 NAN = float("nan")
@@ -115,7 +115,7 @@ def contingency(truth: ArrayLike, predicted: ArrayLike) -> Longs:
     return np.bincount(a * m + b, minlength=k * m).reshape(k, m).astype(np.int64)
 
 
-def _entropy(p: Doubles) -> float:
+def _entropy(p: Float64s) -> float:
     held = p[p > 0]
     return float(-(held * np.log(held)).sum())
 

@@ -7,10 +7,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from unmask.errors import InputError
 
-Doubles = NDArray[np.float64]
+Float64s = NDArray[np.float64]
 
 
-def spectral_signature(features: ArrayLike, label: ArrayLike) -> Doubles:
+def spectral_signature(features: ArrayLike, label: ArrayLike) -> Float64s:
     """(N, D), (N,) -> (N,): how far each row lies along the direction in which its class spreads most, squared.
 
     Poisoned rows of a class share what the others lack, and that becomes its leading direction. The paper removes the
@@ -27,7 +27,7 @@ def spectral_signature(features: ArrayLike, label: ArrayLike) -> Doubles:
     return found
 
 
-def activation_clusters(features: ArrayLike, label: ArrayLike, seed: int = 0) -> tuple[NDArray[np.bool_], Doubles]:
+def activation_clusters(features: ArrayLike, label: ArrayLike, seed: int = 0) -> tuple[NDArray[np.bool_], Float64s]:
     """Per row: is it in the smaller of its class's two clusters, (N,); and the silhouette of that class, (N,).
 
     Two means on ten principal components; a poisoned class splits into two compact parts of unequal size, so that its
@@ -51,7 +51,7 @@ def activation_clusters(features: ArrayLike, label: ArrayLike, seed: int = 0) ->
     return smaller, compact
 
 
-def anomaly_index(norms: ArrayLike) -> Doubles:
+def anomaly_index(norms: ArrayLike) -> Float64s:
     """(K,) sizes of the triggers found for each class -> (K,): how far below the median, in 1.4826 MAD; 0 above it.
 
     Above 2 a class is suspected. Wang et al., "Neural Cleanse", IEEE S&P 2019. With two classes it says nothing: both
@@ -65,7 +65,7 @@ def anomaly_index(norms: ArrayLike) -> Doubles:
     return np.maximum(gap, 0) / spread if spread else np.where(gap > 0, np.inf, 0.0)
 
 
-def _checked(features: ArrayLike, label: ArrayLike) -> tuple[Doubles, NDArray[np.int64]]:
+def _checked(features: ArrayLike, label: ArrayLike) -> tuple[Float64s, NDArray[np.int64]]:
     f, y = np.asarray(features, np.float64), np.asarray(label, np.int64)
     if f.ndim != 2 or len(f) != len(y) or not np.isfinite(f).all():
         raise InputError(f"features are finite (N, D) with N labels, not {f.shape} and {y.shape}")

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from unmask.measure.calibrators import Platt, balanced
 from unmask.types import Calibration
 
-Doubles = NDArray[np.float64]
+Float64s = NDArray[np.float64]
 
 
 def platt(label: ArrayLike, margin: ArrayLike) -> tuple[float, float]:
@@ -39,7 +39,7 @@ def calibrate(
     knots = np.linspace(x.min() - 2, x.max() + 2, 41)
     members = [np.flatnonzero(np.asarray(groups) == g) for g in sorted(set(groups))]
     rng = np.random.default_rng(seed)
-    curves: list[Doubles] = []
+    curves: list[Float64s] = []
     while len(curves) < rounds:
         drawn = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
         if 0 < y[drawn].sum() < len(drawn):
@@ -47,7 +47,7 @@ def calibrate(
             curves.append(1 / (1 + np.exp(-(slope * knots + intercept))))
     low, high = np.quantile(curves, [0.05, 0.95], axis=0)
 
-    def numbers(values: Doubles) -> tuple[float, ...]:
+    def numbers(values: Float64s) -> tuple[float, ...]:
         return tuple(round(float(v), 4) for v in values)
 
     return Calibration(

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from unmask.errors import InputError
-from unmask.measure.inputs import Bools, Doubles, checked, labels, numbers, same_length
+from unmask.measure.inputs import Bools, Float64s, checked, labels, numbers, same_length
 
 
-def balanced(label: ArrayLike) -> Doubles:
+def balanced(label: ArrayLike) -> Float64s:
     """Weights (N,) with which each class sums to one half."""
     y = labels(label)
     return np.where(y, 0.5 / max(1, int(y.sum())), 0.5 / max(1, int((~y).sum())))
@@ -36,7 +36,7 @@ class Temperature:
             raise InputError("higher logits go with real rows here: check which label is fake before calibrating")
         return cls(1 / slope)
 
-    def __call__(self, margin: ArrayLike) -> Doubles:
+    def __call__(self, margin: ArrayLike) -> Float64s:
         return sigmoid(numbers(margin, "margin") / self.temperature)
 
 
@@ -53,7 +53,7 @@ class Platt:
         slope, intercept = logistic(np.stack([x, np.ones_like(x)], 1), smoothed(y), w)
         return cls(float(slope), float(intercept))
 
-    def __call__(self, margin: ArrayLike) -> Doubles:
+    def __call__(self, margin: ArrayLike) -> Float64s:
         return sigmoid(self.slope * numbers(margin, "margin") + self.intercept)
 
 
@@ -76,7 +76,7 @@ class Beta:
         fitted[free] = logistic(design[:, free], y.astype(np.float64), w)
         return cls(max(0.0, float(fitted[0])), max(0.0, float(fitted[1])), float(fitted[2]))
 
-    def __call__(self, margin: ArrayLike) -> Doubles:
+    def __call__(self, margin: ArrayLike) -> Float64s:
         return sigmoid(_beta(numbers(margin, "margin")) @ np.array([self.a, self.b, self.c]))
 
 
@@ -98,21 +98,21 @@ class Isotonic:
         model = IsotonicRegression(y_min=0, y_max=1).fit(x, y.astype(np.float64), w)
         return cls(tuple(map(float, model.X_thresholds_)), tuple(map(float, model.y_thresholds_)))
 
-    def __call__(self, margin: ArrayLike) -> Doubles:
+    def __call__(self, margin: ArrayLike) -> Float64s:
         return np.asarray(np.interp(numbers(margin, "margin"), self.knots, self.probability))
 
 
-def smoothed(y: Bools) -> Doubles:
+def smoothed(y: Bools) -> Float64s:
     """Platt's targets (N,), just inside 0 and 1: fits stay finite where the classes do not overlap."""
     n1, n0 = int(y.sum()), int((~y).sum())
     return np.where(y, (n1 + 1) / (n1 + 2), 1 / (n0 + 2))
 
 
-def sigmoid(z: Doubles) -> Doubles:
+def sigmoid(z: Float64s) -> Float64s:
     return np.asarray(0.5 * (1 + np.tanh(z / 2)))  # 1 / (1 + exp(-z)) without overflow
 
 
-def logistic(design: Doubles, target: Doubles, weight: Doubles, rounds: int = 100) -> Doubles:
+def logistic(design: Float64s, target: Float64s, weight: Float64s, rounds: int = 100) -> Float64s:
     """Newton's method with halved steps on the weighted log loss; (N, K) -> (K,).
 
     A trace of ridge (1e-9 of the total weight) keeps it finite where the classes do not overlap.
@@ -120,7 +120,7 @@ def logistic(design: Doubles, target: Doubles, weight: Doubles, rounds: int = 10
     weight = weight / weight.sum()
     theta = np.zeros(design.shape[1])
 
-    def loss(t: Doubles) -> float:
+    def loss(t: Float64s) -> float:
         z = design @ t
         return float(weight @ (np.logaddexp(0, z) - target * z) + 0.5e-9 * t @ t)
 
@@ -137,11 +137,11 @@ def logistic(design: Doubles, target: Doubles, weight: Doubles, rounds: int = 10
     return theta
 
 
-def _beta(x: Doubles) -> Doubles:
+def _beta(x: Float64s) -> Float64s:
     return np.stack([-np.logaddexp(0, -x), np.logaddexp(0, x), np.ones_like(x)], 1)  # ln q, -ln(1 - q), 1
 
 
-def _rows(margin: ArrayLike, label: ArrayLike, weight: ArrayLike | None) -> tuple[Bools, Doubles, Doubles]:
+def _rows(margin: ArrayLike, label: ArrayLike, weight: ArrayLike | None) -> tuple[Bools, Float64s, Float64s]:
     y, x = checked(label, margin)
     if not np.isfinite(x).all():
         raise InputError(f"the logit in row {int(np.argmin(np.isfinite(x)))} is infinite: leave it out and count it")

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from unmask.errors import InputError
-from unmask.measure.inputs import Doubles, same_length
+from unmask.measure.inputs import Float64s, same_length
 from unmask.measure.pooling import combined
 
 VIDEO = ("dataset", "method", "compression", "media_id")
@@ -28,7 +28,7 @@ class ClassUnits:
         kind: what made it: the generator, or the attack's type.
     """
 
-    logits: Doubles
+    logits: Float64s
     truth: Texts
     group: Texts
     dataset: Texts
@@ -64,7 +64,7 @@ def class_units(table: pa.Table, logits: ArrayLike, truth: ArrayLike) -> ClassUn
     return ClassUnits(mean, names[first], *picked)
 
 
-def softmax(logits: Doubles, temperature: float = 1.0) -> Doubles:
+def softmax(logits: Float64s, temperature: float = 1.0) -> Float64s:
     """(N, K) -> (N, K), rows that sum to 1."""
     z = logits / temperature
     shifted = np.exp(z - z.max(1, keepdims=True))
@@ -90,7 +90,7 @@ def fit_temperature(logits: ArrayLike, code: ArrayLike) -> float:
     return float(np.exp(found.x))
 
 
-def strangeness(probability: Doubles, code: NDArray[np.integer[Any]], classes: Sequence[str]) -> tuple[Any, ...]:
+def strangeness(probability: Float64s, code: NDArray[np.integer[Any]], classes: Sequence[str]) -> tuple[Any, ...]:
     """For each class the sorted 1 - P(class) of its items, see `unmask.bundles.classes`."""
     own = 1 - probability[np.arange(len(code)), code]
     return tuple(tuple(np.sort(own[code == k]).clip(0, 1).round(6).tolist()) for k in range(len(classes)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from unmask.measure.inputs import Bools, Doubles, checked
+from unmask.measure.inputs import Bools, Float64s, checked
 from unmask.measure.interval import NORMAL, Difference, Interval
 
 
@@ -36,7 +36,7 @@ def delong_test(label: ArrayLike, first: ArrayLike, second: ArrayLike, level: fl
     return Difference(value, value - z, value + z, p, level, "delong", 0, len(y))
 
 
-def components(y: Bools, s: Doubles) -> tuple[Doubles, Doubles]:
+def components(y: Bools, s: Float64s) -> tuple[Float64s, Float64s]:
     """For each fake, the share of reals below it; for each real, the share of fakes above it; ties count half."""
     fake, real = s[y], s[~y]
     n1, n0 = max(1, len(fake)), max(1, len(real))
@@ -46,5 +46,5 @@ def components(y: Bools, s: Doubles) -> tuple[Doubles, Doubles]:
     return below, above
 
 
-def _variance(x: Doubles) -> float:
+def _variance(x: Float64s) -> float:
     return float(x.var(ddof=1) / len(x)) if len(x) > 1 else np.nan

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from unmask.errors import InputError
-from unmask.measure.inputs import Doubles, Longs, codes, same_length
+from unmask.measure.inputs import Float64s, Longs, codes, same_length
 
 
 def knn_accuracy(bank: ArrayLike, bank_label: ArrayLike, query: ArrayLike, label: ArrayLike, k: int = 20) -> float:
@@ -126,10 +126,10 @@ def pairs(label: ArrayLike, most: int = 5000, seed: int = 0) -> tuple[Longs, Lon
     return first[chosen], second[chosen]
 
 
-def unit(z: ArrayLike) -> Doubles:
+def unit(z: ArrayLike) -> Float64s:
     """Rows of length 1; a row of zeros stays."""
     x = np.asarray(z, np.float64)
-    found: Doubles = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    found: Float64s = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     return found
 
 

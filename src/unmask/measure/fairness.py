@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unmask.errors import InputError
-from unmask.measure.inputs import Doubles, Longs, checked, codes, same_length
+from unmask.measure.inputs import Float64s, Longs, checked, codes, same_length
 from unmask.measure.interval import joint
 from unmask.measure.metrics import auroc
 
@@ -165,7 +165,7 @@ def holm(p: Sequence[float]) -> list[float]:
 class _Blocks:
     """Counts of each (leakage group, subgroup) that occurs: reals, reals called fake, fakes, fakes called fake."""
 
-    counts: Doubles  # (B, 4)
+    counts: Float64s  # (B, 4)
     group: Longs  # (B,)
     subgroup: Longs  # (B,)
     stratum: Longs  # (B,)
@@ -200,7 +200,7 @@ def _blocks(
     return _Blocks(np.stack(columns, 1), group[first], which[first], stratum[first])
 
 
-def _resampled(b: _Blocks, k: int, rounds: int, seed: int) -> Doubles:
+def _resampled(b: _Blocks, k: int, rounds: int, seed: int) -> Float64s:
     """Counts (1 + rounds, K, 4), the first of the data themselves."""
     many = int(b.group.max()) + 1
     table = np.zeros((many, k, 4))
@@ -210,7 +210,7 @@ def _resampled(b: _Blocks, k: int, rounds: int, seed: int) -> Doubles:
     return np.asarray(np.stack(draws) @ table.reshape(many, -1)).reshape(rounds + 1, k, 4)
 
 
-def _rates(counts: Doubles) -> dict[str, Doubles]:
+def _rates(counts: Float64s) -> dict[str, Float64s]:
     """(R, K, 4) -> metric -> (R, K + 1), the last column over all kept subgroups together."""
     whole = np.concatenate([counts, counts.sum(1, keepdims=True)], 1)
     real, fp, fake, tp = (whole[..., i] for i in range(4))
@@ -221,17 +221,17 @@ def _rates(counts: Doubles) -> dict[str, Doubles]:
     return {"fpr": fpr, "tpr": tpr, "balanced_accuracy": both, "accuracy": accuracy, "called_fake": called}
 
 
-def _areas(y: NDArray[np.bool_], s: Doubles, own: Values, which: Longs, k: int, rounds: int, seed: int) -> Doubles:
+def _areas(y: NDArray[np.bool_], s: Float64s, own: Values, which: Longs, k: int, rounds: int, seed: int) -> Float64s:
     """AUROC (1 + rounds, K + 1); NaN without fakes."""
     sets = [which == i for i in range(k)] + [np.ones(len(y), bool)]
     values, drawn = joint([(auroc, y[a], s[a], own[a]) for a in sets], rounds, seed)
     return np.vstack([values, drawn])
 
 
-def _gaps(found: Mapping[str, Doubles], areas: Doubles, real_only: bool) -> dict[str, Doubles]:
+def _gaps(found: Mapping[str, Float64s], areas: Float64s, real_only: bool) -> dict[str, Float64s]:
     """Name -> (R,). The last column of each rate is the overall one."""
 
-    def width(v: Doubles) -> Doubles:
+    def width(v: Float64s) -> Float64s:
         return np.asarray(v.max(1) - v.min(1))
 
     fpr, tpr = (found[n][:, :-1] for n in ("fpr", "tpr"))
@@ -253,7 +253,7 @@ def _gaps(found: Mapping[str, Doubles], areas: Doubles, real_only: bool) -> dict
     }
 
 
-def _dealt(b: _Blocks, k: int, rounds: int, seed: int, real_only: bool) -> dict[str, Doubles]:
+def _dealt(b: _Blocks, k: int, rounds: int, seed: int, real_only: bool) -> dict[str, Float64s]:
     """Gaps (rounds,) when subgroup labels are dealt anew among the blocks of each stratum."""
     rng = np.random.default_rng(seed + 1)
     members = [np.flatnonzero(b.stratum == v) for v in np.unique(b.stratum)]
@@ -269,7 +269,7 @@ def _dealt(b: _Blocks, k: int, rounds: int, seed: int, real_only: bool) -> dict[
     return {f"{n}_gap": found[n][:, :-1].max(1) - found[n][:, :-1].min(1) for n in tested}
 
 
-def _chance(value: float, dealt: Doubles) -> tuple[float, float]:
+def _chance(value: float, dealt: Float64s) -> tuple[float, float]:
     """p of a gap this large, and the gap that 95 % of deals stay at or below."""
     known = dealt[~np.isnan(dealt)]
     if not len(known) or np.isnan(value):
@@ -278,7 +278,7 @@ def _chance(value: float, dealt: Doubles) -> tuple[float, float]:
     return p, float(np.quantile(known, 0.95, method="higher"))
 
 
-def _spread(v: Doubles, level: float) -> tuple[float, float, float]:
+def _spread(v: Float64s, level: float) -> tuple[float, float, float]:
     """Value and percentile interval over the resamples where it is defined; none where half are not."""
     rest = v[1:][np.isfinite(v[1:])]
     if not np.isfinite(v[0]) or len(rest) < len(v) / 2:
@@ -293,12 +293,12 @@ def _size(y: NDArray[np.bool_], own: Values, which: Longs, metric: str, k: int) 
     return int(at.sum()), len(np.unique(own[at]))
 
 
-def _worst(found: Mapping[str, Doubles], kept: Values, real_only: bool) -> tuple[tuple[str, str], ...]:
+def _worst(found: Mapping[str, Float64s], kept: Values, real_only: bool) -> tuple[tuple[str, str], ...]:
     worst = [("fpr", str(kept[np.argmax(found["fpr"][0, :-1])]))]
     return tuple(worst if real_only else [*worst, ("tpr", str(kept[np.argmin(found["tpr"][0, :-1])]))])
 
 
-def _useless(found: Mapping[str, Doubles], areas: Doubles, level: float, real_only: bool) -> str:
+def _useless(found: Mapping[str, Float64s], areas: Float64s, level: float, real_only: bool) -> str:
     """A detector that says the same of everybody has no gaps: that is no merit."""
     called = float(found["fpr" if real_only else "called_fake"][0, -1])
     if called in (0.0, 1.0):

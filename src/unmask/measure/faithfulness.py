@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unmask.errors import InputError
-from unmask.measure.inputs import Bools, Doubles
+from unmask.measure.inputs import Bools, Float64s
 
 
 def pointing_game(mask: ArrayLike, heat: ArrayLike, tolerance: int = 0) -> float:
@@ -98,7 +98,7 @@ def rank_correlation(one: ArrayLike, other: ArrayLike) -> float:
     return float(a @ b) / size if size > 0 else float("nan")
 
 
-def centre_prior(side: int) -> Doubles:
+def centre_prior(side: int) -> Float64s:
     """(side, side): a Gaussian in the middle, deviation a quarter of the side. An explanation that does not beat it
     says no more than "faces are in the middle"."""
     at = (np.arange(side) + 0.5) / side - 0.5
@@ -106,14 +106,14 @@ def centre_prior(side: int) -> Doubles:
     return np.outer(line, line)
 
 
-def _ranks(values: Doubles) -> Doubles:
+def _ranks(values: Float64s) -> Float64s:
     """Ranks from 0, ties at their mean."""
     _, of, count = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(count)
     return np.asarray((ends - (count + 1) / 2)[of], np.float64)
 
 
-def _pair(mask: ArrayLike, heat: ArrayLike) -> tuple[Bools, Doubles]:
+def _pair(mask: ArrayLike, heat: ArrayLike) -> tuple[Bools, Float64s]:
     m, h = np.asarray(mask), np.asarray(heat, np.float64)
     if m.ndim != 2 or m.shape != h.shape:
         raise InputError(f"mask and map must both be (H, W), not {m.shape} and {h.shape}: resize the map first")

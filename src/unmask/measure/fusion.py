@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from unmask.errors import InputError
 from unmask.measure.calibrators import balanced, logistic, sigmoid, smoothed
-from unmask.measure.inputs import Bools, Doubles, Longs, codes, labels, same_length
+from unmask.measure.inputs import Bools, Float64s, Longs, codes, labels, same_length
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Fusion:
         *weights, intercept = logistic(design, smoothed(y), balanced(y)).tolist()
         return cls(tuple(weights), intercept)
 
-    def __call__(self, logits: ArrayLike) -> Doubles:
+    def __call__(self, logits: ArrayLike) -> Float64s:
         """(N, K) -> fused logits (N,)."""
         return np.asarray(np.asarray(logits, np.float64) @ np.array(self.weights) + self.intercept)
 
-    def probability(self, logits: ArrayLike) -> Doubles:
+    def probability(self, logits: ArrayLike) -> Float64s:
         """(N, K) -> P(fake) (N,), at equal priors."""
         return sigmoid(self(logits))
 
@@ -73,7 +73,7 @@ def deal(groups: ArrayLike, label: ArrayLike, folds: int, seed: int = 0) -> Long
     return fold[code]
 
 
-def cross_fitted(logits: ArrayLike, label: ArrayLike, fold: Longs, method: NDArray[Any] | None = None) -> Doubles:
+def cross_fitted(logits: ArrayLike, label: ArrayLike, fold: Longs, method: NDArray[Any] | None = None) -> Float64s:
     """Fused logits (N,), each by weights that its fold did not fit.
 
     Args:
@@ -101,7 +101,7 @@ def cross_fitted(logits: ArrayLike, label: ArrayLike, fold: Longs, method: NDArr
     return fused
 
 
-def _checked(logits: ArrayLike, label: ArrayLike) -> tuple[Bools, Doubles]:
+def _checked(logits: ArrayLike, label: ArrayLike) -> tuple[Bools, Float64s]:
     y, x = labels(label), np.asarray(logits, np.float64)
     if x.ndim != 2:
         raise InputError(f"a fusion takes one column for each detector, (N, K), not an array of shape {x.shape}")

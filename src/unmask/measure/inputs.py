@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from unmask.errors import InputError
 
-Doubles = NDArray[np.float64]
+Float64s = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Longs = NDArray[np.int64]
 
@@ -28,7 +28,7 @@ def labels(label: ArrayLike) -> Bools:
     return np.asarray(y == 1)
 
 
-def numbers(value: ArrayLike, name: str = "score") -> Doubles:
+def numbers(value: ArrayLike, name: str = "score") -> Float64s:
     """(N,) -> float64. Raises: UnmaskError naming the first NaN; infinities are ranks like any other."""
     x = np.asarray(value, np.float64)
     if x.ndim != 1:
@@ -47,14 +47,14 @@ def same_length(**arrays: NDArray[np.generic]) -> None:
         raise InputError(f"arrays differ in length ({said}): row {min(sizes.values())} is missing from one of them")
 
 
-def checked(label: ArrayLike, score: ArrayLike) -> tuple[Bools, Doubles]:
+def checked(label: ArrayLike, score: ArrayLike) -> tuple[Bools, Float64s]:
     """Labels as bool and scores as float64, both (N,), checked as above."""
     y, s = labels(label), numbers(score)
     same_length(label=y, score=s)
     return y, s
 
 
-def probable(label: ArrayLike, probability: ArrayLike) -> tuple[Bools, Doubles]:
+def probable(label: ArrayLike, probability: ArrayLike) -> tuple[Bools, Float64s]:
     """Like `checked`, for probabilities. Raises: UnmaskError for one outside 0..1."""
     y, p = labels(label), numbers(probability, "probability")
     same_length(label=y, probability=p)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from unmask.errors import InputError
-from unmask.measure.inputs import Bools, Doubles, Longs, checked, codes, same_length
+from unmask.measure.inputs import Bools, Float64s, Longs, checked, codes, same_length
 from unmask.measure.metrics import OF_CURVE, Ranking, auroc, share
 
 Score = Callable[[ArrayLike, ArrayLike], float]  # a metric: (label, score) -> number
@@ -117,7 +117,7 @@ def paired(
     return Difference(value, float(low), float(high), p, level, "percentile", rounds, count)
 
 
-def joint(parts: Sequence[Part], rounds: int = 1000, seed: int = 0) -> tuple[Doubles, Doubles]:
+def joint(parts: Sequence[Part], rounds: int = 1000, seed: int = 0) -> tuple[Float64s, Float64s]:
     """K metrics on the same resamples of groups: what an interval of their mean, sum or difference is made from.
 
     The parts need not hold the same rows, nor the same groups: a group counts in each part where it occurs.
@@ -179,7 +179,7 @@ def _prepared(metric: Score, label: ArrayLike, score: ArrayLike, groups: ArrayLi
     return each[0] if len(each) == 1 else lambda drawn: math.fsum(of(drawn) for of in each) / len(each), count
 
 
-def _of(metric: Score, y: Bools, s: Doubles, code: Longs, count: int) -> Of:
+def _of(metric: Score, y: Bools, s: Float64s, code: Longs, count: int) -> Of:
     if metric is share:
         total, size = np.bincount(code, s, count), np.bincount(code, minlength=count)
         return lambda drawn: float(drawn @ total / n) if (n := int(drawn @ size)) else float("nan")
@@ -197,7 +197,7 @@ def _of(metric: Score, y: Bools, s: Doubles, code: Longs, count: int) -> Of:
     return repeated
 
 
-def _mann_whitney(y: Bools, s: Doubles, code: Longs) -> Of:
+def _mann_whitney(y: Bools, s: Float64s, code: Longs) -> Of:
     """AUROC by the reals below each fake, which whole numbers count: five times as fast as the curve."""
     real = np.flatnonzero(~y)[np.argsort(s[~y], kind="stable")]
     fake = np.flatnonzero(y)[np.argsort(s[y], kind="stable")]
@@ -241,7 +241,7 @@ def _acceleration(of: Of, count: int) -> float:
     return float((pull**3).sum() / (6 * spread**1.5)) if spread > 0 else 0.0
 
 
-def _corrected(tails: tuple[float, float], value: float, values: Doubles, a: float) -> tuple[float, float]:
+def _corrected(tails: tuple[float, float], value: float, values: Float64s, a: float) -> tuple[float, float]:
     below = (float((values < value).sum()) + float((values <= value).sum())) / (2 * len(values))
     z0 = NORMAL.inv_cdf(min(max(below, 0.5 / len(values)), 1 - 0.5 / len(values)))
 

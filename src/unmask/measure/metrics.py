@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from unmask.errors import InputError
-from unmask.measure.inputs import Doubles, checked, probable
+from unmask.measure.inputs import Float64s, checked, probable
 
 NAN = float("nan")
 
@@ -27,9 +27,9 @@ class Curve:
     `fp`, `tp`: (V + 1,), from 0 up to all reals and all fakes. `threshold`: (V + 1,), falling from infinity.
     """
 
-    fp: Doubles
-    tp: Doubles
-    threshold: Doubles
+    fp: Float64s
+    tp: Float64s
+    threshold: Float64s
 
     @property
     def both(self) -> bool:
@@ -37,11 +37,11 @@ class Curve:
         return bool(self.fp[-1] > 0 and self.tp[-1] > 0)
 
     @property
-    def fpr(self) -> Doubles:
+    def fpr(self) -> Float64s:
         return np.asarray(self.fp / (self.fp[-1] or 1))
 
     @property
-    def tpr(self) -> Doubles:
+    def tpr(self) -> Float64s:
         return np.asarray(self.tp / (self.tp[-1] or 1))
 
 
@@ -57,13 +57,13 @@ class Ranking:
         self.ends = None if last.all() else np.flatnonzero(last)
         self.threshold = np.concatenate([[np.inf], ranked[last]])
 
-    def curve(self, ranked_weight: Doubles | None = None) -> Curve:
+    def curve(self, ranked_weight: Float64s | None = None) -> Curve:
         """The ROC where row `order[i]` counts `ranked_weight[i]` times (once by default)."""
         w = np.ones(len(self.fake)) if ranked_weight is None else ranked_weight
         fp, tp = (self._running(x) for x in (w * (1 - self.fake), w * self.fake))
         return Curve(fp, tp, self.threshold)
 
-    def _running(self, counts: Doubles) -> Doubles:
+    def _running(self, counts: Float64s) -> Float64s:
         total = np.cumsum(counts)
         return np.concatenate([[0.0], total if self.ends is None else total[self.ends]])
 
@@ -158,7 +158,7 @@ def partial_auc(label: ArrayLike, score: ArrayLike, fpr: float = 0.1, standardis
     return (1 + (raw - chance) / (fpr - chance)) / 2 if standardised else raw
 
 
-def roc(label: ArrayLike, score: ArrayLike) -> tuple[Doubles, Doubles]:
+def roc(label: ArrayLike, score: ArrayLike) -> tuple[Float64s, Float64s]:
     """False and true positive rates at every distinct score, from (0, 0) to (1, 1)."""
     curve = Ranking(label, score).curve()
     return curve.fpr, curve.tpr

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unmask.errors import InputError
-from unmask.measure.inputs import Bools, Doubles, Longs, checked, codes, same_length
+from unmask.measure.inputs import Bools, Float64s, Longs, checked, codes, same_length
 
 Rule = Literal["mean", "median", "max", "top"]
 Codes = NDArray[np.integer[Any]]
@@ -29,7 +29,7 @@ class Pooled:
     other column follows: `column[first]`.
     """
 
-    score: Doubles
+    score: Float64s
     label: Bools
     size: Longs
     first: Longs
@@ -118,7 +118,7 @@ def _column(column: Any, name: str) -> tuple[Longs, int]:
     return codes(encoded.indices.to_numpy(zero_copy_only=False), name)
 
 
-def _pooled(s: Doubles, code: Longs, size: Longs, by: Rule, top: int) -> Doubles:
+def _pooled(s: Float64s, code: Longs, size: Longs, by: Rule, top: int) -> Float64s:
     if not len(s):
         return np.zeros(0)
     if by == "mean":

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from unmask.errors import InputError
 from unmask.measure.embeddings import unit
-from unmask.measure.inputs import Doubles, Longs, codes, same_length
+from unmask.measure.inputs import Float64s, Longs, codes, same_length
 
 _LORA = re.compile(r"<[^<>]*>")  # "<lora:name:0.8>"
 _WEIGHT = re.compile(r"[(\[{]([^()\[\]{}:]+)(?::[\d.]+)?[)\]}]")  # "(word:1.2)", "((word))", "[word]"
@@ -40,7 +40,7 @@ def keywords(prompt: str) -> frozenset[str]:
     return frozenset(word for word in re.findall(r"[a-z0-9]+", parts[0]) if len(word) > 2)
 
 
-def keyword_f1(truth: Sequence[frozenset[str]], predicted: Sequence[frozenset[str]]) -> Doubles:
+def keyword_f1(truth: Sequence[frozenset[str]], predicted: Sequence[frozenset[str]]) -> Float64s:
     """(N,) 2 |A and B| / (|A| + |B|) of each prompt; 1 where both are empty."""
     if len(truth) != len(predicted):
         raise InputError(f"{len(truth)} prompts, {len(predicted)} predictions: give one for each")
@@ -94,9 +94,9 @@ def learned(
 class Predicted:
     """(N,) keyword F1 of each image: by the copy, the learned predictor, and another prompt at random."""
 
-    copied: Doubles
-    learned: Doubles
-    shuffled: Doubles
+    copied: Float64s
+    learned: Float64s
+    shuffled: Float64s
 
 
 def predicted(

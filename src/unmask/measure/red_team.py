@@ -18,7 +18,7 @@ from unmask.measure.metrics import auroc
 from unmask.output import write_text
 from unmask.types import Plain
 
-Doubles = NDArray[np.float64]
+Float64s = NDArray[np.float64]
 ALL = "all"
 
 
@@ -36,10 +36,10 @@ class Outcome:
 
     attack: str
     budget: str
-    attacked: Doubles
-    noised: Doubles
-    jpeg: Doubles
-    norm: Doubles
+    attacked: Float64s
+    noised: Float64s
+    jpeg: Float64s
+    norm: Float64s
     queries: float
 
 
@@ -47,8 +47,8 @@ class Outcome:
 class Subject:
     """Who is attacked: R reals as they are and F fakes. `*_group`: leakage groups; `threshold`: fake from here on."""
 
-    real: Doubles
-    fake: Doubles
+    real: Float64s
+    fake: Float64s
     real_group: NDArray[Any]
     fake_group: NDArray[Any]
     threshold: float
@@ -59,7 +59,7 @@ class Subject:
             self.real[reals], self.fake[fakes], self.real_group[reals], self.fake_group[fakes], self.threshold
         )
 
-    def auroc(self, fake: Doubles, rounds: int) -> Interval:
+    def auroc(self, fake: Float64s, rounds: int) -> Interval:
         """Of these scores of the fakes against the reals, with whole groups drawn."""
         label = np.r_[np.zeros(len(self.real), int), np.ones(len(fake), int)]
         groups = np.r_[self.real_group, self.fake_group]
@@ -99,7 +99,7 @@ def row(subject: Subject, outcome: Outcome, norm_to_flip: float, group: str = AL
     found = subject.fake >= subject.threshold
     n = int(found.sum())
 
-    def passing(score: Doubles) -> Interval:
+    def passing(score: Float64s) -> Interval:
         return wilson(int((score[found] < subject.threshold).sum()), n)
 
     area, evasion, jpeg = subject.auroc(outcome.attacked, rounds), passing(outcome.attacked), passing(outcome.jpeg)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from unmask.errors import InputError
-from unmask.measure.inputs import Bools, Doubles, labels, same_length
+from unmask.measure.inputs import Bools, Float64s, labels, same_length
 from unmask.measure.metrics import auroc
 
 
@@ -53,13 +53,13 @@ class ResidualWords:
         return ", ".join(f"{w.word} ({'fake' if w.score > 0 else 'real'}, {w.score:+.2f})" for w in self.words)
 
 
-def residual(real: ArrayLike, fake: ArrayLike) -> Doubles:
+def residual(real: ArrayLike, fake: ArrayLike) -> Float64s:
     """unit(unit(mean of unit fakes) - unit(mean of unit reals)), (D,), of embeddings (N, D) and (M, D)."""
     means = [unit(unit(np.asarray(x, np.float64)).mean(0)) for x in (real, fake)]
     return unit(means[1] - means[0])
 
 
-def word_scores(direction: Doubles, texts: ArrayLike) -> Doubles:
+def word_scores(direction: Float64s, texts: ArrayLike) -> Float64s:
     """(V,) cosines with a direction (D,) of text embeddings (V, D), their common mean taken off.
 
     Without that, all words lie in one narrow cone, far from every image (the modality gap).
@@ -68,7 +68,7 @@ def word_scores(direction: Doubles, texts: ArrayLike) -> Doubles:
     return np.asarray(unit(t - t.mean(0)) @ direction, np.float64)
 
 
-def without(embeddings: ArrayLike, direction: Doubles) -> Doubles:
+def without(embeddings: ArrayLike, direction: Float64s) -> Float64s:
     """Embeddings (N, D) without what lies along a unit direction: how a bias that was named is taken out."""
     x = np.asarray(embeddings, np.float64)
     return np.asarray(x - np.outer(x @ direction, direction), np.float64)
@@ -118,7 +118,7 @@ def residual_words(
 
 
 def held_out(
-    x: Doubles, y: Bools, groups: np.ndarray[tuple[int, ...], np.dtype[np.str_]], rng: np.random.Generator
+    x: Float64s, y: Bools, groups: np.ndarray[tuple[int, ...], np.dtype[np.str_]], rng: np.random.Generator
 ) -> float:
     """AUROC of one half of the groups along the residual of the other; 1/2 where a half lacks a class."""
     names = rng.permutation(np.unique(groups))
@@ -141,6 +141,6 @@ def permuted(y: Bools, groups: np.ndarray[tuple[int, ...], np.dtype[np.str_]], r
     return np.asarray(out, bool)
 
 
-def unit(x: Doubles) -> Doubles:
+def unit(x: Float64s) -> Float64s:
     """Rows (or one vector) of length 1."""
     return np.asarray(x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12), np.float64)

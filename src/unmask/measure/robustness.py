@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from unmask.measure.inputs import Doubles
+from unmask.measure.inputs import Float64s
 from unmask.measure.interval import Part, joint
 from unmask.measure.metrics import auroc, eer, share, tpr_at_fpr
 from unmask.measure.protocol import Interval
@@ -100,7 +100,7 @@ def suite(
     matrix = np.vstack([values, drawn]).reshape(len(drawn) + 1, len(sides), each).transpose(1, 2, 0)
     found = {k: _named(m, limit) for k, m in zip(keys, matrix, strict=True)}  # (kind, level) -> name -> (1 + rounds,)
 
-    def number(kind: str, level: str, metric: str, samples: Doubles, side: _Side) -> Number:
+    def number(kind: str, level: str, metric: str, samples: Float64s, side: _Side) -> Number:
         n = (side.real, side.fake, side.groups)
         return Number(detector, dataset, boxes, kind, level, metric, *_spread(samples, how.level), *n)
 
@@ -110,7 +110,7 @@ def suite(
         for metric, samples in found[kind, level].items()
     ]
     kinds = list(dict.fromkeys(kind for kind, level in keys if level))
-    means: dict[str, Doubles] = {}
+    means: dict[str, Float64s] = {}
     for metric, clean in found[CLEAN, 0].items():
         sign = -1 if metric in LOWER_IS_BETTER else 1
         curves = {k: [clean, *(found[key][metric] for key in keys if key[0] == k and key[1])] for k in kinds}
@@ -162,7 +162,7 @@ def _ids(u: Units) -> NDArray[np.str_]:
     return np.array(["\0".join(r) for r in zip(u.dataset, u.method, u.compression, u.media, strict=True)], str)
 
 
-def _named(m: Doubles, limit: float | None) -> dict[str, Doubles]:
+def _named(m: Float64s, limit: float | None) -> dict[str, Float64s]:
     """(parts, 1 + rounds) -> metric -> (1 + rounds,); those of a class that is missing are left out."""
     kept = (1 - m[3]) * (1 - m[4])
     toss = np.where(kept > 0, 0.5 + (m[0] - 0.5) * kept, np.where(np.isnan(kept), np.nan, 0.5))
@@ -172,7 +172,7 @@ def _named(m: Doubles, limit: float | None) -> dict[str, Doubles]:
     return named
 
 
-def _spread(samples: Doubles, level: float) -> tuple[float, float, float]:
+def _spread(samples: Float64s, level: float) -> tuple[float, float, float]:
     """The value and its percentile interval; no interval where fewer than half of the resamples have a value."""
     rest = samples[1:][~np.isnan(samples[1:])]
     if np.isnan(samples[0]) or len(rest) < len(samples) / 2:
@@ -181,13 +181,13 @@ def _spread(samples: Doubles, level: float) -> tuple[float, float, float]:
     return float(samples[0]), float(low), float(high)
 
 
-def _summary(curve: Sequence[Doubles]) -> tuple[Doubles, Doubles]:
+def _summary(curve: Sequence[Float64s]) -> tuple[Float64s, Float64s]:
     """Mean over levels from 1, and the area from level 0 over its width."""
     steps = np.array(curve)
     return np.asarray(steps[1:].mean(0)), np.asarray((steps[1:] + steps[:-1]).sum(0) / (2 * (len(steps) - 1)))
 
 
-def _worst(means: Mapping[str, Doubles]) -> tuple[str, float]:
+def _worst(means: Mapping[str, Float64s]) -> tuple[str, float]:
     if not means or any(np.isnan(m[0]) for m in means.values()):
         return "", float("nan")
     kinds = list(means)
@@ -196,7 +196,7 @@ def _worst(means: Mapping[str, Doubles]) -> tuple[str, float]:
 
 
 def _rises(
-    keys: Sequence[tuple[str, int]], found: Mapping[tuple[str, int], Mapping[str, Doubles]], level: float
+    keys: Sequence[tuple[str, int]], found: Mapping[tuple[str, int], Mapping[str, Float64s]], level: float
 ) -> Iterable[tuple[str, int]]:
     for kind, step in keys:
         before = (kind, step - 1) if step > 1 else (CLEAN, 0)

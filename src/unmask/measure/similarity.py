@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from unmask.errors import InputError
-from unmask.measure.inputs import Doubles, numbers, same_length
+from unmask.measure.inputs import Float64s, numbers, same_length
 
 
 def spearman(gold: ArrayLike, said: ArrayLike) -> float:
@@ -40,13 +40,13 @@ def partial_spearman(gold: ArrayLike, said: ArrayLike, control: Sequence[ArrayLi
     return float(x @ y) / spread if spread > 1e-9 * len(a) else float("nan")
 
 
-def _left(values: Doubles, design: Doubles) -> Doubles:
+def _left(values: Float64s, design: Float64s) -> Float64s:
     fitted, *_ = np.linalg.lstsq(design, values, rcond=None)
-    found: Doubles = values - design @ fitted
+    found: Float64s = values - design @ fitted
     return found
 
 
-def surface(one: Sequence[str], other: Sequence[str]) -> tuple[Doubles, Doubles]:
+def surface(one: Sequence[str], other: Sequence[str]) -> tuple[Float64s, Float64s]:
     """(N,) differences of length in words, and (N,) shares of words that two sentences have in common (Jaccard)."""
     first, second = ([set(t.lower().split()) for t in side] for side in (one, other))
     length = [abs(len(a.split()) - len(b.split())) for a, b in zip(one, other, strict=True)]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from unmask.errors import InputError
-from unmask.measure.inputs import Bools, Doubles, checked, codes, same_length
+from unmask.measure.inputs import Bools, Float64s, checked, codes, same_length
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,13 @@ def verify(
     )
 
 
-def _right(y: Bools, d: Doubles, grid: Doubles) -> Doubles:
+def _right(y: Bools, d: Float64s, grid: Float64s) -> Float64s:
     same, other = np.sort(d[y]), np.sort(d[~y])
     return np.asarray(
         np.searchsorted(same, grid, "left") + len(other) - np.searchsorted(other, grid, "left"), np.float64
     )
 
 
-def _largest(different: Doubles, grid: Doubles, target: float) -> float:
+def _largest(different: Float64s, grid: Float64s, target: float) -> float:
     far = np.searchsorted(np.sort(different), grid, "left") / len(different)
     return float(grid[max(0, int(np.searchsorted(far, target, "right")) - 1)])

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from unmask.bundles import Scorer
-from unmask.bundles.fusion import Fusion, read
+from unmask.bundles.fusion import FusionFile, read
 from unmask.errors import InputError
 from unmask.scanning.verdict import SURE, face_verdict, weight
 from unmask.types import Calibration, FileReport, Opinion
@@ -43,19 +43,25 @@ class Fused:
     """A fusion, ready for the answers of its members.
 
     Attributes:
+        sha256: of its file.
         order: of each member its place among the detectors of the scan.
         calibrations: of each member, which lead from its P(fake) back to its logit.
     """
 
-    fusion: Fusion
+    fusion: FusionFile
+    sha256: str
     order: tuple[int, ...]
     calibrations: tuple[Calibration, ...]
 
     @classmethod
     def read(cls, path: Path, scorers: Sequence[Scorer]) -> Fused:
         """Raises: UnmaskError for what is no fusion, and unless its members are the detectors of the scan."""
-        fusion = read(path)
-        there, columns = [scorer.weights_sha256 for scorer in scorers], fusion.weights.columns
+        fusion, sha256 = read(path)
+        there, columns = [scorer.weights_sha256 for scorer in scorers], fusion.columns
+        if foreign := [column.name for column in columns if column.kind == "scores"]:
+            raise InputError(
+                f"{path} needs the scores of {', '.join(foreign)}, which a scan does not have: fuse bundles"
+            )
         missing = [column.name for column in columns if column.sha256 not in there]
         more = [s.card.name for s in scorers if s.weights_sha256 not in {c.sha256 for c in columns}]
         if missing or more:
@@ -67,23 +73,23 @@ class Fused:
             )
         order = tuple(there.index(column.sha256) for column in columns)
         held = [scorers[place].card.calibration for place in order]
-        return cls(fusion, order, tuple(c for c in held if c is not None))  # a scan has no detector without one
+        return cls(fusion, sha256, order, tuple(c for c in held if c is not None))  # a scan has no detector without one
 
     def __call__(self, first: Opinion, others: Sequence[Opinion], error_rate: float) -> Opinion:
         """The answer of all; without a number where one of them has none."""
         given = [(first, *others)[place] for place in self.order]
         about: Literal["faces", "whole"] = "whole" if all(one.about == "whole" for one in given) else "faces"
-        name, sha256 = "fusion of " + ", ".join(one.name for one in given), self.fusion.sha256
+        name = "fusion of " + ", ".join(one.name for one in given)
         silent = [one.name for one in given if one.score is None]
         if silent:
             why = f"no number is given: there is none of {', '.join(silent)}"
-            return Opinion(name=name, weights_sha256=sha256, about=about, state="not_applicable", reasons=(why,))
+            return Opinion(name=name, weights_sha256=self.sha256, about=about, state="not_applicable", reasons=(why,))
         logits = [_logit(c, one.score or 0.0) for c, one in zip(self.calibrations, given, strict=True)]
-        calibration = self.fusion.weights.calibration
+        calibration = self.fusion.calibration
         verdict = face_verdict(calibration, np.array([self.fusion(logits)], np.float32), error_rate)
         return Opinion(
             name=name,
-            weights_sha256=sha256,
+            weights_sha256=self.sha256,
             about=about,
             state=verdict.state,
             score=verdict.score,

@@ -63,7 +63,7 @@ class Options(Plain):
             whole_image=self.whole_image or face_detector is None,
             checks=self.checks,
             also=tuple(other.scorer.weights_sha256 for other in others),
-            fusion=fusion.fusion.sha256 if fusion else "",
+            fusion=fusion.sha256 if fusion else "",
         )
         return ready(
             scorer,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from unmask.bundles import Scorer
 from unmask.bundles.calibration import log_odds
 from unmask.errors import BundleError, UnmaskError
 from unmask.faces import FaceDetector, FaceSearch, crop, track
-from unmask.faces.search import smallest
 from unmask.faces.track import thumb
 from unmask.faces.window import windows
 from unmask.media import Limits, MediaError, open_media
@@ -27,11 +26,20 @@ from unmask.scanning import checks, closer
 from unmask.scanning.ahead import ahead
 from unmask.scanning.beside import Fused, opinion
 from unmask.scanning.evidence import note, once, piece
+from unmask.scanning.gathered import (
+    FACES_PER_FRAME,
+    Gathered,
+    Look,
+    brief,
+    least,
+    of_file,
+    remarks,
+    too_short,
+)
 from unmask.scanning.person import Judge, Seen
-from unmask.scanning.sheet import Key, sheet, small
+from unmask.scanning.sheet import sheet, small
 from unmask.scanning.verdict import Verdict, file_state, file_verdict, weight
 from unmask.scanning.whole import WholeImages
-from unmask.scanning.words import claims
 from unmask.types import (
     Card,
     Crop,
@@ -51,7 +59,6 @@ from unmask.types import (
 )
 
 BATCH = 16  # crops that wait for being scored together
-FACES_PER_FRAME = 20  # the largest ones: bounds time and memory in a crowd
 FEWEST_WINDOWS = 4  # of a video, where a detector looks at windows of frames, however few frames were asked for
 KEPT_FRAMES = 64  # frames whose crops stay for checks and images, evenly spaced; of the others only numbers stay
 
@@ -75,39 +82,6 @@ class Clock:
         return {stage: round(s, 4) for stage, s in self.seconds.items()} | {
             "all": round(time.perf_counter() - self._start, 4)
         }
-
-
-@dataclass(frozen=True)
-class Look:
-    """What one frame showed, or one window of frames; `frame` and `t` are of its middle."""
-
-    frame: int
-    t: float
-    faces: list[Face]
-    thumbs: list[Pixels]  # of the crops of these faces, for telling people apart
-
-
-@dataclass
-class Gathered:
-    """What was seen in the frames of one file."""
-
-    still: bool
-    expected: int  # evenly spaced frames that will come, as far as that is known
-    length: int = 1  # frames of one look: 1, or those of a video detector's window
-    looks: list[Look] = field(default_factory=list)  # in order of time
-    keys: list[Key] = field(default_factory=list)  # evenly spaced frames made small, where images are wanted
-    even: int = 0  # how many of them are evenly spaced; the others are second looks
-    interval: float | None = None  # seconds between these
-    failed: list[str] = field(default_factory=list)  # why, one for each frame that could not be read
-    seen: dict[int, Seen] = field(default_factory=dict)  # by id() of the face, which `looks` keeps alive
-    tiles: list[Seen] = field(default_factory=list)  # of the frames that were judged as a whole, one after the other
-    left_out: int = 0  # most faces of one frame that were not looked at
-    broken: str = ""  # why reading stopped before its end
-
-    @property
-    def read(self) -> int:
-        """Frames that were looked at."""
-        return len(self.looks) * self.length
 
 
 @dataclass(frozen=True)
@@ -202,7 +176,7 @@ class Scanner:
             provenance=media.provenance,
             faces=tuple(faces),
             whole=whole,
-            evidence=once([*verdict.reasons, *verdict.measured, *of_whole, *_of_file(verdict, media)]),
+            evidence=once([*verdict.reasons, *verdict.measured, *of_whole, *of_file(verdict, media)]),
             seconds_spent=clock.all(),
             sheet=sheet(gathered.keys, faces),
         )
@@ -310,23 +284,23 @@ class Scanner:
     # --- sightings -> verdict ----------------------------------------------------------------------------------------
 
     def _judge(self, media: Media, gathered: Gathered, clock: Clock) -> tuple[Verdict, list[FaceReport]]:
-        asides = _asides(gathered)
+        asides = remarks(gathered)
         if gathered.read == 0 and self.length > 1 and not (gathered.broken or gathered.failed):
-            return Verdict("not_applicable", reasons=(note(_too_short(media, self.length)),)), []
+            return Verdict("not_applicable", reasons=(note(too_short(media, self.length)),)), []
         if gathered.read == 0:
             why = gathered.broken or next(iter(gathered.failed), "it holds no frames")
             return Verdict("failed", reasons=(note(f"nothing could be read: {why}"),)), []
         if self.face_detector is None:
             return Verdict("not_applicable", reasons=tuple(asides)), []
         if not gathered.seen and self.length > 1:
-            facts = {"length": self.length, "windows": len(gathered.looks)} | _least(media)
+            facts = {"length": self.length, "windows": len(gathered.looks)} | least(media)
             return Verdict("not_applicable", reasons=(piece("no_window", "file", facts), *asides)), []
         if not gathered.seen:
-            facts = ({"frames": gathered.read} if media.kind == "video" else {}) | _least(media)
+            facts = ({"frames": gathered.read} if media.kind == "video" else {}) | least(media)
             return Verdict("not_applicable", reasons=(piece("no_face", "file", facts), *asides)), []
         people = [[gathered.seen[id(face)] for face in one] for one in self._tracks(gathered)]
         kept = checks.without_brief([len(one) * self.length for one in people])
-        asides = [*_left_out([people[i] for i in range(len(people)) if i not in kept], gathered), *asides]
+        asides = [*brief([people[i] for i in range(len(people)) if i not in kept], gathered), *asides]
 
         judge, reports, verdicts = self._ready_judge(), list[FaceReport](), list[Verdict]()
         k = max(1, sum(not judge.unfit(people[i]) for i in kept))
@@ -418,51 +392,6 @@ def _check(card: Card) -> None:
         )
     if "real" not in card.classes:
         raise BundleError(f"detector {card.name!r} knows no class 'real', only {', '.join(card.classes)}")
-
-
-def _of_file(verdict: Verdict, media: Media) -> list[Evidence]:
-    """The number, and what the file says of itself."""
-    found = []
-    if verdict.score is not None and verdict.low is not None and verdict.high is not None:
-        facts = {"score": verdict.score, "low": verdict.low, "high": verdict.high}
-        found.append(piece("probability", "file", facts))
-    found += [piece("claim", "file", {"says": says}) for says in claims(media.provenance)]
-    if media.provenance.get("c2pa", "not_checked") not in ("absent", "not_checked"):
-        found.append(piece("credentials", "file", {"state": media.provenance["c2pa"]}))
-    return found
-
-
-def _asides(gathered: Gathered) -> list[Evidence]:
-    """What a reader should know although it does not touch the verdict."""
-    asides = []
-    if gathered.left_out > 0:
-        asides.append(piece("crowd", "file", {"most": FACES_PER_FRAME}))
-    if gathered.interval is not None and gathered.interval > closer.APART:
-        asides.append(piece("interval", "file", {"seconds": gathered.interval, "length": gathered.length}))
-    return asides
-
-
-def _too_short(media: Media, length: int) -> str:
-    """Why a video detector has nothing to look at."""
-    seen = "an image" if media.kind == "image" else f"a video of {media.total_frames or 'no known number of'} frames"
-    return f"{seen}: this detector needs a video of at least {length} frames"
-
-
-def _least(media: Media) -> dict[str, float]:
-    """The size of the faces that could have been found, where that is not all that could be judged."""
-    least = smallest(media.width, media.height, still=media.kind == "image")
-    return {"least": least} if least > checks.TINY + 0.5 else {}
-
-
-def _left_out(people: list[list[Seen]], gathered: Gathered) -> list[Evidence]:
-    """What is said of faces that were seen in one frame only and have no part in the verdict."""
-    times = [look.t for look in gathered.looks]
-    alone = sum(closer.alone(seen.face.t, times) for one in people for seen in one)
-    told = []
-    for count, why in ((len(people) - alone, "seen in one frame only"), (alone, "seen once, and not looked at again")):
-        if count:
-            told.append(piece("brief", "file", {"count": count, "why": why}))
-    return told
 
 
 def together(items: Iterator[Frame | Unread], length: int) -> Iterator[list[Frame | Unread]]:

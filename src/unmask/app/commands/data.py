@@ -125,7 +125,7 @@ def check(
             (f"{s.group_id}: {', '.join(s.splits)}, {s.rows} rows" for s in straddling if s.flagged),
         )
         faults += say("item_ids come more than once", checks.repeated_ids(opened))
-        faults += say("files are there more than once", (" = ".join(ids) for ids in checks.doubles(opened)))
+        faults += say("files are there more than once", (" = ".join(ids) for ids in checks.duplicates(opened)))
         if files:
             with counting("rows", quiet, len(opened)) as step:
                 gone = list(checks.missing(opened, step))

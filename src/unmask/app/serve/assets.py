@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from unmask.app.serve.errors import RefusedError
-from unmask.scanning.html import ICONS
+from unmask.scanning.html_parts import ICONS
 
 SCRIPTS = ("app.js", "dom.js", "faces.js", "history.js", "queue.js", "scan.js", "service.js", "stage.js")
 ASSETS = dict.fromkeys(SCRIPTS, "text/javascript; charset=utf-8") | {"style.css": "text/css; charset=utf-8"}

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from unmask.scanning.drawing import summary
 from unmask.scanning.evidence import unsaid
-from unmask.scanning.html import DRAWN
+from unmask.scanning.html_file import DRAWN
 from unmask.scanning.traces import said
 from unmask.scanning.words import (
     C2PA,
