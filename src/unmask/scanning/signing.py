@@ -3,20 +3,17 @@
 The signature shows that the report, the case number and the notes are what the holder of the key signed. It does not
 show that the report is right, nor when it was signed: the moment is the signer's word.
 
-RFC 7515 (flattened JSON), RFC 8037 (Ed25519 as "EdDSA"), RFC 7638 (thumbprint of the key): any JOSE library can check
-it. Only this algorithm is accepted, whatever a header says.
+RFC 7515 (flattened JSON) with Ed25519 (RFC 9864): any JOSE library can check it. Only this algorithm is accepted,
+whatever a header says.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import os
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -25,9 +22,9 @@ from unmask.output import write_text
 from unmask.types import Plain, Report, Text
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+    from joserfc.jwk import GuestProtocol, OKPKey
 
-TYPE = "unmask-report+jws"
+ALGORITHM, TYPE = "Ed25519", "unmask-report+jws"
 
 
 class Statement(Plain):
@@ -54,107 +51,83 @@ def new_key(path: Path) -> Path:
     Raises: UnmaskError where there is a file already: a lost key cannot be made again.
     """
     _need_library()
-    from cryptography.hazmat.primitives import serialization as s
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from joserfc.jwk import OKPKey
 
-    private = Ed25519PrivateKey.generate()
+    private = OKPKey.generate_key("Ed25519")
     public = path.with_name(path.name + ".pub")
-    content = private.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content)
+            file.write(private.as_pem(private=True))
     except OSError as error:
         raise OutputError(f"cannot write the key {path}: {error.strerror}") from error
-    write_text(public, private.public_key().public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo).decode())
+    write_text(public, private.as_pem(private=False).decode())
     return public
 
 
 def sign(report: Report, key: Path, case: str = "", notes: str = "") -> Signed:
     """Raises: UnmaskError for a key that cannot be read."""
-    private = _private(key)
+    private = _key(key, private=True)
+    from joserfc import jws
+
     now = datetime.now(UTC).isoformat(timespec="seconds")
     statement = Statement(case=case, notes=notes, signed=now, report=report)
-    header = {"alg": "EdDSA", "kid": thumbprint(private.public_key()), "typ": TYPE}
-    protected, payload = _coded(_json(header)), _coded(statement.model_dump_json(by_alias=True).encode())
-    return Signed(
-        payload=payload, protected=protected, signature=_coded(private.sign(f"{protected}.{payload}".encode()))
+    header = {"alg": ALGORITHM, "kid": private.thumbprint(), "typ": TYPE}
+    signed: Any = jws.serialize_json(
+        {"protected": header}, statement.model_dump_json(by_alias=True), private, [ALGORITHM]
     )
+    return Signed.model_validate(signed)
 
 
 def verify(content: bytes, key: Path) -> Statement:
     """What was signed. Raises: UnmaskError that says what is wrong: not signed, by another key, or changed since."""
-    public = _public(key)
-    from cryptography.exceptions import InvalidSignature
+    public = _key(key, private=False)
+    from joserfc import jws
+    from joserfc.errors import BadSignatureError, JoseError, UnsupportedAlgorithmError
+
+    def expected(signed: GuestProtocol) -> OKPKey:
+        header = signed.headers()
+        if header.get("typ") != TYPE:
+            raise InputError("it is not signed in the way of `unmask report sign`")
+        if header.get("kid") != public.thumbprint():
+            other = str(header.get("kid"))[:60]
+            raise InputError(f"it was signed with another key, {other!r}, not {public.thumbprint()!r}")
+        return public
 
     try:
-        signed = Signed.model_validate_json(content)
-        header = json.loads(_plain(signed.protected))
-        signature = _plain(signed.signature)
-    except (ValidationError, ValueError) as error:
-        raise InputError(f"it is not a report of `unmask report sign`: {str(error).splitlines()[0]}") from None
-    if not isinstance(header, dict) or header.get("alg") != "EdDSA" or header.get("typ") != TYPE or "crit" in header:
-        raise InputError("it is not signed in the way of `unmask report sign` (EdDSA)")
-    if header.get("kid") != thumbprint(public):
-        raise InputError(f"it was signed with another key, {str(header.get('kid'))[:60]!r}, not {thumbprint(public)!r}")
-    try:
-        public.verify(signature, f"{signed.protected}.{signed.payload}".encode())
-    except InvalidSignature:
+        signed: Any = Signed.model_validate_json(content).model_dump()
+        payload = jws.deserialize_json(signed, expected, [ALGORITHM]).payload
+    except UnsupportedAlgorithmError:
+        raise InputError(f"it is not signed in the way of `unmask report sign` ({ALGORITHM})") from None
+    except BadSignatureError:
         raise InputError("the signature does not fit: the report was changed after it was signed") from None
+    except InputError:  # of `expected`
+        raise
+    except (ValidationError, JoseError, ValueError) as error:
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"it is not a report of `unmask report sign`: {why}") from None
     try:
-        return Statement.model_validate_json(_plain(signed.payload))
-    except (ValidationError, ValueError) as error:
+        return Statement.model_validate_json(payload)
+    except ValidationError as error:
         raise InputError(f"the signature fits, but what was signed is no report: {error}") from None
 
 
-def thumbprint(public: Ed25519PublicKey) -> str:
-    """RFC 7638: SHA-256 of the key's required members, base64url."""
-    from cryptography.hazmat.primitives import serialization as s
-
-    x = _coded(public.public_bytes(s.Encoding.Raw, s.PublicFormat.Raw))
-    return _coded(hashlib.sha256(_json({"crv": "Ed25519", "kty": "OKP", "x": x})).digest())
-
-
-def _private(path: Path) -> Ed25519PrivateKey:
+def _key(path: Path, *, private: bool) -> OKPKey:
+    """Raises: UnmaskError for what is no such key."""
     _need_library()
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from joserfc.errors import JoseError
+    from joserfc.jwk import OKPKey
 
+    wanted = "private key of `unmask report key`" if private else "public key (the .pub file of `unmask report key`)"
     try:
-        key = load_pem_private_key(path.read_bytes(), None)
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path} is no private key of `unmask report key`: {error}") from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise InputError(f"{path} is a key of another kind: Ed25519 is wanted, as `unmask report key` makes it")
-    return key
-
-
-def _public(path: Path) -> Ed25519PublicKey:
-    _need_library()
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-    try:
-        key = load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is no public key (the .pub file of `unmask report key`): {error}") from None
-    if not isinstance(key, Ed25519PublicKey):
-        raise InputError(f"{path} is a key of another kind: Ed25519 is wanted, as `unmask report key` makes it")
+        key = OKPKey.import_key(path.read_bytes())
+    except (OSError, JoseError, ValueError, TypeError) as error:
+        raise InputError(f"{path} is no {wanted}: {error}") from None
+    if key.is_private != private or key.get("crv") != "Ed25519":
+        raise InputError(f"{path} is no {wanted}")
     return key
 
 
 def _need_library() -> None:
     """Raises: UnmaskError where the library is not installed."""
-    if find_spec("cryptography") is None:
+    if find_spec("joserfc") is None:
         raise InputError('signatures need the extra "sign": pip install "unmask[sign]"')
-
-
-def _json(value: dict[str, str]) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _coded(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
-
-
-def _plain(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
