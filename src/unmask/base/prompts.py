@@ -21,7 +21,7 @@ SUBJECTS = ("sks", "zwx", "ohwx")  # rare tokens that stand for a subject that L
 _WORDS = """
 a an the and or of in on at with wearing near beside behind before to from by looking standing sitting smiling
 laughing talking walking holding
-photo photograph portrait image image studio snapshot close up closeup headshot view shot film still
+photo photograph portrait picture image studio snapshot close up closeup headshot view shot film still
 passport webcam selfie frame render rendering painting drawing sketch sharp focus blurred blurry bokeh detailed
 realistic natural candid formal informal professional amateur analog grainy high low quality resolution
 person adult woman man women men people somebody model mannequin figure face head eyes eye nose mouth lips hair
